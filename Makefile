@@ -1,0 +1,54 @@
+# Everything that is done with this project from the command line; `make help` lists it.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast check format services clean
+
+help:  ## show this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: $(VENV)/run.stamp  ## the service on port 8000, with nothing else to start (Ctrl-C stops it)
+	@exec $(BIN)/python -m service
+
+test: $(VENV)/dev.stamp services  ## all tests (REQUIRE_SERVICES=1: fail where a server is missing)
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/dev.stamp  ## the tests that need no server
+	$(BIN)/python -m pytest tests/unit
+
+check: $(VENV)/dev.stamp  ## lint, format, types, and which module may import which
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp  ## format the code, and mend what the linter can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+services:  # RabbitMQ for the tests, which start their own from it; RUNLEVEL=1 keeps apt from starting one
+	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || \
+	{ echo "installing rabbitmq-server"; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	apt-get -qq update && apt-get -qq install -y --no-install-recommends rabbitmq-server libcurl4 >/dev/null; }
+
+clean:  ## remove what the targets above have made, but not the data
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+# A stamp is as old as the last installation from its file.
+$(VENV)/run.stamp: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@ $(VENV)/run.stamp
+
+$(BIN)/python:
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	$$python -c 'import ensurepip' 2>/dev/null || test "$$(id -u)" != 0 || \
+	{ apt-get -qq update; apt-get -qq install -y --no-install-recommends $$python-venv; } >/dev/null; \
+	exec $$python -m venv $(VENV); done; \
+	echo "Python 3.11 or later is needed." >&2; exit 1
