@@ -1,0 +1,136 @@
+"""Every knob of the project, read from the environment once."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_DURATION_UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+class SettingsError(ValueError):
+    """Raised when an environment variable has a value that cannot be used."""
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in `30`, `30s`, `1.5m`, `6h`, `500ms` or `30d`. Raises ValueError."""
+    return _parse_quantity(text, _DURATION_UNITS, "a duration such as 30s, 5m or 6h")
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `1024`, `64KiB`, `10MiB` or `1GiB`. Raises ValueError."""
+    return int(_parse_quantity(text, _SIZE_UNITS, "a size such as 4096, 10MiB or 1GiB"))
+
+
+def _parse_quantity(text: str, units: Mapping[str, float], expected: str) -> float:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", text.strip())
+    if match is None or match[2] not in units or not float(match[1]):
+        message = f"must be {expected}, more than zero"
+        raise ValueError(message)
+    return float(match[1]) * units[match[2]]
+
+
+def _parse_count(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text.strip()) or not lowest <= int(text) <= highest:
+            message = f"must be a whole number from {lowest} to {highest}"
+            raise ValueError(message)
+        return int(text)
+
+    return parse
+
+
+def _parse_networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        message = f"must be a comma-separated list of networks such as 10.0.0.0/8: {error}"
+        raise ValueError(message) from None
+
+
+def _parse_url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        parts = urlsplit(text.strip())
+        if parts.scheme not in schemes or not parts.netloc:
+            message = f"must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}"
+            raise ValueError(message)
+        return text.strip()
+
+    return parse
+
+
+def _parse_mailbox(text: str) -> str:
+    _, address = parseaddr(text)
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", address) or not text.isascii() or "\n" in text:
+        message = "must be an address such as md5@example.com or MD5 light <md5@example.com>"
+        raise ValueError(message)
+    return text
+
+
+def _setting(default: Any, parse: Callable[[str], Any], *, is_secret: bool = False) -> Any:  # noqa: ANN401
+    """A field of Settings; `is_secret` adds a `NAME_FILE` variable and hides it from the repr."""
+    return field(
+        default=default, repr=not is_secret, metadata={"parse": parse, "secret": is_secret}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator can choose. A field's variable has its name in capitals.
+
+    Durations are seconds, sizes are bytes.
+    """
+
+    host: str = _setting("127.0.0.1", str)
+    port: int = _setting(8000, _parse_count(1, 65535))
+    web_workers: int = _setting(1, _parse_count(1, 64))
+    worker_threads: int = _setting(8, _parse_count(1, 256))
+    rabbitmq_url: str | None = _setting(None, _parse_url("amqp", "amqps"), is_secret=True)
+    mongodb_url: str | None = _setting(None, _parse_url("mongodb", "mongodb+srv"), is_secret=True)
+    data_dir: Path = _setting(Path("data"), Path)  # noqa: RUF009  it returns a field()
+    smtp_url: str | None = _setting(None, _parse_url("smtp", "smtps"), is_secret=True)
+    mail_from: str = _setting("MD5 light <md5-light@localhost>", _parse_mailbox)
+    public_url: str | None = _setting(None, _parse_url("http", "https"))
+    allow_networks: tuple[Network, ...] = _setting((), _parse_networks)
+    max_bytes: int = _setting(100 * 2**30, parse_size)
+    max_redirects: int = _setting(10, _parse_count(0, 100))
+    connect_timeout: float = _setting(10.0, parse_duration)
+    read_timeout: float = _setting(30.0, parse_duration)
+    download_deadline: float = _setting(6 * 3600.0, parse_duration)
+    max_attempts: int = _setting(5, _parse_count(1, 100))
+    retry_base: float = _setting(5.0, parse_duration)
+    lease: float = _setting(30.0, parse_duration)
+    retention: float = _setting(30 * 86400.0, parse_duration)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read each setting from its variable; an unset or empty one keeps its default.
+
+        Raises SettingsError, which names the variable, for a value that cannot be used.
+        """
+        values = {}
+        for each in fields(cls):
+            name = each.name.upper()
+            try:
+                text = _read(environ, name, may_be_file=each.metadata["secret"])
+                if text:
+                    values[each.name] = each.metadata["parse"](text)
+            except (ValueError, OSError) as error:
+                message = f"{name}: {error}"
+                raise SettingsError(message) from None
+        return cls(**values)
+
+
+def _read(environ: Mapping[str, str], name: str, *, may_be_file: bool) -> str:
+    text, path = environ.get(name, ""), environ.get(f"{name}_FILE", "") if may_be_file else ""
+    if text and path:
+        message = f"is set together with {name}_FILE; set one of them"
+        raise ValueError(message)
+    return Path(path).read_text(encoding="utf-8").strip() if path else text
