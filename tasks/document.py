@@ -1,0 +1,54 @@
+"""A task as a flat document of plain values, the form in which every store keeps it."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from tasks.task import Digest, Failure, FailureCode, MailStatus, Status, Task
+
+Document = dict[str, Any]
+
+_PLAIN_FIELDS = tuple(
+    each.name
+    for each in fields(Task)
+    if each.name not in ("id", "status", "mail_status", "digest", "failure")
+)
+
+
+def to_document(task: Task) -> Document:
+    """Every field that is not None; `_id` is the task's id. Times stay datetimes."""
+    document: Document = {"_id": task.id, "status": task.status.value}
+    for name in _PLAIN_FIELDS:
+        value = getattr(task, name)
+        if value is not None:
+            document[name] = value
+    if task.mail_status is not None:
+        document["mail_status"] = task.mail_status.value
+    if task.digest is not None:
+        document["digest"] = {
+            "md5": task.digest.md5,
+            "size": task.digest.size,
+            "final_url": task.digest.final_url,
+            "is_length_verified": task.digest.is_length_verified,
+        }
+    if task.failure is not None:
+        document["failure"] = {
+            "code": task.failure.code.value,
+            "message": task.failure.message,
+            "http_status": task.failure.http_status,
+        }
+    return document
+
+
+def from_document(document: Mapping[str, Any]) -> Task:
+    """The task that `to_document` was given."""
+    values: dict[str, Any] = {name: document.get(name) for name in _PLAIN_FIELDS}
+    mail_status, digest, failure = map(document.get, ("mail_status", "digest", "failure"))
+    return Task(
+        id=document["_id"],
+        status=Status(document["status"]),
+        mail_status=MailStatus(mail_status) if mail_status else None,
+        digest=Digest(**digest) if digest else None,
+        failure=Failure(**{**failure, "code": FailureCode(failure["code"])}) if failure else None,
+        **values,
+    )

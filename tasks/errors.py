@@ -1,0 +1,25 @@
+"""The errors of this package."""
+
+
+class TaskError(Exception):
+    """The root of the errors of this package."""
+
+
+class InvalidURLError(TaskError):
+    """Raised when a text is no URL that we would fetch; the message says which rule it breaks."""
+
+
+class InvalidAddressError(TaskError):
+    """Raised when a text is no e-mail address that we would write to; the message says why."""
+
+
+class IllegalTransitionError(TaskError):
+    """Raised when a task is asked for a change that its status does not allow."""
+
+
+class DuplicateTaskError(TaskError):
+    """Raised when a task is inserted whose id is taken."""
+
+
+class StoreUnavailableError(TaskError):
+    """Raised when the store cannot be reached or cannot write; trying again later may help."""

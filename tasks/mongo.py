@@ -1,0 +1,167 @@
+"""Tasks in MongoDB: for any number of machines."""
+
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+import pymongo
+from pymongo.collection import Collection as MongoCollection
+from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.write_concern import WriteConcern
+
+from tasks.document import Document, from_document, to_document
+from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.task import Task
+
+SERVER_SELECTION_MILLIS = 2000
+OPERATION_MILLIS = 5000
+CLOCK_REFRESH_SECONDS = 60
+
+# A majority has it in its journal: with w=1 and no journal, a killed server loses acknowledged
+# writes.
+DURABLE = WriteConcern(w="majority", j=True)
+# For what is only a hint: it costs nothing but time when such a write is lost.
+HINT = WriteConcern(w=1)
+
+
+class MongoStore:
+    """A TaskStore in one collection, `tasks`, of the database that the URL names (md5_light)."""
+
+    def __init__(self, collection: MongoCollection[Document]) -> None:
+        self._client = collection.database.client
+        self._tasks = collection.with_options(write_concern=DURABLE)
+        self._hints = collection.with_options(write_concern=HINT)
+        self._clock = _ServerClock(self._client)
+        self._has_indexes = False
+
+    @classmethod
+    def connect(cls, url: str) -> Self:
+        """A store on the server at `url`, to which it connects when it is first used."""
+        client: pymongo.MongoClient[Document] = pymongo.MongoClient(
+            url,
+            tz_aware=True,
+            appname="md5-light",
+            serverSelectionTimeoutMS=SERVER_SELECTION_MILLIS,
+            timeoutMS=OPERATION_MILLIS,
+        )
+        return cls(client.get_default_database("md5_light")["tasks"])
+
+    def now(self) -> datetime:
+        with _translated_errors():
+            return self._clock.now()
+
+    def insert(self, task: Task) -> None:
+        with _translated_errors():
+            try:
+                self._tasks.insert_one(to_document(task))
+            except DuplicateKeyError:
+                raise DuplicateTaskError(task.id) from None
+
+    def get(self, task_id: str) -> Task | None:
+        with _translated_errors():
+            document = self._tasks.find_one({"_id": task_id})
+        return from_document(document) if document else None
+
+    def save(self, task: Task) -> Task | None:
+        saved = replace(task, version=task.version + 1)
+        with _translated_errors():
+            result = self._tasks.replace_one(
+                {"_id": task.id, "version": task.version}, to_document(saved)
+            )
+        return saved if result.matched_count else None
+
+    def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
+        """As in TaskStore: the token says which of several callers moved a task's wake_at."""
+        is_due = {"wake_at": {"$lte": now}}
+        with _translated_errors():
+            self._ensure_indexes()
+            due = self._tasks.find(is_due, {"_id": True}).sort("wake_at").limit(limit)
+            among = {"_id": {"$in": [document["_id"] for document in due]}}
+            if not among["_id"]["$in"]:
+                return []
+            token = uuid.uuid4().hex
+            self._hints.update_many(
+                {**among, **is_due}, {"$set": {"wake_at": hold_until, "taken_by": token}}
+            )
+            return [from_document(each) for each in self._tasks.find({**among, "taken_by": token})]
+
+    def mark_dispatched(self, tasks: Collection[Task]) -> None:
+        alike: dict[tuple[int, int, datetime | None], list[str]] = defaultdict(list)
+        for task in tasks:
+            alike[task.version, task.dispatches, task.wake_at].append(task.id)
+        with _translated_errors():
+            for (version, dispatches, wake_at), ids in alike.items():
+                self._hints.update_many(
+                    {"_id": {"$in": ids}, "version": version},
+                    {"$set": {"dispatches": dispatches, "wake_at": wake_at}},
+                )
+
+    def wake_unclaimed(self, now: datetime) -> None:
+        with _translated_errors():
+            self._ensure_indexes()
+            self._tasks.update_many(
+                {
+                    "wake_at": {"$gt": now},
+                    "$or": [{"status": "queued"}, {"mail_status": "pending"}],
+                },
+                {"$set": {"wake_at": now}},
+            )
+
+    def ping(self) -> None:
+        with _translated_errors():
+            self._client.admin.command("ping")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _ensure_indexes(self) -> None:
+        """Made by those who use them, so that a service starts while the server is down."""
+        if not self._has_indexes:
+            self._tasks.create_index("wake_at", sparse=True)
+            self._tasks.create_index("expires_at", expireAfterSeconds=0)
+            self._has_indexes = True
+
+
+class _ServerClock:
+    """The server's time: the local monotonic clock plus an offset, asked for once a minute."""
+
+    def __init__(self, client: pymongo.MongoClient[Any]) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._epoch: datetime | None = None  # the server's time when the monotonic clock was 0
+        self._refreshed = 0.0
+
+    def now(self) -> datetime:
+        monotonic = time.monotonic()
+        with self._lock:
+            if self._epoch is None or monotonic - self._refreshed > CLOCK_REFRESH_SECONDS:
+                self._refresh()
+                monotonic = time.monotonic()
+            assert self._epoch is not None
+            now = self._epoch + timedelta(seconds=monotonic)
+        return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+    def _refresh(self) -> None:
+        try:
+            server_time = self._client.admin.command("hello")["localTime"]
+        except PyMongoError:
+            if self._epoch is None:
+                raise
+            return  # the old offset is still good
+        self._refreshed = time.monotonic()
+        self._epoch = server_time - timedelta(seconds=self._refreshed)
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except PyMongoError as error:
+        message = f"MongoDB: {type(error).__name__}"
+        raise StoreUnavailableError(message) from error

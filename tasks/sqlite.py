@@ -1,0 +1,152 @@
+"""Tasks in a SQLite file: for one machine, with any number of threads and processes."""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.document import Document, from_document, to_document
+from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.task import Task
+
+BUSY_SECONDS = 5  # how long one process waits for another one's write
+
+# The columns are what SQL works on; `document` is the rest of the task, as JSON. Times are
+# milliseconds since 1970.
+_COLUMNS = ("_id", "version", "wake_at", "dispatches", "expires_at")
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS tasks (
+        _id TEXT PRIMARY KEY, version INTEGER NOT NULL, wake_at INTEGER,
+        dispatches INTEGER NOT NULL, expires_at INTEGER, document TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS tasks_wake_at ON tasks (wake_at) WHERE wake_at IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS tasks_expires_at ON tasks (expires_at) WHERE expires_at IS NOT NULL;
+"""
+_SELECT = "SELECT _id, version, wake_at, dispatches, expires_at, document FROM tasks"
+_TIMES = ("submitted_at", "finished_at", "wake_at", "expires_at")
+
+
+class SQLiteStore:
+    """A TaskStore in one file. A commit is on the disk when the call returns (synchronous=FULL)."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        with self._translated_errors():
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.executescript(_SCHEMA)
+
+    def now(self) -> datetime:
+        return _from_millis(time.time_ns() // 1_000_000)
+
+    def insert(self, task: Task) -> None:
+        with self._translated_errors() as connection:
+            try:
+                connection.execute(
+                    "INSERT INTO tasks VALUES"
+                    " (:_id, :version, :wake_at, :dispatches, :expires_at, :document)",
+                    _to_row(task),
+                )
+            except sqlite3.IntegrityError:
+                raise DuplicateTaskError(task.id) from None
+
+    def get(self, task_id: str) -> Task | None:
+        with self._translated_errors() as connection:
+            row = connection.execute(f"{_SELECT} WHERE _id = ?", (task_id,)).fetchone()
+        return _from_row(row) if row else None
+
+    def save(self, task: Task) -> Task | None:
+        saved = replace(task, version=task.version + 1)
+        with self._translated_errors() as connection:
+            cursor = connection.execute(
+                "UPDATE tasks SET version = :version, wake_at = :wake_at, document = :document,"
+                " dispatches = :dispatches, expires_at = :expires_at"
+                " WHERE _id = :_id AND version = :version - 1",
+                _to_row(saved),
+            )
+        return saved if cursor.rowcount else None
+
+    def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
+        """As in TaskStore; also removes what has expired."""
+        times = {"now": _to_millis(now), "hold_until": _to_millis(hold_until), "limit": limit}
+        with self._translated_errors() as connection:
+            connection.execute("DELETE FROM tasks WHERE expires_at <= :now", times)
+            rows = connection.execute(
+                "UPDATE tasks SET wake_at = :hold_until WHERE _id IN"
+                " (SELECT _id FROM tasks WHERE wake_at <= :now ORDER BY wake_at LIMIT :limit)"
+                " RETURNING _id, version, wake_at, dispatches, expires_at, document",
+                times,
+            ).fetchall()
+        return [_from_row(row) for row in rows]
+
+    def mark_dispatched(self, tasks: Collection[Task]) -> None:
+        with self._translated_errors() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.executemany(
+                    "UPDATE tasks SET wake_at = :wake_at, dispatches = :dispatches"
+                    " WHERE _id = :_id AND version = :version",
+                    map(_to_row, tasks),
+                )
+            finally:
+                connection.execute("COMMIT")
+
+    def wake_unclaimed(self, now: datetime) -> None:
+        with self._translated_errors() as connection:
+            connection.execute(
+                "UPDATE tasks SET wake_at = :now WHERE wake_at > :now"
+                " AND (json_extract(document, '$.status') = 'queued'"
+                " OR json_extract(document, '$.mail_status') = 'pending')",
+                {"now": _to_millis(now)},
+            )
+
+    def ping(self) -> None:
+        with self._translated_errors() as connection:
+            connection.execute("SELECT 1 FROM tasks LIMIT 1").fetchone()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                message = f"SQLite: {error}"
+                raise StoreUnavailableError(message) from error
+
+
+def _to_millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _from_millis(millis: int) -> datetime:
+    return datetime.fromtimestamp(millis // 1000, UTC).replace(microsecond=millis % 1000 * 1000)
+
+
+def _to_row(task: Task) -> Document:
+    document = to_document(task)
+    for name in _TIMES:
+        if name in document:
+            document[name] = _to_millis(document[name])
+    row = {name: document.pop(name, None) for name in _COLUMNS}
+    return {**row, "document": json.dumps(document)}
+
+
+def _from_row(row: tuple[object, ...]) -> Task:
+    *columns, text = row
+    document = {**json.loads(str(text)), **dict(zip(_COLUMNS, columns, strict=True))}
+    for name in _TIMES:
+        if document.get(name) is not None:
+            document[name] = _from_millis(document[name])
+    return from_document(document)

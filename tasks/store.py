@@ -1,0 +1,67 @@
+"""Where tasks are remembered: the contract that every store keeps, and the choice of one."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Protocol
+
+from settings import Settings
+from tasks.task import Task
+
+
+class TaskStore(Protocol):
+    """Documents, one a task. What a method has returned from is durable, unless it says otherwise.
+
+    Every method may be called from any thread, and raises StoreUnavailableError when the store
+    cannot do its part; the change may then have been made all the same.
+    """
+
+    def now(self) -> datetime:
+        """The store's time, in whole milliseconds: one clock for everybody who shares the store."""
+
+    def insert(self, task: Task) -> None:
+        """Remember a new task. Raises DuplicateTaskError when its id is taken."""
+
+    def get(self, task_id: str) -> Task | None:
+        """The task as it is now, or None when there is none of that id."""
+
+    def save(self, task: Task) -> Task | None:
+        """Write the next value of a task over the version that it came from (compare-and-swap).
+
+        Returns the task with its new version, or None when somebody else was first; then nothing
+        was written.
+        """
+
+    def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
+        """Tasks whose wake_at has passed, each to one caller only, the longest due first.
+
+        Their wake_at is moved to `hold_until`, so that they are due again if this caller does
+        nothing about them; their version stays. At most `limit` tasks; need not be durable.
+        """
+
+    def mark_dispatched(self, tasks: Collection[Task]) -> None:
+        """Write `wake_at` and `dispatches` of tasks just dispatched, where they are untouched.
+
+        One whose version has moved on is left as it is, and no version is changed: a claim in
+        flight must not lose against this. Need not be durable.
+        """
+
+    def wake_unclaimed(self, now: datetime) -> None:
+        """Make every task due that waits for a message: the broker has forgotten them all."""
+
+    def ping(self) -> None:
+        """Return when the store answers."""
+
+    def close(self) -> None:
+        """Let go of connections and files. Nothing else may be called afterwards."""
+
+
+def open_store(settings: Settings) -> TaskStore:
+    """The store that the settings name: MongoDB, or a SQLite file without MONGODB_URL."""
+    if settings.mongodb_url is not None:
+        from tasks.mongo import MongoStore  # noqa: PLC0415  pymongo costs 0.1 s where it is not used
+
+        return MongoStore.connect(settings.mongodb_url)
+    from tasks.sqlite import SQLiteStore  # noqa: PLC0415
+
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return SQLiteStore(settings.data_dir / "tasks.sqlite3")

@@ -1,0 +1,254 @@
+"""A task: an immutable value whose every change is a pure method that returns the next value."""
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+from tasks.errors import IllegalTransitionError
+
+# How long a message may take from the store to an actor before somebody looks again.
+UNPUBLISHED_PAUSE = timedelta(seconds=30)  # written, and nobody knows yet whether a message got out
+PUBLISHED_PAUSE = timedelta(hours=1)  # the broker has it; doubles, or a long backlog breeds copies
+
+
+class Status(StrEnum):
+    """Where a task stands."""
+
+    QUEUED = "queued"  # for its first attempt, or for the next one
+    RUNNING = "running"  # an actor has claimed it
+    DONE = "done"
+    FAILED = "failed"
+
+
+class MailStatus(StrEnum):
+    """Where the mail about a task's end stands."""
+
+    PENDING = "pending"
+    SENDING = "sending"  # an actor has claimed it
+    SENT = "sent"
+    REFUSED = "refused"  # given up: the recipient's server does not want it
+
+
+class Step(StrEnum):
+    """What an actor has to do next for a task."""
+
+    COMPUTE_MD5 = "compute_md5"
+    SEND_EMAIL = "send_email"
+
+
+class FailureCode(StrEnum):
+    """Why a task failed: stable, and documented in the README."""
+
+    BLOCKED_ADDRESS = "blocked_address"
+    INVALID_REDIRECT = "invalid_redirect"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    HTTP_STATUS = "http_status"
+    TOO_LARGE = "too_large"
+    TLS_ERROR = "tls_error"
+    PROTOCOL_ERROR = "protocol_error"
+    DNS_ERROR = "dns_error"
+    CONNECT_ERROR = "connect_error"
+    TIMEOUT = "timeout"
+    DEADLINE = "deadline"
+    TOO_SLOW = "too_slow"
+    INCOMPLETE_BODY = "incomplete_body"
+    CHANGED_DURING_DOWNLOAD = "changed_during_download"
+    WORKER_LOST = "worker_lost"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task failed. The message is for its owner: no address, trace or response body in it."""
+
+    code: FailureCode
+    message: str
+    http_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What a download came to. `size` is in bytes."""
+
+    md5: str
+    size: int
+    final_url: str
+    is_length_verified: bool  # False: the origin stated no length, so a cut could not be seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One URL to hash. Times are aware UTC, in whole milliseconds.
+
+    A task that is not settled has a `wake_at`: the moment at which the sweeper looks at it again,
+    whatever happened. `version` counts the changes; the store saves the next value only over the
+    one it came from, so it is the fencing token of a claim.
+    """
+
+    id: str
+    url: str
+    email: str | None = None
+    expected_md5: str | None = None
+    submitted_at: datetime
+    version: int = 1
+    status: Status = Status.QUEUED
+    wake_at: datetime | None
+    dispatches: int = 0  # messages confirmed by the broker since the last change
+    attempt: int = 0  # claims so far, those given back not counted
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+    finished_at: datetime | None = None
+    digest: Digest | None = None
+    failure: Failure | None = None  # of the last attempt, also while another one is waiting
+    mail_status: MailStatus | None = None
+    mail_attempt: int = 0
+    expires_at: datetime | None = None
+
+    @classmethod
+    def new(
+        cls, url: str, now: datetime, *, email: str | None = None, expected_md5: str | None = None
+    ) -> Self:
+        return cls(
+            id=str(uuid.uuid4()),
+            url=url,
+            email=email,
+            expected_md5=expected_md5,
+            submitted_at=now,
+            wake_at=now + UNPUBLISHED_PAUSE,
+        )
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in (Status.DONE, Status.FAILED)
+
+    @property
+    def next_step(self) -> Step | None:
+        """What a message is to be sent for; None while an actor is at it, or nothing is left."""
+        if self.status is Status.QUEUED:
+            return Step.COMPUTE_MD5
+        return Step.SEND_EMAIL if self.mail_status is MailStatus.PENDING else None
+
+    @property
+    def is_verified(self) -> bool | None:
+        """Whether the digest is the expected one; None when either is missing."""
+        if self.digest is None or self.expected_md5 is None:
+            return None
+        return self.digest.md5 == self.expected_md5
+
+    def dispatched(self, now: datetime) -> Self:
+        """The broker has confirmed a message. The version stays: a claim may be on its way."""
+        self._require(self.next_step is not None, "dispatched")
+        pause = PUBLISHED_PAUSE * 2 ** min(self.dispatches, 10)
+        return replace(self, dispatches=self.dispatches + 1, wake_at=now + pause)
+
+    def claimed(self, now: datetime, lease: timedelta) -> Self:
+        """An actor begins an attempt and has it for the length of the lease."""
+        self._require(self.status is Status.QUEUED, "claimed")
+        return replace(
+            self,
+            status=Status.RUNNING,
+            attempt=self.attempt + 1,
+            wake_at=now + lease,
+            dispatches=0,
+            bytes_done=None,
+            bytes_total=None,
+        )
+
+    def progressed(
+        self, now: datetime, lease: timedelta, *, done: int | None, total: int | None
+    ) -> Self:
+        """The actor is alive: the lease begins anew."""
+        self._require(self.status is Status.RUNNING, "progressed")
+        return replace(self, wake_at=now + lease, bytes_done=done, bytes_total=total)
+
+    def released(self, now: datetime) -> Self:
+        """The worker stops: the task is due at once, and the attempt does not count."""
+        self._require(not self.is_ended, "released")
+        attempt = self.attempt - (self.status is Status.RUNNING)
+        return replace(self, status=Status.QUEUED, attempt=attempt, wake_at=now, dispatches=0)
+
+    def retry(self, now: datetime, pause: timedelta, failure: Failure) -> Self:
+        """The attempt failed in a way that may pass; the next one begins after the pause."""
+        self._require(self.status is Status.RUNNING, "retried")
+        return replace(
+            self, status=Status.QUEUED, wake_at=now + pause, dispatches=0, failure=failure
+        )
+
+    def lost(self, now: datetime, *, max_attempts: int, retention: timedelta) -> Self:
+        """The lease ran out: the worker died, or is cut off and must write nothing any more.
+
+        The task is queued again, or fails when it had its last attempt. A claimed mail is pending
+        again.
+        """
+        if self.mail_status is MailStatus.SENDING:
+            return replace(
+                self, mail_status=MailStatus.PENDING, wake_at=now + UNPUBLISHED_PAUSE, dispatches=0
+            )
+        self._require(self.status is Status.RUNNING, "lost")
+        if self.attempt >= max_attempts:
+            return self.failed(
+                now,
+                Failure(
+                    FailureCode.WORKER_LOST,
+                    f"The worker was lost during each of {self.attempt} attempts.",
+                ),
+                retention=retention,
+            )
+        return replace(self, status=Status.QUEUED, wake_at=now + UNPUBLISHED_PAUSE, dispatches=0)
+
+    def done(self, now: datetime, digest: Digest, *, retention: timedelta) -> Self:
+        self._require(self.status is Status.RUNNING, "done")
+        return self._ended(now, retention, status=Status.DONE, digest=digest, failure=None)
+
+    def failed(self, now: datetime, failure: Failure, *, retention: timedelta) -> Self:
+        self._require(self.status is Status.RUNNING, "failed")
+        return self._ended(now, retention, status=Status.FAILED, failure=failure)
+
+    def _ended(self, now: datetime, retention: timedelta, **changes: Any) -> Self:
+        """The write that stores the result also makes the mail pending."""
+        if self.email is None:
+            return self._settled(now, retention, finished_at=now, **changes)
+        return replace(
+            self,
+            finished_at=now,
+            mail_status=MailStatus.PENDING,
+            wake_at=now + UNPUBLISHED_PAUSE,
+            **changes,
+        )
+
+    def _settled(self, now: datetime, retention: timedelta, **changes: Any) -> Self:
+        return replace(self, wake_at=None, expires_at=now + retention, **changes)
+
+    def mail_claimed(self, now: datetime, lease: timedelta) -> Self:
+        """An actor begins to send the mail."""
+        self._require(self.mail_status is MailStatus.PENDING, "mailed")
+        return replace(
+            self,
+            mail_status=MailStatus.SENDING,
+            mail_attempt=self.mail_attempt + 1,
+            wake_at=now + lease,
+            dispatches=0,
+        )
+
+    def mail_sent(self, now: datetime, *, retention: timedelta) -> Self:
+        self._require(self.mail_status is MailStatus.SENDING, "mailed")
+        return self._settled(now, retention, mail_status=MailStatus.SENT)
+
+    def mail_retry(self, now: datetime, pause: timedelta) -> Self:
+        """The mail did not get out this time; the next try begins after the pause."""
+        self._require(self.mail_status is MailStatus.SENDING, "mailed again")
+        return replace(self, mail_status=MailStatus.PENDING, wake_at=now + pause)
+
+    def mail_refused(self, now: datetime, *, retention: timedelta) -> Self:
+        """The mail will never get out; the task is settled without it."""
+        self._require(self.mail_status is MailStatus.SENDING, "refused its mail")
+        return self._settled(now, retention, mail_status=MailStatus.REFUSED)
+
+    def _require(self, is_legal: bool, change: str) -> None:  # noqa: FBT001
+        if not is_legal:
+            message = (
+                f"Task {self.id} cannot be {change}: it is {self.status}, mail {self.mail_status}."
+            )
+            raise IllegalTransitionError(message)
