@@ -1,0 +1,89 @@
+"""What one download may take: time, speed and size, watched at every wait on the network."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+from actors.fetch.errors import FetchCancelledError, FetchError
+from settings import Settings
+from tasks.task import FailureCode
+
+# The longest single wait on a socket: how soon a cancelled download notices.
+SLICE_SECONDS = 0.5
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The operator's limits of one download, in seconds and bytes."""
+
+    max_bytes: int
+    max_redirects: int
+    connect_timeout: float
+    read_timeout: float
+    deadline: float
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        return cls(
+            max_bytes=settings.max_bytes,
+            max_redirects=settings.max_redirects,
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+            deadline=settings.download_deadline,
+        )
+
+
+class Bounds:
+    """The limits of one download under way, whatever number of connections it takes.
+
+    The sockets themselves ask after every wait, so nothing that an origin does outlasts the
+    limits, and no watchdog closes a socket in a way that looks like the end of a body.
+    """
+
+    def __init__(self, limits: Limits, is_cancelled: Callable[[], bool]) -> None:
+        self.limits = limits
+        self._is_cancelled = is_cancelled
+        self._deadline = time.monotonic() + limits.deadline
+
+    def check(self) -> None:
+        """Raises FetchCancelledError, or FetchError when the download's time is over."""
+        if time.monotonic() > self._deadline:
+            raise FetchError(
+                FailureCode.DEADLINE,
+                f"The download took longer than {self.limits.deadline:g} seconds.",
+                is_permanent=True,
+            )
+        if self._is_cancelled():
+            raise FetchCancelledError
+
+    def wait(
+        self,
+        operation: Callable[[], Result],
+        seconds: float,
+        too_late: Callable[[], FetchError],
+    ) -> Result:
+        """Repeat an operation that raises TimeoutError after a slice, until it has a result.
+
+        Raises `too_late()` after so many seconds, and what `check` raises at any time.
+        """
+        give_up_at = time.monotonic() + seconds
+        while True:
+            try:
+                result = operation()
+            except TimeoutError:
+                self.check()
+                if time.monotonic() >= give_up_at:
+                    raise too_late() from None
+            else:
+                self.check()
+                return result
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long, unless `check` raises."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.check()
+            time.sleep(min(left, SLICE_SECONDS))

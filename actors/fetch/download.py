@@ -1,0 +1,256 @@
+"""One safe, bounded, resumable download: the digest of `curl -sfL URL | md5sum`, or an error."""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import requests
+
+from actors.fetch.bounds import Bounds, Limits
+from actors.fetch.errors import FetchError
+from actors.fetch.transport import Transport, translated_errors
+from tasks.errors import InvalidURLError
+from tasks.task import Digest, FailureCode
+from tasks.url import parse_url
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+CHUNK_BYTES = 2**20
+HEADERS = {"User-Agent": "md5-light/1.0", "Accept": "*/*", "Accept-Encoding": "identity"}
+REDIRECTS = (301, 302, 303, 307, 308)  # RFC 9110 § 15.4: the ones that name one place to go
+LATER = (408, 425, 429)  # the 4xx that may be another answer later
+MAX_RETRY_AFTER_SECONDS = 3600.0
+# Pauses in seconds before going on after a break; so many in a row may bring nothing.
+RESUME_PAUSES = (0.0, 1.0, 3.0)
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+
+# Told the bytes hashed so far and the bytes in all (None: the origin doesn't say).
+Progress = Callable[[int, int | None], None]
+
+
+def download(
+    url: str,
+    transport: Transport,
+    limits: Limits,
+    *,
+    progress: Progress = lambda _done, _total: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> Digest:
+    """Fetch the URL and hash the bytes of its body as they are sent.
+
+    Redirects are followed; only 200 counts. After a break the download goes on where it was, if
+    the origin can say that the rest belongs to the same version of the file. Raises FetchError,
+    and FetchCancelledError once `is_cancelled()` is true.
+    """
+    transport.bounds = Bounds(limits, is_cancelled)
+    return _Download(url, transport, limits, progress).run()
+
+
+@dataclass(slots=True)
+class _Body:
+    """One version of the file: where it is, and what of it has been hashed."""
+
+    url: str
+    total: int | None
+    validator: str | None  # for If-Range; None: it cannot be gone on with after a break
+    hash: "_Hash" = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
+    size: int = 0
+
+
+class _Download:
+    def __init__(self, url: str, transport: Transport, limits: Limits, progress: Progress) -> None:
+        self._url = url
+        self._transport = transport
+        self._limits = limits
+        self._progress = progress
+        self._body: _Body | None = None
+
+    def run(self) -> Digest:
+        pauses = iter(RESUME_PAUSES)
+        size = 0
+        while True:
+            try:
+                return self._read(self._resume() or self._start())
+            except FetchError as error:
+                if self._body is None or not self._body.validator or error.is_permanent:
+                    raise
+                if self._body.size > size:
+                    pauses = iter(RESUME_PAUSES)
+                size = self._body.size
+                pause = next(pauses, None)
+                if pause is None or error.failure.code is FailureCode.CHANGED_DURING_DOWNLOAD:
+                    raise
+                self._transport.bounds.pause(pause)
+
+    def _start(self) -> requests.Response:
+        """A response whose body is the file, after any redirects."""
+        url = self._url
+        for _ in range(self._limits.max_redirects + 1):
+            response = self._transport.get(url, HEADERS)
+            if response.status_code == HTTPStatus.OK:
+                self._begin_body(url, response)
+                return response
+            response.close()
+            if response.status_code not in REDIRECTS:
+                raise _unexpected_status(response)
+            url = _redirect_target(url, response)
+        raise FetchError(
+            FailureCode.TOO_MANY_REDIRECTS,
+            f"There were more than {self._limits.max_redirects} redirects.",
+            is_permanent=True,
+        )
+
+    def _begin_body(self, url: str, response: requests.Response) -> None:
+        total = _stated_length(response)
+        if total is not None and total > self._limits.max_bytes:
+            response.close()
+            raise self._too_large()
+        self._body = _Body(url, total, None if total is None else _strong_validator(response))
+
+    def _resume(self) -> requests.Response | None:
+        """A response whose body is the rest of the file; None: it must be begun anew.
+
+        RFC 9110 § 13.1.5 and § 14.4: 206 with the range asked for, or 200 with all of what is
+        another version by now.
+        """
+        body = self._body
+        if body is None or body.validator is None:
+            return None
+        response = self._transport.get(
+            body.url, {**HEADERS, "Range": f"bytes={body.size}-", "If-Range": body.validator}
+        )
+        if response.status_code == HTTPStatus.PARTIAL_CONTENT and _continues(response, body):
+            return response
+        if response.status_code == HTTPStatus.OK:
+            self._begin_body(body.url, response)
+            return response
+        response.close()
+        if response.status_code in (
+            HTTPStatus.PARTIAL_CONTENT,
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        ):
+            raise _changed()
+        error = _unexpected_status(response)
+        if not error.is_permanent and response.status_code not in REDIRECTS:
+            raise error
+        self._body = None  # the address may have been good for once only: ask the first one again
+        return None
+
+    def _read(self, response: requests.Response) -> Digest:
+        body = self._body
+        assert body is not None
+        with closing(response), translated_errors():
+            while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
+                body.size += len(chunk)
+                if body.size > self._limits.max_bytes:
+                    raise self._too_large()
+                body.hash.update(chunk)
+                self._progress(body.size, body.total)
+        if body.total not in (None, body.size):
+            raise _changed()
+        is_length_verified = body.total is not None or bool(response.raw.chunked)
+        return Digest(body.hash.hexdigest(), body.size, body.url, is_length_verified)
+
+    def _too_large(self) -> FetchError:
+        return FetchError(
+            FailureCode.TOO_LARGE,
+            f"The file is larger than {self._limits.max_bytes} bytes.",
+            is_permanent=True,
+        )
+
+
+def _redirect_target(url: str, response: requests.Response) -> str:
+    """Where a redirect leads. Raises FetchError (`invalid_redirect`) when that is unclear."""
+    locations = set(response.raw.headers.getlist("Location"))
+    if len(locations) != 1 or locations == {""}:
+        raise _invalid_redirect("does not say where to go")
+    # The bytes are UTF-8 in practice, and a space in them is meant to be one: as curl has it.
+    location = locations.pop().encode("latin-1").decode(errors="replace").replace(" ", "%20")
+    try:
+        return parse_url(urljoin(url, location))
+    except (InvalidURLError, ValueError) as error:
+        raise _invalid_redirect(f"leads to a URL that {error}") from None
+
+
+def _invalid_redirect(what: str) -> FetchError:
+    return FetchError(
+        FailureCode.INVALID_REDIRECT, f"The server's redirect {what}.", is_permanent=True
+    )
+
+
+def _unexpected_status(response: requests.Response) -> FetchError:
+    status = response.status_code
+    return FetchError(
+        FailureCode.HTTP_STATUS,
+        f"The server answered {status} instead of 200.",
+        is_permanent=400 <= status < 500 and status not in LATER,  # noqa: PLR2004
+        http_status=status,
+        retry_after=_retry_after(response),
+    )
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """The pause asked for in seconds, at most MAX_RETRY_AFTER_SECONDS; RFC 9110 § 10.2.3."""
+    text = response.headers.get("Retry-After", "")
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        seconds = float(text)
+    else:
+        moment = _seconds_since_1970(text)
+        if moment is None:
+            return None
+        seconds = moment - time.time()
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _stated_length(response: requests.Response) -> int | None:
+    """The body's length in bytes by its header, which the connection has found consistent."""
+    text = response.headers.get("Content-Length")
+    return None if text is None or response.raw.chunked else int(text.partition(",")[0])
+
+
+def _strong_validator(response: requests.Response) -> str | None:
+    """What If-Range may carry, if the origin serves ranges: RFC 9110 § 8.8 and § 13.1.5."""
+    if response.headers.get("Accept-Ranges", "").strip().lower() != "bytes":
+        return None
+    etag = response.headers.get("ETag", "")
+    if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag):
+        return etag
+    last_modified = response.headers.get("Last-Modified", "")
+    modified = _seconds_since_1970(last_modified)
+    sent = _seconds_since_1970(response.headers.get("Date", ""))
+    # A file may change twice in a second, so one that is a second old only says nothing.
+    if etag or modified is None or sent is None or sent - modified < 1:
+        return None
+    return last_modified
+
+
+def _seconds_since_1970(http_date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(http_date).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _continues(response: requests.Response, body: _Body) -> bool:
+    """Whether a 206 is the rest of this very version."""
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if match is None or body.total is None:
+        return False
+    is_rest = tuple(map(int, match.groups())) == (body.size, body.total - 1, body.total)
+    claims = {response.headers.get("ETag"), response.headers.get("Last-Modified")}
+    return is_rest and (body.validator in claims or claims == {None})
+
+
+def _changed() -> FetchError:
+    return FetchError(
+        FailureCode.CHANGED_DURING_DOWNLOAD, "The file changed while it was downloaded."
+    )

@@ -1,0 +1,153 @@
+"""HTTP/1.1 responses read by the rules of RFC 9112, where http.client guesses.
+
+http.client takes the end of the connection for the end of the headers, drops what follows a
+header line without a colon, ignores a Content-Length that it can't read, returns a 103 as the
+answer, and reads `-5` as the size of a chunk: each of them a wrong digest.
+"""
+
+import http.client
+import re
+from typing import NoReturn
+
+from actors.fetch.errors import FetchError
+from tasks.task import FailureCode
+
+# What curl allows: MAX_HTTP_RESP_HEADER_SIZE in its lib/http.h
+MAX_HEADER_BYTES = 300 * 1024
+MAX_TRAILER_BYTES = 64 * 1024
+MAX_CHUNK_LINE_BYTES = 4096
+MAX_INTERIM_RESPONSES = 20
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\0]*))?")
+_HEADER_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\0]*)")  # RFC 9110 § 5.1
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
+
+_NO_BODY = (http.client.NO_CONTENT, http.client.NOT_MODIFIED)
+
+
+class StrictResponse(http.client.HTTPResponse):
+    """An http.client response that raises FetchError instead of guessing."""
+
+    chunk_left: int | None = None  # None: at the first chunk
+
+    def begin(self) -> None:
+        """Read the status line and the headers, skipping interim responses (1xx but 101)."""
+        for _ in range(MAX_INTERIM_RESPONSES + 1):
+            self._read_status_line()
+            headers = self._read_fields(MAX_HEADER_BYTES, "headers")
+            if self.status >= http.client.OK or self.status == http.client.SWITCHING_PROTOCOLS:
+                break
+        else:
+            _refuse("The server sent one interim response after another.")
+        self.headers = self.msg = headers
+        self._frame()
+
+    def read1(self, n: int = -1) -> bytes:
+        """At most `n` bytes of the body, whatever its framing; nothing when it is complete.
+
+        Raises FetchError for a body that is cut short or badly chunked.
+        """
+        if self.fp is None:
+            return b""
+        left = self._bytes_left_in_chunk() if self.chunked else self.length
+        if left == 0:
+            self.close()
+            return b""
+        data = self.fp.read1(n if left is None else min(n, left))
+        if not data:
+            if left is not None:
+                _report_cut("the whole file was sent")
+            self.close()
+        elif self.chunked:
+            self.chunk_left = (left or 0) - len(data)
+        elif left is not None:
+            self.length = left - len(data)
+        return data
+
+    def _read_line(self, limit: int, what: str) -> bytes:
+        line: bytes = self.fp.readline(limit + 1)
+        if len(line) > limit:
+            _refuse(f"The server's {what} are too long.")
+        if not line.endswith(b"\n"):
+            _report_cut(f"its {what} were complete" if line else "it answered")
+        return line.removesuffix(b"\n").removesuffix(b"\r")
+
+    def _read_status_line(self) -> None:
+        line = self._read_line(MAX_HEADER_BYTES, "headers")
+        match = _STATUS_LINE.fullmatch(line)
+        if match is None:
+            _refuse("The server's answer is not HTTP/1.1.")
+        self.version = 10 + int(match[1])
+        self.code = self.status = int(match[2])
+        self.reason = (match[3] or b"").decode("latin-1").strip()
+
+    def _read_fields(self, limit: int, what: str) -> http.client.HTTPMessage:
+        """Headers or trailers, up to and with the blank line after them."""
+        fields: list[list[bytes]] = []
+        while line := self._read_line(limit, what):
+            limit -= len(line)
+            if line[:1] in b" \t" and fields:  # folded, RFC 9112 § 5.2
+                fields[-1][1] += b" " + line.strip()
+                continue
+            match = _HEADER_LINE.fullmatch(line)
+            if match is None:
+                _refuse(f"The server's {what} have a line that is none.")
+            fields.append([match[1], match[2].rstrip()])
+        message = http.client.HTTPMessage()
+        for name, value in fields:
+            message[name.decode("ascii")] = value.decode("latin-1")
+        return message
+
+    def _frame(self) -> None:
+        """Find out where the body ends, RFC 9112 § 6.3."""
+        codings = ",".join(self.headers.get_all("Transfer-Encoding", [])).lower()
+        if codings.strip() not in ("", "identity", "chunked"):
+            _refuse("The server used a transfer encoding that was not asked for.")
+        lengths = {
+            each.strip()
+            for header in self.headers.get_all("Content-Length", [])
+            for each in header.split(",")
+        }
+        if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+            _refuse("The server stated an impossible length.")
+        self.chunked = codings.strip() == "chunked"
+        self.length = None if self.chunked or not lengths else int(lengths.pop())
+        if self.status in _NO_BODY:
+            self.chunked, self.length = False, 0
+        self.will_close = (
+            self._check_close()  # type: ignore[attr-defined]
+            or not (self.chunked or self.length is not None)
+        )
+
+    def _bytes_left_in_chunk(self) -> int:
+        """Read on to the next chunk at the end of one; 0 at the end of the body."""
+        if self.chunk_left:
+            return self.chunk_left
+        if self.chunk_left == 0 and self._read_chunk_line():
+            _refuse("The server sent a chunk that is longer than stated.")
+        match = _CHUNK_LINE.fullmatch(self._read_chunk_line())
+        if match is None:
+            _refuse("The server sent a chunk without a valid size.")
+        self.chunk_left = int(match[1], 16)
+        if self.chunk_left == 0:
+            self._read_fields(MAX_TRAILER_BYTES, "trailers")
+        return self.chunk_left
+
+    def _read_chunk_line(self) -> bytes:
+        line: bytes = self.fp.readline(MAX_CHUNK_LINE_BYTES)
+        if not line:
+            _report_cut("the whole file was sent")
+        if not line.endswith(b"\n") and len(line) == MAX_CHUNK_LINE_BYTES:
+            _refuse("The server sent a chunk without a valid size.")
+        return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _refuse(message: str) -> NoReturn:
+    raise FetchError(FailureCode.PROTOCOL_ERROR, message, is_permanent=True)
+
+
+def _report_cut(what: str) -> NoReturn:
+    raise FetchError(
+        FailureCode.INCOMPLETE_BODY, f"The server closed the connection before {what}."
+    )
