@@ -1,0 +1,92 @@
+"""The actor that downloads and hashes: a thin shell around fetch/."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from actors.fetch.errors import FetchCancelledError, FetchError
+from actors.leases import Claim, LeaseKeeper
+from actors.patience import patiently, save_patiently
+from settings import Settings
+from tasks.store import TaskStore
+from tasks.task import Digest, Failure, FailureCode, Step, Task
+
+_log = logging.getLogger(__name__)
+
+# Downloads a URL: told where to report progress, and whom to ask whether it is called off.
+Fetch = Callable[[str, Callable[[int, int | None], None], Callable[[], bool]], Digest]
+
+
+@dataclass(frozen=True, slots=True)
+class Md5Computer:
+    """What an attempt needs: the same for every task of a worker."""
+
+    store: TaskStore
+    leases: LeaseKeeper
+    fetch: Fetch
+    settings: Settings
+    stopping: threading.Event
+
+    def compute(self, task_id: str) -> Task | None:
+        """Make one attempt at a task, unless it is somebody else's by now.
+
+        Returns the task as it was left, or None when there was nothing to do for us. Raises
+        StoreUnavailableError when the worker stops while the store is out of reach.
+        """
+        task = patiently(lambda: self.store.get(task_id), self.stopping)
+        if task is None or task.next_step is not Step.COMPUTE_MD5:
+            return None
+        if self.stopping.is_set():
+            return self.store.save(task.released(self.store.now()))
+        lease = timedelta(seconds=self.settings.lease)
+        now = patiently(self.store.now, self.stopping)
+        claimed = save_patiently(self.store, task.claimed(now, lease), self.stopping)
+        if claimed is None:
+            return None
+        with self.leases.keep(claimed) as claim:
+            return claim.settle(self._attempt(claim), self.stopping)
+
+    def _attempt(self, claim: Claim) -> Callable[[Task, datetime], Task]:
+        """Download once; returns the change that the outcome means for the task."""
+        task = claim.task
+        retention = timedelta(seconds=self.settings.retention)
+
+        def is_cancelled() -> bool:
+            return claim.is_lost or self.stopping.is_set()
+
+        try:
+            digest = self.fetch(task.url, claim.progress, is_cancelled)
+        except FetchCancelledError:
+            _log.info("task %s: given back in attempt %d", task.id, task.attempt)
+            return Task.released
+        except FetchError as error:
+            failure, is_final, pause = error.failure, error.is_permanent, error.retry_after
+        except Exception:  # noqa: BLE001  the edge: whatever it is, the task must go on
+            _log.exception("task %s: unexpected error", task.id)
+            failure = Failure(FailureCode.INTERNAL_ERROR, "Something went wrong on our side.")
+            is_final, pause = False, None
+        else:
+            host = urlsplit(digest.final_url).hostname
+            _log.info("task %s: done, %d bytes from %s", task.id, digest.size, host)
+            return lambda task, now: task.done(now, digest, retention=retention)
+        is_final = is_final or task.attempt >= self.settings.max_attempts
+        _log.info(
+            "task %s: %s in attempt %d, %s",
+            task.id,
+            failure.code,
+            task.attempt,
+            "failed" if is_final else "will be tried again",
+        )
+        if is_final:
+            return lambda task, now: task.failed(now, failure, retention=retention)
+        backoff = timedelta(seconds=max(pause or 0, self._backoff(task.attempt)))
+        return lambda task, now: task.retry(now, backoff, failure)
+
+    def _backoff(self, attempt: int) -> float:
+        """Seconds before the next attempt: doubling, with up to half of it more by chance."""
+        doubled = self.settings.retry_base * 2.0 ** (attempt - 1)
+        return doubled * random.uniform(1, 1.5)  # noqa: S311

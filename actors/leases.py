@@ -1,0 +1,109 @@
+"""Claims of this process: their leases are renewed by time, whatever the download is doing."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from actors.patience import save_patiently
+from tasks.errors import StoreUnavailableError
+from tasks.store import TaskStore
+from tasks.task import Task
+
+# How often progress is written, at the most; a shorter lease is renewed three times in its length.
+PROGRESS_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class Claim:
+    """A running task that belongs to this worker until it is settled or lost."""
+
+    def __init__(self, store: TaskStore, task: Task, lease: timedelta) -> None:
+        self._store = store
+        self._task = task
+        self._lease = lease
+        self._lock = threading.Lock()  # one writer at a time, or we would lose against ourselves
+        self._is_settled = False
+        self._progress: tuple[int, int | None] | None = None
+        self.is_lost = False
+
+    @property
+    def task(self) -> Task:
+        return self._task
+
+    def progress(self, done: int, total: int | None) -> None:
+        """Remember how far the download is, in bytes, for the next renewal."""
+        self._progress = done, total
+
+    def renew(self) -> None:
+        """Begin the lease anew, and write the progress."""
+        with self._lock:
+            if self._is_settled or self.is_lost:
+                return
+            done, total = self._progress or (None, None)
+            saved = self._store.save(
+                self._task.progressed(self._store.now(), self._lease, done=done, total=total)
+            )
+            if saved is None:
+                _log.warning("task %s: the claim is lost", self._task.id)
+                self.is_lost = True
+            else:
+                self._task = saved
+
+    def settle(
+        self, change: Callable[[Task, datetime], Task], stopping: threading.Event
+    ) -> Task | None:
+        """Write the claim's last change, through an outage of the store.
+
+        Returns the saved task, or None when the claim was lost: then nothing was written.
+        """
+        with self._lock:
+            self._is_settled = True
+            if self.is_lost:
+                return None
+            changed = change(self._task, self._store.now())
+            return save_patiently(self._store, changed, stopping)
+
+
+class LeaseKeeper:
+    """The thread that renews this process's leases."""
+
+    def __init__(self, store: TaskStore, lease_seconds: float) -> None:
+        self._store = store
+        self._lease = timedelta(seconds=lease_seconds)
+        self._claims: set[Claim] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    @contextmanager
+    def keep(self, task: Task) -> Iterator[Claim]:
+        """A claim on a task just claimed, whose lease is renewed inside the block."""
+        claim = Claim(self._store, task, self._lease)
+        with self._lock:
+            self._claims.add(claim)
+        try:
+            yield claim
+        finally:
+            with self._lock:
+                self._claims.discard(claim)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(min(PROGRESS_SECONDS, self._lease.total_seconds() / 3)):
+            with self._lock:
+                claims = list(self._claims)
+            for claim in claims:
+                try:
+                    claim.renew()
+                except StoreUnavailableError as error:
+                    _log.warning("leases are not renewed: %s", error)
+                    break

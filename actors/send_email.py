@@ -1,0 +1,69 @@
+"""The actor that reports: a thin shell around the mailer."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+
+from actors.mailer import Mailer, MailError, build_message
+from actors.patience import patiently, save_patiently
+from settings import Settings
+from tasks.store import TaskStore
+from tasks.task import Step, Task
+
+# Longer than all the waits of one SMTP session together, so that no second actor begins.
+LEASE = timedelta(minutes=5)
+FIRST_PAUSE = timedelta(seconds=30)
+LONGEST_PAUSE = timedelta(hours=1)
+PATIENCE = timedelta(days=1)  # how long after the task's end a mail is tried
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """What a mail needs: the same for every task of a worker."""
+
+    store: TaskStore
+    mailer: Mailer
+    settings: Settings
+    stopping: threading.Event
+
+    def report(self, task_id: str) -> Task | None:
+        """Try once to send a task's mail, unless it is somebody else's by now.
+
+        Returns the task as it was left, or None when there was nothing to do for us. Raises
+        StoreUnavailableError when the worker stops while the store is out of reach.
+        """
+        task = patiently(lambda: self.store.get(task_id), self.stopping)
+        if task is None or task.next_step is not Step.SEND_EMAIL:
+            return None
+        now = patiently(self.store.now, self.stopping)
+        claimed = save_patiently(self.store, task.mail_claimed(now, LEASE), self.stopping)
+        if claimed is None:
+            return None
+        return save_patiently(self.store, self._send(claimed), self.stopping)
+
+    def _send(self, task: Task) -> Task:
+        retention = timedelta(seconds=self.settings.retention)
+        try:
+            self.mailer.send(build_message(task, self.settings))
+        except MailError as error:
+            now = self.store.now()
+            is_final = error.is_permanent or now - (task.finished_at or now) > PATIENCE
+            _log.warning(
+                "task %s: mail not sent, try %d, %s: %s",
+                task.id,
+                task.mail_attempt,
+                "given up" if is_final else "will be tried again",
+                error,
+            )
+            if is_final:
+                return task.mail_refused(now, retention=retention)
+            return task.mail_retry(now, self._pause(task.mail_attempt))
+        _log.info("task %s: mail sent", task.id)
+        return task.mail_sent(self.store.now(), retention=retention)
+
+    @staticmethod
+    def _pause(attempt: int) -> timedelta:
+        return min(FIRST_PAUSE * (1 << min(attempt - 1, 10)), LONGEST_PAUSE)

@@ -1,0 +1,84 @@
+"""The alarm clock: looks again at every task whose wake_at has passed, whatever the reason."""
+
+import logging
+import random
+import threading
+from datetime import timedelta
+
+from actors.dispatcher import BATCH, Dispatcher
+from settings import Settings
+from tasks.errors import StoreUnavailableError
+from tasks.store import TaskStore
+from tasks.task import Task
+
+INTERVAL_SECONDS = 1.0
+# How long the tasks of one round are held back from other sweepers, until they are dispatched.
+HOLD = timedelta(seconds=10)
+
+_log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """The loop that repairs everything: one in each worker process, any number in all."""
+
+    def __init__(self, store: TaskStore, dispatcher: Dispatcher, settings: Settings) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._max_attempts = settings.max_attempts
+        self._retention = timedelta(seconds=settings.retention)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._is_store_down = False
+        # An in-process broker begins with no messages, whatever was dispatched before.
+        self._has_to_wake_all = settings.rabbitmq_url is None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        # A jitter keeps the sweepers of many processes from asking all at once.
+        while not self._stopped.wait(INTERVAL_SECONDS * random.uniform(0.75, 1.25)):  # noqa: S311
+            try:
+                while self.sweep() == BATCH and not self._stopped.is_set():
+                    pass
+            except StoreUnavailableError as error:
+                if not self._is_store_down:
+                    _log.warning("the store is out of reach: %s", error)
+                self._is_store_down = True
+            except Exception:  # noqa: BLE001  the edge: the loop must go on
+                _log.exception("a sweep failed; the next one follows")
+            else:
+                if self._is_store_down:
+                    _log.info("the store is back")
+                self._is_store_down = False
+
+    def sweep(self) -> int:
+        """Look once at the tasks that are due; returns how many there were."""
+        if not self._dispatcher.is_idle:
+            return 0
+        # While the broker is down, one task is enough to see whether it is back.
+        limit = 1 if self._dispatcher.is_failing else BATCH
+        now = self._store.now()
+        if self._has_to_wake_all:
+            self._store.wake_unclaimed(now)
+            self._has_to_wake_all = False
+        due = self._store.take_due(now, now + HOLD, limit)
+        woken = [self._wake(task) for task in due]
+        self._dispatcher.dispatch(task for task in woken if task is not None)
+        return len(due)
+
+    def _wake(self, task: Task) -> Task | None:
+        """The task as it is to be dispatched; None when somebody else has moved it meanwhile."""
+        if task.next_step is not None:
+            return task
+        lost = task.lost(
+            self._store.now(), max_attempts=self._max_attempts, retention=self._retention
+        )
+        _log.warning(
+            "task %s: lease over in attempt %d, now %s", task.id, task.attempt, lost.status
+        )
+        return self._store.save(lost)

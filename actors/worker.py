@@ -1,0 +1,105 @@
+"""The composition root of a worker: the broker first, then the actors, then what runs beside them.
+
+A worker is a process of `dramatiq actors`, or the service itself when it is embedded.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+
+import dramatiq
+from dramatiq import Broker, Middleware, Worker
+
+from actors.broker import make_broker
+from actors.compute_md5 import Fetch, Md5Computer
+from actors.dispatcher import Dispatcher
+from actors.fetch.bounds import Limits
+from actors.fetch.download import Progress, download
+from actors.fetch.guard import Guard
+from actors.fetch.transport import Transport
+from actors.leases import LeaseKeeper
+from actors.mailer import open_mailer
+from actors.send_email import Reporter
+from actors.sweeper import Sweeper
+from settings import Settings, SettingsError
+from tasks.store import TaskStore, open_store
+from tasks.task import Digest, Step, Task
+
+# The message with the lowest number goes first: a mail is short, and its task has waited.
+PRIORITIES = {Step.SEND_EMAIL: 0, Step.COMPUTE_MD5: 10}
+
+_log = logging.getLogger(__name__)
+
+
+class Background(Middleware):
+    """A broker with our actors, and the threads that come and go with its worker."""
+
+    def __init__(self, settings: Settings, store: TaskStore) -> None:
+        self._stopping = threading.Event()
+        self.broker = make_broker(settings, [self])
+        self.dispatcher = Dispatcher(self.broker, store)
+        self._leases = LeaseKeeper(store, settings.lease)
+        self._sweeper = Sweeper(store, self.dispatcher, settings)
+        computer = Md5Computer(store, self._leases, _make_fetch(settings), settings, self._stopping)
+        reporter = Reporter(store, open_mailer(settings), settings, self._stopping)
+        self._declare(Step.COMPUTE_MD5, computer.compute)
+        self._declare(Step.SEND_EMAIL, reporter.report)
+
+    def _declare(self, step: Step, act: Callable[[str], Task | None]) -> None:
+        def actor(task_id: str) -> None:
+            task = act(task_id)
+            if task is not None:
+                self.dispatcher.dispatch([task])
+
+        dramatiq.actor(
+            actor_name=step.value,
+            queue_name=step.value,
+            priority=PRIORITIES[step],
+            broker=self.broker,
+        )(actor)
+
+    def before_worker_boot(self, _broker: Broker, worker: Worker) -> None:
+        # What waits in a worker waits for nobody else, and RabbitMQ's consumer_timeout runs.
+        worker.queue_prefetch = worker.worker_threads
+        self.dispatcher.start()
+        self._leases.start()
+
+    def after_worker_boot(self, _broker: Broker, _worker: Worker) -> None:
+        self._sweeper.start()
+
+    def before_worker_shutdown(self, _broker: Broker, _worker: Worker) -> None:
+        self._stopping.set()
+        self._sweeper.stop()
+
+    def after_worker_shutdown(self, _broker: Broker, _worker: Worker) -> None:
+        self._leases.stop()
+        self.dispatcher.stop()
+
+
+def _make_fetch(settings: Settings) -> Fetch:
+    """A download with the operator's limits, over the calling thread's own connections."""
+    guard = Guard(allow=settings.allow_networks)
+    limits = Limits.from_settings(settings)
+    local = threading.local()
+
+    def fetch(url: str, progress: Progress, is_cancelled: Callable[[], bool]) -> Digest:
+        if not hasattr(local, "transport"):
+            local.transport = Transport(guard)
+        return download(url, local.transport, limits, progress=progress, is_cancelled=is_cancelled)
+
+    return fetch
+
+
+def compose_worker(environ: Mapping[str, str]) -> None:
+    """Make this process a worker of `dramatiq actors`. Exits with a message if it can't be one."""
+    try:
+        settings = Settings.from_env(environ)
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
+    if settings.rabbitmq_url is None:
+        message = (
+            "RABBITMQ_URL is not set: `dramatiq actors` takes its messages from RabbitMQ. Without"
+            " RabbitMQ there is nothing to start here, the service has its workers inside."
+        )
+        raise SystemExit(message)
+    dramatiq.set_broker(Background(settings, open_store(settings)).broker)
