@@ -1,0 +1,73 @@
+"""Wires the service together."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import dramatiq
+from sanic import Sanic
+from sanic.config import Config
+
+from actors.broker import make_broker
+from actors.dispatcher import Dispatcher
+from actors.worker import Background
+from service import handlers
+from service.errors import JSONErrorHandler
+from settings import Settings
+from tasks.store import open_store
+
+MAX_BODY_BYTES = 64 * 1024
+STORE_THREADS = 32  # store calls under way at once; MongoDB batches them into one journal write
+STOP_MILLIS = 8000  # how long a stop waits for the workers inside
+
+App = Sanic[Config, SimpleNamespace]
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> App:
+    """The service. Nothing is opened before it starts."""
+    app = Sanic("md5_light", configure_logging=False, error_handler=JSONErrorHandler())
+    app.config.REQUEST_MAX_SIZE = MAX_BODY_BYTES
+    app.ctx.settings = settings
+    app.add_route(handlers.submit, "/submit", methods=["POST"])
+    app.add_route(handlers.check, "/check", methods=["GET"])
+    app.add_route(handlers.live, "/health/live", methods=["GET"])
+    app.add_route(handlers.ready, "/health/ready", methods=["GET"])
+    app.before_server_start(_open)
+    app.after_server_stop(_close)
+    return app
+
+
+async def _open(app: App) -> None:
+    settings: Settings = app.ctx.settings
+    app.ctx.store = open_store(settings)
+    app.ctx.store_threads = ThreadPoolExecutor(STORE_THREADS, "store")
+    app.ctx.worker = None
+    if settings.rabbitmq_url is None:
+        background = Background(settings, app.ctx.store)
+        app.ctx.dispatcher = background.dispatcher
+        app.ctx.worker = dramatiq.Worker(
+            background.broker, worker_threads=settings.worker_threads, worker_timeout=100
+        )
+        app.ctx.worker.start()
+    else:
+        app.ctx.dispatcher = Dispatcher(make_broker(settings), app.ctx.store)
+        app.ctx.dispatcher.start()
+    _log.info(
+        "listening on http://%s:%d, tasks in %s, messages in %s, mails by %s",
+        settings.host,
+        settings.port,
+        "MongoDB" if settings.mongodb_url else f"SQLite under {settings.data_dir}",
+        "RabbitMQ" if settings.rabbitmq_url else "this process",
+        "SMTP" if settings.smtp_url else f"files under {settings.data_dir / 'mail'}",
+    )
+
+
+async def _close(app: App) -> None:
+    if app.ctx.worker is not None:
+        app.ctx.worker.stop(timeout=STOP_MILLIS)
+    else:
+        app.ctx.dispatcher.stop()
+    app.ctx.store_threads.shutdown()
+    app.ctx.store.close()

@@ -1,0 +1,68 @@
+"""Errors as HTTP: always JSON, and nothing internal in it."""
+
+import logging
+from http import HTTPStatus
+
+from sanic import HTTPResponse, Request, json
+from sanic.exceptions import SanicException
+from sanic.handlers import ErrorHandler
+
+from tasks.errors import StoreUnavailableError
+
+RETRY_AFTER_SECONDS = 5  # what a client is told to wait while the store is out of reach
+
+_log = logging.getLogger(__name__)
+
+
+class BadRequestError(Exception):
+    """Raised when a request breaks a rule; `field` is the parameter that does, if it is one."""
+
+    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class JSONErrorHandler(ErrorHandler):
+    """Answers every exception with `{"error": {"code", "message", "field"?}}`."""
+
+    def default(self, request: Request, exception: Exception) -> HTTPResponse:
+        """The response to an exception that a handler, or Sanic itself, has raised."""
+        if isinstance(exception, BadRequestError):
+            return _answer(
+                HTTPStatus.BAD_REQUEST, exception.code, str(exception), field=exception.field
+            )
+        if isinstance(exception, StoreUnavailableError):
+            _log.warning("%s %s: %s", request.method, request.path, exception)
+            return _answer(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "The service cannot reach its store just now. Please try again.",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        if isinstance(exception, SanicException):
+            status = HTTPStatus(exception.status_code)
+            return _answer(
+                status,
+                status.name.lower(),
+                f"{status.description or status.phrase}.".replace("..", "."),
+                headers=exception.headers,
+            )
+        _log.error("%s %s failed", request.method, request.path, exc_info=exception)
+        return _answer(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on our side."
+        )
+
+
+def _answer(
+    status: HTTPStatus,
+    code: str,
+    message: str,
+    *,
+    field: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> HTTPResponse:
+    error = {"code": code, "message": message}
+    if field is not None:
+        error["field"] = field
+    return json({"error": error}, status=status, headers=headers)

@@ -1,0 +1,155 @@
+"""What the service answers: submit, check, health."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, NoReturn, TypeVar
+
+from sanic import HTTPResponse, Request, json
+
+from service.errors import BadRequestError
+from service.parameters import read_parameters
+from tasks.address import parse_address
+from tasks.errors import InvalidAddressError, InvalidURLError, StoreUnavailableError
+from tasks.task import Status, Task
+from tasks.url import parse_url
+
+POLL_SECONDS = 1  # how long a client is told to wait before it asks again
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+Result = TypeVar("Result")
+
+
+async def submit(request: Request) -> HTTPResponse:
+    """POST /submit: remember a new task, and answer as soon as it is durable."""
+    parameters = read_parameters(request, ("url", "email", "md5"))
+    url, email, md5 = _parse_submission(parameters)
+    store = request.app.ctx.store
+
+    def insert() -> Task:
+        task = Task.new(url, store.now(), email=email, expected_md5=md5)
+        store.insert(task)
+        return task
+
+    task = await _in_thread(request, insert)
+    request.app.ctx.dispatcher.dispatch([task])
+    return json(
+        {"id": task.id},
+        status=HTTPStatus.ACCEPTED,
+        headers={"Location": f"/check?id={task.id}"},
+    )
+
+
+def _parse_submission(parameters: dict[str, str]) -> tuple[str, str | None, str | None]:
+    if not parameters.get("url"):
+        message = "url must be given, and not be empty."
+        raise BadRequestError("missing_parameter", message, "url")
+    md5 = parameters.get("md5", "").lower()
+    if not re.fullmatch(r"([0-9a-f]{32})?", md5):
+        _refuse("md5", "must be 32 hexadecimal digits")
+    try:
+        url = parse_url(parameters["url"])
+    except InvalidURLError as error:
+        _refuse("url", str(error))
+    try:
+        email = parse_address(parameters["email"]) if parameters.get("email") else None
+    except InvalidAddressError as error:
+        _refuse("email", str(error))
+    return url, email, md5 or None
+
+
+def _refuse(field: str, rule: str) -> NoReturn:
+    raise BadRequestError("invalid_parameter", f"{field} {rule.removesuffix('.')}.", field)
+
+
+async def check(request: Request) -> HTTPResponse:
+    """GET /check?id=: tell where a task stands."""
+    task_id = read_parameters(request, ("id",)).get("id")
+    if not task_id:
+        message = "id must be given, and not be empty."
+        raise BadRequestError("missing_parameter", message, "id")
+    task = None
+    if _ID.fullmatch(task_id):
+        task = await _in_thread(request, lambda: request.app.ctx.store.get(task_id))
+    if task is None:
+        error = {"code": "not_found", "message": "There is no task of this id."}
+        return json({"status": "not_found", "error": error}, status=HTTPStatus.NOT_FOUND)
+    if task.digest is not None:
+        return json(_describe_done(task))
+    if task.status is Status.FAILED:
+        return json(_describe_failed(task), status=HTTPStatus.FAILED_DEPENDENCY)
+    return json(
+        _describe_running(task),
+        status=HTTPStatus.ACCEPTED,
+        headers={"Retry-After": str(POLL_SECONDS)},
+    )
+
+
+def _describe_running(task: Task) -> dict[str, Any]:
+    body: dict[str, Any] = {"status": "running", "url": task.url}
+    if task.attempt:
+        body["attempt"] = task.attempt
+    if task.bytes_done is not None:
+        body |= {"bytes_done": task.bytes_done, "bytes_total": task.bytes_total}
+    return body
+
+
+def _describe_done(task: Task) -> dict[str, Any]:
+    assert task.digest is not None
+    body = {
+        "md5": task.digest.md5,
+        "status": "done",
+        "url": task.url,
+        "size": task.digest.size,
+        "length_verified": task.digest.is_length_verified,
+        "final_url": task.digest.final_url,
+        **_describe_times(task),
+    }
+    return body if task.is_verified is None else {**body, "verified": task.is_verified}
+
+
+def _describe_failed(task: Task) -> dict[str, Any]:
+    assert task.failure is not None
+    error: dict[str, Any] = {"code": task.failure.code, "message": task.failure.message}
+    if task.failure.http_status is not None:
+        error["http_status"] = task.failure.http_status
+    return {"status": "failed", "url": task.url, "error": error, **_describe_times(task)}
+
+
+def _describe_times(task: Task) -> dict[str, str]:
+    assert task.finished_at is not None
+    return {"submitted_at": _iso(task.submitted_at), "finished_at": _iso(task.finished_at)}
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+async def live(_request: Request) -> HTTPResponse:
+    """GET /health/live: the process answers."""
+    return json({"status": "ok"})
+
+
+async def ready(request: Request) -> HTTPResponse:
+    """GET /health/ready: 200 if the store answers; a broker may be away, tasks wait for it."""
+    try:
+        await _in_thread(request, request.app.ctx.store.ping)
+        is_store_there = True
+    except StoreUnavailableError:
+        is_store_there = False
+    is_broker_there = not request.app.ctx.dispatcher.is_failing
+    body = {
+        "status": "ok" if is_store_there else "unavailable",
+        "store": "ok" if is_store_there else "unreachable",
+        "broker": "ok" if is_broker_there else "unreachable",
+    }
+    status = HTTPStatus.OK if is_store_there else HTTPStatus.SERVICE_UNAVAILABLE
+    return json(body, status=status)
+
+
+async def _in_thread(request: Request, call: Callable[[], Result]) -> Result:
+    """Call what waits for the store off the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(request.app.ctx.store_threads, call)

@@ -1,0 +1,86 @@
+"""A request's parameters, wherever they stand: query string, form, multipart or JSON."""
+
+import json
+from collections import Counter
+from collections.abc import Collection
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl
+
+from sanic import Request
+
+from service.errors import BadRequestError
+
+MAX_FIELDS = 100
+
+# Bytes that are not UTF-8 become lone surrogates, which every rule for a parameter refuses.
+_UNDECODABLE = "surrogateescape"
+
+
+def read_parameters(request: Request, names: Collection[str]) -> dict[str, str]:
+    """Those of the named parameters that the request has, each once and each a string.
+
+    Unknown parameters are ignored. Raises BadRequestError, which names the parameter.
+    """
+    pairs = [(name, value) for name, value in _read_pairs(request) if name in names]
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            message = f"{name} must be given once, not {count} times."
+            raise BadRequestError("repeated_parameter", message, name)
+    for name, value in pairs:
+        if not isinstance(value, str):
+            message = f"{name} must be a string."
+            raise BadRequestError("invalid_parameter", message, name)
+    return dict(pairs)
+
+
+def _read_pairs(request: Request) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = _parse_form(request.query_string, "query string")
+    if not request.body:
+        return pairs
+    content_type = (request.content_type or "").partition(";")[0].strip().lower()
+    if content_type == "application/x-www-form-urlencoded":
+        return pairs + _parse_form(request.body.decode(errors=_UNDECODABLE), "form")
+    if content_type == "multipart/form-data":
+        return pairs + _parse_multipart(request)
+    if content_type == "application/json":
+        return pairs + _parse_json(request.body)
+    _refuse(
+        "The Content-Type of the body must be application/x-www-form-urlencoded,"
+        " multipart/form-data or application/json."
+    )
+
+
+def _parse_form(text: str, what: str) -> list[tuple[str, Any]]:
+    try:
+        return list(
+            parse_qsl(text, keep_blank_values=True, errors=_UNDECODABLE, max_num_fields=MAX_FIELDS)
+        )
+    except ValueError:
+        _refuse(f"The {what} must not have more than {MAX_FIELDS} fields.")
+
+
+def _parse_multipart(request: Request) -> list[tuple[str, Any]]:
+    try:
+        form: dict[str, Any] = request.get_form() or {}
+        files: dict[str, Any] = request.files or {}
+    except (ValueError, LookupError, AttributeError, TypeError):
+        _refuse("The body is not valid multipart/form-data.")
+    return [(name, value) for name, values in {**files, **form}.items() for value in values]
+
+
+def _parse_json(body: bytes) -> list[tuple[str, Any]]:
+    try:
+        pairs = json.loads(body, object_pairs_hook=_Object)
+    except (ValueError, RecursionError):
+        _refuse("The body is not valid JSON.")
+    if not isinstance(pairs, _Object):
+        _refuse("The body must be a JSON object.")
+    return pairs
+
+
+class _Object(list[tuple[str, Any]]):
+    """A JSON object whose repeated names are still to be seen."""
+
+
+def _refuse(message: str) -> NoReturn:
+    raise BadRequestError("invalid_body", message)
