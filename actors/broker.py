@@ -1,5 +1,6 @@
 """Makes the broker; nothing else knows whether it is RabbitMQ or in-process."""
 
+import logging
 from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -17,6 +18,10 @@ CONNECTION_PARAMETERS = {
     "socket_timeout": "5",
     "stack_timeout": "10",
 }
+
+
+# One line from us says that the server is gone; pika writes twelve, and a trace.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:

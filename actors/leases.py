@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class Claim:
-    """A running task that belongs to this worker until it is settled or lost."""
+    """A task, or its mail, that belongs to this worker until it is settled or lost."""
 
     def __init__(self, store: TaskStore, task: Task, lease: timedelta) -> None:
         self._store = store
@@ -42,10 +42,10 @@ class Claim:
         with self._lock:
             if self._is_settled or self.is_lost:
                 return
-            done, total = self._progress or (None, None)
-            saved = self._store.save(
-                self._task.progressed(self._store.now(), self._lease, done=done, total=total)
-            )
+            renewed = self._task.renewed(self._store.now(), self._lease)
+            if self._progress is not None:
+                renewed = renewed.progressed(*self._progress)
+            saved = self._store.save(renewed)
             if saved is None:
                 _log.warning("task %s: the claim is lost", self._task.id)
                 self.is_lost = True

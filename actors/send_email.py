@@ -2,20 +2,20 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from actors.leases import LeaseKeeper
 from actors.mailer import Mailer, MailError, build_message
 from actors.patience import patiently, save_patiently
 from settings import Settings
 from tasks.store import TaskStore
 from tasks.task import Step, Task
 
-# Longer than all the waits of one SMTP session together, so that no second actor begins.
-LEASE = timedelta(minutes=5)
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
-PATIENCE = timedelta(days=1)  # how long after the task's end a mail is tried
+MAX_ATTEMPTS = 30  # with these pauses, about a day
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ class Reporter:
     """What a mail needs: the same for every task of a worker."""
 
     store: TaskStore
+    leases: LeaseKeeper
     mailer: Mailer
     settings: Settings
     stopping: threading.Event
@@ -38,19 +39,21 @@ class Reporter:
         task = patiently(lambda: self.store.get(task_id), self.stopping)
         if task is None or task.next_step is not Step.SEND_EMAIL:
             return None
+        lease = timedelta(seconds=self.settings.lease)
         now = patiently(self.store.now, self.stopping)
-        claimed = save_patiently(self.store, task.mail_claimed(now, LEASE), self.stopping)
+        claimed = save_patiently(self.store, task.mail_claimed(now, lease), self.stopping)
         if claimed is None:
             return None
-        return save_patiently(self.store, self._send(claimed), self.stopping)
+        with self.leases.keep(claimed) as claim:
+            return claim.settle(self._send(claim.task), self.stopping)
 
-    def _send(self, task: Task) -> Task:
+    def _send(self, task: Task) -> Callable[[Task, datetime], Task]:
+        """Try once; returns the change that the outcome means for the task."""
         retention = timedelta(seconds=self.settings.retention)
         try:
             self.mailer.send(build_message(task, self.settings))
         except MailError as error:
-            now = self.store.now()
-            is_final = error.is_permanent or now - (task.finished_at or now) > PATIENCE
+            is_final = error.is_permanent or task.mail_attempt >= MAX_ATTEMPTS
             _log.warning(
                 "task %s: mail not sent, try %d, %s: %s",
                 task.id,
@@ -59,10 +62,10 @@ class Reporter:
                 error,
             )
             if is_final:
-                return task.mail_refused(now, retention=retention)
-            return task.mail_retry(now, self._pause(task.mail_attempt))
+                return lambda task, now: task.mail_refused(now, retention=retention)
+            return lambda task, now: task.mail_retry(now, self._pause(task.mail_attempt))
         _log.info("task %s: mail sent", task.id)
-        return task.mail_sent(self.store.now(), retention=retention)
+        return lambda task, now: task.mail_sent(now, retention=retention)
 
     @staticmethod
     def _pause(attempt: int) -> timedelta:

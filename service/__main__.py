@@ -8,7 +8,7 @@ from functools import partial
 from sanic import Sanic
 from sanic.worker.loader import AppLoader
 
-from service.app import create_app
+from service.app import App, create_app
 from settings import Settings, SettingsError
 
 
@@ -18,10 +18,7 @@ def main() -> None:
         settings = Settings.from_env(os.environ)
     except SettingsError as error:
         sys.exit(str(error))
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    loader = AppLoader(factory=partial(create_app, settings))
+    loader = AppLoader(factory=partial(_make_app, settings))
     app = loader.load()
     is_single = settings.web_workers == 1
     app.prepare(
@@ -36,6 +33,14 @@ def main() -> None:
         Sanic.serve_single(primary=app)
     else:
         Sanic.serve(primary=app, app_loader=loader)
+
+
+def _make_app(settings: Settings) -> App:
+    """The app, with its log set up: each web worker is a new process, and calls this."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    return create_app(settings)
 
 
 if __name__ == "__main__":

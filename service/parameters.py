@@ -44,9 +44,10 @@ def _read_pairs(request: Request) -> list[tuple[str, Any]]:
         return pairs + _parse_multipart(request)
     if content_type == "application/json":
         return pairs + _parse_json(request.body)
-    _refuse(
+    raise BadRequestError(
+        "invalid_body",
         "The Content-Type of the body must be application/x-www-form-urlencoded,"
-        " multipart/form-data or application/json."
+        " multipart/form-data or application/json.",
     )
 
 

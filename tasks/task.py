@@ -137,6 +137,10 @@ class Task:
             return None
         return self.digest.md5 == self.expected_md5
 
+    @property
+    def _is_claimed(self) -> bool:
+        return self.status is Status.RUNNING or self.mail_status is MailStatus.SENDING
+
     def dispatched(self, now: datetime) -> Self:
         """The broker has confirmed a message. The version stays: a claim may be on its way."""
         self._require(self.next_step is not None, "dispatched")
@@ -156,12 +160,15 @@ class Task:
             bytes_total=None,
         )
 
-    def progressed(
-        self, now: datetime, lease: timedelta, *, done: int | None, total: int | None
-    ) -> Self:
-        """The actor is alive: the lease begins anew."""
+    def renewed(self, now: datetime, lease: timedelta) -> Self:
+        """The actor that has claimed the task or its mail is alive: the lease begins anew."""
+        self._require(self._is_claimed, "renewed")
+        return replace(self, wake_at=now + lease)
+
+    def progressed(self, done: int, total: int | None) -> Self:
+        """So many bytes are hashed, of so many in all (None: the origin doesn't say)."""
         self._require(self.status is Status.RUNNING, "progressed")
-        return replace(self, wake_at=now + lease, bytes_done=done, bytes_total=total)
+        return replace(self, bytes_done=done, bytes_total=total)
 
     def released(self, now: datetime) -> Self:
         """The worker stops: the task is due at once, and the attempt does not count."""

@@ -1,0 +1,61 @@
+"""The fixtures that tests share."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Inbox, MissingServerError, Mongod, Origin, RabbitMQ
+
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+REQUIRE_SERVICES = os.environ.get("REQUIRE_SERVICES") == "1"
+
+
+def _start(server: Callable[[Path], object], folder: Path) -> object:
+    """A server; without its program the tests skip on a laptop and fail in CI."""
+    try:
+        return server(folder)
+    except MissingServerError as error:
+        if REQUIRE_SERVICES:
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    server = _start(Mongod, tmp_path_factory.mktemp("mongod"))
+    assert isinstance(server, Mongod)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    server = _start(RabbitMQ, tmp_path_factory.mktemp("rabbitmq"))
+    assert isinstance(server, RabbitMQ)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    server = Inbox()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Mapping[str, bytes]], Origin]]:
+    """Makes an origin of the files given by path."""
+    origins: list[Origin] = []
+
+    def make(files: Mapping[str, bytes]) -> Origin:
+        origins.append(Origin(files))
+        return origins[-1]
+
+    yield make
+    for origin in origins:
+        origin.stop()

@@ -1,0 +1,87 @@
+"""The running system, embedded and distributed."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Inbox, Mongod, Process, RabbitMQ, Service, Workers
+
+
+class System:
+    """A deployment: its settings, and the processes that were started with them."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        self.environ = {
+            **inherited,
+            "DATA_DIR": str(folder / "data"),
+            "ALLOW_NETWORKS": "127.0.0.0/8",
+            "LEASE": "2s",
+            **settings,
+        }
+        self._folder = folder
+        self._processes: list[Process] = []
+        self.is_distributed = "RABBITMQ_URL" in settings
+
+    def start(self) -> Service:
+        """All that is needed for a task to be done; returns the service."""
+        if self.is_distributed:
+            self.start_workers()
+        return self.start_service()
+
+    def start_service(self) -> Service:
+        service = Service(self._next_folder(), self.environ)
+        self._processes.append(service)
+        return service
+
+    def start_workers(self, *, processes: int = 1, threads: int = 10) -> Workers:
+        workers = Workers(self._next_folder(), self.environ, processes=processes, threads=threads)
+        self._processes.append(workers)
+        return workers
+
+    def _next_folder(self) -> Path:
+        return self._folder / f"process{len(self._processes)}"
+
+    def kill(self) -> None:
+        """SIGKILL to every process, children included."""
+        for process in self._processes:
+            process.kill()
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.stop()
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, inbox: Inbox) -> Iterator[System]:
+    system = System(tmp_path, {"SMTP_URL": inbox.url, "WORKER_THREADS": "10"})
+    yield system
+    system.stop()
+
+
+@pytest.fixture
+def distributed(
+    tmp_path: Path, inbox: Inbox, rabbitmq: RabbitMQ, mongod: Mongod
+) -> Iterator[System]:
+    rabbitmq.purge()
+    system = System(
+        tmp_path,
+        {
+            "SMTP_URL": inbox.url,
+            "RABBITMQ_URL": rabbitmq.url,
+            "MONGODB_URL": mongod.database_url(f"test_{uuid.uuid4().hex}"),
+        },
+    )
+    yield system
+    system.stop()
+
+
+@pytest.fixture(params=["embedded", pytest.param("distributed", marks=pytest.mark.services)])
+def system(request: pytest.FixtureRequest) -> System:
+    """Each deployment in turn."""
+    deployment = request.getfixturevalue(request.param)
+    assert isinstance(deployment, System)
+    return deployment
