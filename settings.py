@@ -32,16 +32,14 @@ def parse_size(text: str) -> int:
 def _parse_quantity(text: str, units: Mapping[str, float], expected: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", text.strip())
     if match is None or match[2] not in units or not float(match[1]):
-        message = f"must be {expected}, more than zero"
-        raise ValueError(message)
+        raise ValueError(f"must be {expected}, more than zero")
     return float(match[1]) * units[match[2]]
 
 
 def _parse_count(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", text.strip()) or not lowest <= int(text) <= highest:
-            message = f"must be a whole number from {lowest} to {highest}"
-            raise ValueError(message)
+            raise ValueError(f"must be a whole number from {lowest} to {highest}")
         return int(text)
 
     return parse
@@ -51,26 +49,35 @@ def _parse_networks(text: str) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
-        message = f"must be a comma-separated list of networks such as 10.0.0.0/8: {error}"
-        raise ValueError(message) from None
+        raise ValueError(
+            f"must be a comma-separated list of networks such as 10.0.0.0/8: {error}"
+        ) from None
 
 
 def _parse_url(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         parts = urlsplit(text.strip())
         if parts.scheme not in schemes or not parts.netloc:
-            message = f"must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}"
-            raise ValueError(message)
+            raise ValueError(
+                f"must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}"
+            )
         return text.strip()
 
     return parse
 
 
+def _parse_file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise ValueError("must be the path of a file that exists")
+    return Path(text)
+
+
 def _parse_mailbox(text: str) -> str:
     _, address = parseaddr(text)
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", address) or not text.isascii() or "\n" in text:
-        message = "must be an address such as md5@example.com or MD5 light <md5@example.com>"
-        raise ValueError(message)
+        raise ValueError(
+            "must be an address such as md5@example.com or MD5 light <md5@example.com>"
+        )
     return text
 
 
@@ -99,10 +106,13 @@ class Settings:
     mail_from: str = _setting("MD5 light <md5-light@localhost>", _parse_mailbox)
     public_url: str | None = _setting(None, _parse_url("http", "https"))
     allow_networks: tuple[Network, ...] = _setting((), _parse_networks)
+    deny_networks: tuple[Network, ...] = _setting((), _parse_networks)
+    ca_bundle: Path | None = _setting(None, _parse_file)
     max_bytes: int = _setting(100 * 2**30, parse_size)
     max_redirects: int = _setting(10, _parse_count(0, 100))
     connect_timeout: float = _setting(10.0, parse_duration)
     read_timeout: float = _setting(30.0, parse_duration)
+    min_speed: int = _setting(1024, parse_size)
     download_deadline: float = _setting(6 * 3600.0, parse_duration)
     max_attempts: int = _setting(5, _parse_count(1, 100))
     retry_base: float = _setting(5.0, parse_duration)
@@ -123,14 +133,12 @@ class Settings:
                 if text:
                     values[each.name] = each.metadata["parse"](text)
             except (ValueError, OSError) as error:
-                message = f"{name}: {error}"
-                raise SettingsError(message) from None
+                raise SettingsError(f"{name}: {error}") from None
         return cls(**values)
 
 
 def _read(environ: Mapping[str, str], name: str, *, may_be_file: bool) -> str:
     text, path = environ.get(name, ""), environ.get(f"{name}_FILE", "") if may_be_file else ""
     if text and path:
-        message = f"is set together with {name}_FILE; set one of them"
-        raise ValueError(message)
+        raise ValueError(f"is set together with {name}_FILE; set one of them")
     return Path(path).read_text(encoding="utf-8").strip() if path else text

@@ -78,13 +78,13 @@ class Background(Middleware):
 
 def _make_fetch(settings: Settings) -> Fetch:
     """A download with the operator's limits, over the calling thread's own connections."""
-    guard = Guard(allow=settings.allow_networks)
+    guard = Guard(allow=settings.allow_networks, deny=settings.deny_networks)
     limits = Limits.from_settings(settings)
     local = threading.local()
 
     def fetch(url: str, progress: Progress, is_cancelled: Callable[[], bool]) -> Digest:
         if not hasattr(local, "transport"):
-            local.transport = Transport(guard)
+            local.transport = Transport(guard, ca_bundle=settings.ca_bundle)
         return download(url, local.transport, limits, progress=progress, is_cancelled=is_cancelled)
 
     return fetch
@@ -97,9 +97,8 @@ def compose_worker(environ: Mapping[str, str]) -> None:
     except SettingsError as error:
         raise SystemExit(str(error)) from None
     if settings.rabbitmq_url is None:
-        message = (
+        raise SystemExit(
             "RABBITMQ_URL is not set: `dramatiq actors` takes its messages from RabbitMQ. Without"
             " RabbitMQ there is nothing to start here, the service has its workers inside."
         )
-        raise SystemExit(message)
     dramatiq.set_broker(Background(settings, open_store(settings)).broker)

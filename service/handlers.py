@@ -45,8 +45,7 @@ async def submit(request: Request) -> HTTPResponse:
 
 def _parse_submission(parameters: dict[str, str]) -> tuple[str, str | None, str | None]:
     if not parameters.get("url"):
-        message = "url must be given, and not be empty."
-        raise BadRequestError("missing_parameter", message, "url")
+        raise BadRequestError("missing_parameter", "url must be given, and not be empty.", "url")
     md5 = parameters.get("md5", "").lower()
     if not re.fullmatch(r"([0-9a-f]{32})?", md5):
         _refuse("md5", "must be 32 hexadecimal digits")
@@ -69,8 +68,7 @@ async def check(request: Request) -> HTTPResponse:
     """GET /check?id=: tell where a task stands."""
     task_id = read_parameters(request, ("id",)).get("id")
     if not task_id:
-        message = "id must be given, and not be empty."
-        raise BadRequestError("missing_parameter", message, "id")
+        raise BadRequestError("missing_parameter", "id must be given, and not be empty.", "id")
     task = None
     if _ID.fullmatch(task_id):
         task = await _in_thread(request, lambda: request.app.ctx.store.get(task_id))

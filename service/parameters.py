@@ -24,12 +24,12 @@ def read_parameters(request: Request, names: Collection[str]) -> dict[str, str]:
     pairs = [(name, value) for name, value in _read_pairs(request) if name in names]
     for name, count in Counter(name for name, _ in pairs).items():
         if count > 1:
-            message = f"{name} must be given once, not {count} times."
-            raise BadRequestError("repeated_parameter", message, name)
+            raise BadRequestError(
+                "repeated_parameter", f"{name} must be given once, not {count} times.", name
+            )
     for name, value in pairs:
         if not isinstance(value, str):
-            message = f"{name} must be a string."
-            raise BadRequestError("invalid_parameter", message, name)
+            raise BadRequestError("invalid_parameter", f"{name} must be a string.", name)
     return dict(pairs)
 
 

@@ -14,13 +14,13 @@ def parse_address(text: str) -> str:
     name, quotes, address literal or list. Raises InvalidAddressError, which says what is wrong.
     """
     if len(text) > MAX_ADDRESS_LENGTH:
-        message = f"must not be longer than {MAX_ADDRESS_LENGTH} characters"
-        raise InvalidAddressError(message)
+        raise InvalidAddressError(f"must not be longer than {MAX_ADDRESS_LENGTH} characters")
     try:
         address = validate_email(
             text, check_deliverability=False, allow_smtputf8=False, strict=True
         )
     except EmailNotValidError as error:
-        message = f"is not an e-mail address that can be written to: {error}"
-        raise InvalidAddressError(message) from None
+        raise InvalidAddressError(
+            f"is not an e-mail address that can be written to: {error}"
+        ) from None
     return str(address.ascii_email)

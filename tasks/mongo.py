@@ -163,5 +163,4 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        message = f"MongoDB: {type(error).__name__}"
-        raise StoreUnavailableError(message) from error
+        raise StoreUnavailableError(f"MongoDB: {type(error).__name__}") from error

@@ -122,8 +122,7 @@ class SQLiteStore:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                message = f"SQLite: {error}"
-                raise StoreUnavailableError(message) from error
+                raise StoreUnavailableError(f"SQLite: {error}") from error
 
 
 def _to_millis(moment: datetime) -> int:

@@ -255,7 +255,6 @@ class Task:
 
     def _require(self, is_legal: bool, change: str) -> None:  # noqa: FBT001
         if not is_legal:
-            message = (
+            raise IllegalTransitionError(
                 f"Task {self.id} cannot be {change}: it is {self.status}, mail {self.mail_status}."
             )
-            raise IllegalTransitionError(message)

@@ -265,9 +265,10 @@ class Service(Process):
     def _answers(self) -> bool:
         assert self.is_running, self.output[-4000:]
         try:
-            return requests.get(f"{self.base}/health/live", timeout=5).ok
+            response = requests.get(f"{self.base}/health/live", timeout=5)
         except requests.ConnectionError:
             return False
+        return response.status_code == requests.codes.ok
 
     def submit(self, url: str, **parameters: str) -> str:
         """The id of a new task."""

@@ -1,0 +1,20 @@
+# One image for the service and the workers: not root, nothing in it is written at run time.
+FROM python:3.13-slim-trixie
+
+ENV PYTHONUNBUFFERED=1
+WORKDIR /app
+COPY requirements.txt .
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+COPY settings.py ./
+COPY tasks tasks
+COPY actors actors
+COPY service service
+RUN python -m compileall -q . \
+ && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin md5light \
+ && install --directory --owner=md5light /data
+
+ENV HOST=0.0.0.0 DATA_DIR=/data
+VOLUME /data
+EXPOSE 8000
+USER md5light
+CMD ["python", "-m", "service"]
