@@ -101,7 +101,7 @@ class Settings:
     worker_threads: int = _setting(8, _parse_count(1, 256))
     rabbitmq_url: str | None = _setting(None, _parse_url("amqp", "amqps"), is_secret=True)
     mongodb_url: str | None = _setting(None, _parse_url("mongodb", "mongodb+srv"), is_secret=True)
-    data_dir: Path = _setting(Path("data"), Path)  # noqa: RUF009  it returns a field()
+    data_dir: Path = _setting(Path("data"), Path)
     smtp_url: str | None = _setting(None, _parse_url("smtp", "smtps"), is_secret=True)
     mail_from: str = _setting("MD5 light <md5-light@localhost>", _parse_mailbox)
     public_url: str | None = _setting(None, _parse_url("http", "https"))

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Self
 
@@ -268,12 +269,12 @@ class Service(Process):
             response = requests.get(f"{self.base}/health/live", timeout=5)
         except requests.ConnectionError:
             return False
-        return response.status_code == requests.codes.ok
+        return response.status_code == HTTPStatus.OK
 
     def submit(self, url: str, **parameters: str) -> str:
         """The id of a new task."""
         response = requests.post(f"{self.base}/submit", data={"url": url, **parameters}, timeout=10)
-        assert response.status_code == requests.codes.accepted, response.text
+        assert response.status_code == HTTPStatus.ACCEPTED, response.text
         return str(response.json()["id"])
 
     def check(self, task_id: str) -> requests.Response:
@@ -285,7 +286,7 @@ class Service(Process):
 
         def has_ended() -> bool:
             answers.append(self.check(task_id))
-            return answers[-1].status_code != requests.codes.accepted
+            return answers[-1].status_code != HTTPStatus.ACCEPTED
 
         wait_for(has_ended, seconds)
         return answers[-1]
