@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from dramatiq import Broker, Middleware
-from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq import Broker, MessageProxy, Middleware
+from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
 
 from settings import Settings
@@ -24,6 +26,46 @@ CONNECTION_PARAMETERS = {
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
+class _Consumer(_RabbitmqConsumer):
+    """Acknowledges what it has delivered itself, and leaves no message in a dead-letter queue.
+
+    After a reconnect delivery tags begin at 1 again, so an actor that began before it would
+    acknowledge somebody else's message.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._delivered: dict[int, MessageProxy] = {}
+
+    def __next__(self) -> MessageProxy | None:
+        message: MessageProxy | None = super().__next__()
+        if message is not None:
+            self._delivered[id(message)] = message
+        return message
+
+    def ack(self, message: MessageProxy) -> None:
+        if self._delivered.pop(id(message), None) is not None:
+            super().ack(message)
+
+    def nack(self, message: MessageProxy) -> None:
+        """Drop a message for no actor of ours; keep one that a stopping worker could not serve.
+
+        RabbitMQ gives the latter to another worker when this one's connection is closed.
+        """
+        if message.actor_name not in self.broker.actors:
+            self.ack(message)
+
+    def _nack(self, tag: int) -> None:
+        """Drop what is no message at all; dramatiq has logged it."""
+        self.connection.add_callback_threadsafe(partial(self.channel.basic_ack, tag))
+
+
+class _Broker(RabbitmqBroker):
+    @property
+    def consumer_class(self) -> type[_Consumer]:
+        return _Consumer
+
+
 def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:
     """A broker that retries and delays nothing: that is the sweeper's.
 
@@ -31,7 +73,7 @@ def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Br
     """
     if settings.rabbitmq_url is None:
         return StubBroker(middleware=list(middleware))
-    return RabbitmqBroker(
+    return _Broker(
         url=_with_defaults(settings.rabbitmq_url),
         confirm_delivery=True,
         middleware=list(middleware),

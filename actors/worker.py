@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 import dramatiq
-from dramatiq import Broker, Middleware, Worker
+from dramatiq import Broker, MessageProxy, Middleware, Worker
 
 from actors.broker import make_broker
 from actors.compute_md5 import Fetch, Md5Computer
@@ -22,6 +22,7 @@ from actors.mailer import open_mailer
 from actors.send_email import Reporter
 from actors.sweeper import Sweeper
 from settings import Settings, SettingsError
+from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore, open_store
 from tasks.task import Digest, Step, Task
 
@@ -66,6 +67,18 @@ class Background(Middleware):
 
     def after_worker_boot(self, _broker: Broker, _worker: Worker) -> None:
         self._sweeper.start()
+
+    def after_process_message(
+        self,
+        _broker: Broker,
+        message: MessageProxy,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        del result
+        if isinstance(exception, StoreUnavailableError):
+            message.fail()  # or it would be acknowledged, and its task wait for an hour
 
     def before_worker_shutdown(self, _broker: Broker, _worker: Worker) -> None:
         self._stopping.set()

@@ -1,0 +1,86 @@
+"""What our consumer does with messages, against a real RabbitMQ."""
+
+import uuid
+from collections.abc import Iterator
+
+import dramatiq
+import pika
+import pytest
+from dramatiq import Broker, Message
+
+from actors.broker import make_broker
+from settings import Settings
+from tests.servers import RabbitMQ
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def broker(rabbitmq: RabbitMQ) -> Iterator[Broker]:
+    made = make_broker(Settings(rabbitmq_url=rabbitmq.url))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"test_{uuid.uuid4().hex}"
+
+
+def message_for(queue: str, actor: str, argument: str) -> Message[None]:
+    return Message(queue_name=queue, actor_name=actor, args=(argument,), kwargs={}, options={})
+
+
+def count(rabbitmq: RabbitMQ, queue: str) -> int:
+    """Messages that wait in a queue."""
+    connection = rabbitmq.connect()
+    try:
+        found = connection.channel().queue_declare(queue, passive=True)
+        return int(found.method.message_count)
+    finally:
+        connection.close()
+
+
+def test_an_ack_from_before_a_reconnect_takes_nobody_elses_message(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    broker.declare_queue(queue)
+    for argument in "ab":
+        broker.enqueue(message_for(queue, "actor", argument))
+    before = broker.consume(queue, prefetch=1, timeout=1000)
+    taken = wait_for(lambda: next(before))
+    assert taken is not None
+    before.connection.close()  # type: ignore[attr-defined]
+    after = broker.consume(queue, prefetch=1, timeout=1000)
+    wait_for(lambda: next(after))
+
+    after.ack(taken)
+    after.close()
+
+    wait_for(lambda: count(rabbitmq, queue) == 2)
+
+
+def test_garbage_and_unknown_actors_are_dropped_with_a_log_line(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    served: list[str] = []
+    dramatiq.actor(actor_name="actor", queue_name=queue, broker=broker)(served.append)
+    broker.declare_queue(queue, ensure=True)  # type: ignore[call-arg]
+    connection = rabbitmq.connect()
+    connection.channel().basic_publish("", queue, b"garbage", pika.BasicProperties())
+    connection.close()
+    broker.enqueue(message_for(queue, "unknown", "x"))
+    broker.enqueue(message_for(queue, "actor", "served"))
+
+    worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=100)
+    worker.start()
+    try:
+        wait_for(lambda: served == ["served"])
+    finally:
+        worker.stop(timeout=10_000)
+
+    assert "undefined actor 'unknown'" in caplog.text
+    assert "Failed to decode message" in caplog.text
+    for name in (queue, f"{queue}.XQ"):
+        assert count(rabbitmq, name) == 0
