@@ -47,8 +47,7 @@ class Claim:
                 renewed = renewed.progressed(*self._progress)
             saved = self._store.save(renewed)
             if saved is None:
-                _log.warning("task %s: the claim is lost", self._task.id)
-                self.is_lost = True
+                self._lose()
             else:
                 self._task = saved
 
@@ -64,7 +63,14 @@ class Claim:
             if self.is_lost:
                 return None
             changed = change(self._task, self._store.now())
-            return save_patiently(self._store, changed, stopping)
+            saved = save_patiently(self._store, changed, stopping)
+            if saved is None:
+                self._lose()
+            return saved
+
+    def _lose(self) -> None:
+        _log.warning("task %s: the claim is lost, nothing is written", self._task.id)
+        self.is_lost = True
 
 
 class LeaseKeeper:

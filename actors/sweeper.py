@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+import time
 from datetime import timedelta
 
 from actors.dispatcher import BATCH, Dispatcher
@@ -26,9 +27,12 @@ class Sweeper:
         self._dispatcher = dispatcher
         self._max_attempts = settings.max_attempts
         self._retention = timedelta(seconds=settings.retention)
+        self._lease_seconds = settings.lease
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         self._is_store_down = False
+        # After an outage the claims of living workers have run out, too: let them renew first.
+        self._grace_until = 0.0
         # An in-process broker begins with no messages, whatever was dispatched before.
         self._has_to_wake_all = settings.rabbitmq_url is None
 
@@ -49,6 +53,7 @@ class Sweeper:
                 if not self._is_store_down:
                     _log.warning("the store is out of reach: %s", error)
                 self._is_store_down = True
+                self._grace_until = time.monotonic() + self._lease_seconds
             except Exception:  # noqa: BLE001  the edge: the loop must go on
                 _log.exception("a sweep failed; the next one follows")
             else:
@@ -75,6 +80,8 @@ class Sweeper:
         """The task as it is to be dispatched; None when somebody else has moved it meanwhile."""
         if task.next_step is not None:
             return task
+        if time.monotonic() < self._grace_until:
+            return None
         lost = task.lost(
             self._store.now(), max_attempts=self._max_attempts, retention=self._retention
         )

@@ -69,9 +69,13 @@ class Process:
         (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """To the program itself, not to its children."""
         self._process.send_signal(number)
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """To the program and all its children."""
+        os.killpg(self.pid, number)
 
     def wait(self, seconds: float = 30) -> int:
         """The exit code, once it has ended."""
@@ -86,7 +90,7 @@ class Process:
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for what is left of the group after a while."""
         if self.is_running:
-            self.signal(signal.SIGTERM)
+            self.send(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self.wait(15)
         self.kill()
@@ -273,9 +277,12 @@ class Service(Process):
 
     def submit(self, url: str, **parameters: str) -> str:
         """The id of a new task."""
-        response = requests.post(f"{self.base}/submit", data={"url": url, **parameters}, timeout=10)
+        response = self.try_to_submit(url, **parameters)
         assert response.status_code == HTTPStatus.ACCEPTED, response.text
         return str(response.json()["id"])
+
+    def try_to_submit(self, url: str, **parameters: str) -> requests.Response:
+        return requests.post(f"{self.base}/submit", data={"url": url, **parameters}, timeout=10)
 
     def check(self, task_id: str) -> requests.Response:
         return requests.get(f"{self.base}/check", params={"id": task_id}, timeout=10)

@@ -32,13 +32,14 @@ class System:
             self.start_workers()
         return self.start_service()
 
-    def start_service(self) -> Service:
-        service = Service(self._next_folder(), self.environ)
+    def start_service(self, **settings: str) -> Service:
+        service = Service(self._next_folder(), {**self.environ, **settings})
         self._processes.append(service)
         return service
 
-    def start_workers(self, *, processes: int = 1, threads: int = 10) -> Workers:
-        workers = Workers(self._next_folder(), self.environ, processes=processes, threads=threads)
+    def start_workers(self, *, processes: int = 1, threads: int = 10, **settings: str) -> Workers:
+        environ = {**self.environ, **settings}
+        workers = Workers(self._next_folder(), environ, processes=processes, threads=threads)
         self._processes.append(workers)
         return workers
 
@@ -71,7 +72,7 @@ def distributed(
         tmp_path,
         {
             "SMTP_URL": inbox.url,
-            "RABBITMQ_URL": rabbitmq.url,
+            "RABBITMQ_URL": f"{rabbitmq.url}?heartbeat=4",  # a frozen worker is noticed soon
             "MONGODB_URL": mongod.database_url(f"test_{uuid.uuid4().hex}"),
         },
     )

@@ -1,12 +1,14 @@
 """Nothing is lost when a process is killed or a server goes: the first, short proofs."""
 
 import hashlib
+import signal
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 
 import pytest
 
 from tests.e2e.conftest import System
-from tests.servers import Inbox, Origin, RabbitMQ, Service
+from tests.servers import Inbox, Mongod, Origin, RabbitMQ, Service
 from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
@@ -93,3 +95,84 @@ def test_submits_while_rabbitmq_is_down(
         rabbitmq.start()
 
     assert_all_done_and_mailed(service, tasks, inbox)
+
+
+@pytest.mark.services
+def test_a_finished_hash_survives_an_outage_of_mongodb(
+    distributed: System, serve: Serve, inbox: Inbox, mongod: Mongod
+) -> None:
+    origin = serve(FILES)
+    origin.may_finish.clear()
+    service = distributed.start()
+    tasks = submit_all(service, origin)
+    wait_for(lambda: len(origin.requests) == len(FILES))
+
+    mongod.stop()
+    try:
+        origin.may_finish.set()
+        refused = service.try_to_submit(f"{origin.base}/file0")
+        assert refused.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    finally:
+        mongod.start()
+
+    assert_all_done_and_mailed(service, tasks, inbox)
+    assert len(origin.requests) == len(FILES), "something was downloaded again"
+
+
+@pytest.mark.services
+def test_a_worker_told_to_stop_gives_its_tasks_back_at_once(
+    distributed: System, serve: Serve, inbox: Inbox
+) -> None:
+    origin = serve(FILES)
+    origin.may_finish.clear()
+    workers = distributed.start_workers()
+    service = distributed.start_service()
+    tasks = submit_all(service, origin)
+    wait_for(lambda: len(origin.requests) == len(FILES))
+
+    workers.send(signal.SIGTERM)
+
+    assert workers.wait(10) == 0
+    distributed.start_workers()
+    wait_for(lambda: len(origin.requests) == 2 * len(FILES))
+    origin.may_finish.set()
+    assert_all_done_and_mailed(service, tasks, inbox)
+    assert {service.check(task_id).status_code for task_id in tasks} == {HTTPStatus.OK}
+
+
+@pytest.mark.services
+def test_a_worker_frozen_beyond_its_lease_writes_nothing(
+    distributed: System, serve: Serve, inbox: Inbox
+) -> None:
+    origin = serve(FILES)
+    origin.may_finish.clear()
+    frozen = distributed.start_workers()
+    service = distributed.start_service()
+    tasks = submit_all(service, origin)
+    wait_for(lambda: len(origin.requests) == len(FILES))
+
+    frozen.signal_all(signal.SIGSTOP)
+    distributed.start_workers()
+    wait_for(lambda: len(origin.requests) == 2 * len(FILES))
+    origin.may_finish.set()
+    assert_all_done_and_mailed(service, tasks, inbox)
+    frozen.signal_all(signal.SIGCONT)
+
+    wait_for(lambda: frozen.output.count("the claim is lost") == len(FILES))
+    assert len(inbox.mails) == len(FILES)
+
+
+@pytest.mark.services
+def test_a_task_that_kills_its_worker_ends(distributed: System, serve: Serve) -> None:
+    origin = serve(FILES)
+    origin.may_finish.clear()
+    service = distributed.start_service(MAX_ATTEMPTS="2")
+    task_id = service.submit(f"{origin.base}/file1")
+
+    for attempt in (1, 2):
+        workers = distributed.start_workers(MAX_ATTEMPTS="2")
+        wait_for(lambda count=attempt: len(origin.requests) == count)  # type: ignore[misc]
+        workers.kill()
+    distributed.start_workers(MAX_ATTEMPTS="2")
+
+    assert service.wait_for_end(task_id).json()["error"]["code"] == "worker_lost"

@@ -158,7 +158,7 @@ def test_ctrl_c_stops_the_service_cleanly(embedded: System, serve: Serve) -> Non
     task_id = service.submit(f"{origin.base}/file")
     wait_for(lambda: origin.requests)
 
-    service.signal(signal.SIGINT)
+    service.send(signal.SIGINT)
 
     assert service.wait(10) == 0
     assert "Traceback" not in service.output
