@@ -31,7 +31,7 @@ class Sweeper:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         self._is_store_down = False
-        # After an outage the claims of living workers have run out, too: let them renew first.
+        self._answered_at = time.monotonic()  # when the store last did
         self._grace_until = 0.0
         # An in-process broker begins with no messages, whatever was dispatched before.
         self._has_to_wake_all = settings.rabbitmq_url is None
@@ -53,7 +53,6 @@ class Sweeper:
                 if not self._is_store_down:
                     _log.warning("the store is out of reach: %s", error)
                 self._is_store_down = True
-                self._grace_until = time.monotonic() + self._lease_seconds
             except Exception:  # noqa: BLE001  the edge: the loop must go on
                 _log.exception("a sweep failed; the next one follows")
             else:
@@ -72,9 +71,17 @@ class Sweeper:
             self._store.wake_unclaimed(now)
             self._has_to_wake_all = False
         due = self._store.take_due(now, now + HOLD, limit)
+        self._note_outage()
         woken = [self._wake(task) for task in due]
         self._dispatcher.dispatch(task for task in woken if task is not None)
         return len(due)
+
+    def _note_outage(self) -> None:
+        """After an outage the leases of living workers have run out, too: let them renew first."""
+        now = time.monotonic()
+        if now - self._answered_at > max(self._lease_seconds / 2, 2 * INTERVAL_SECONDS):
+            self._grace_until = now + self._lease_seconds
+        self._answered_at = now
 
     def _wake(self, task: Task) -> Task | None:
         """The task as it is to be dispatched; None when somebody else has moved it meanwhile."""

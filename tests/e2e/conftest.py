@@ -19,7 +19,7 @@ class System:
             **inherited,
             "DATA_DIR": str(folder / "data"),
             "ALLOW_NETWORKS": "127.0.0.0/8",
-            "LEASE": "2s",
+            "LEASE": "3s",
             **settings,
         }
         self._folder = folder
