@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from email.utils import parseaddr
+from email.utils import getaddresses
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _DURATION_UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_DURATION = 3650 * 86400.0
+MAX_SIZE = 2**60
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -21,19 +23,24 @@ class SettingsError(ValueError):
 
 def parse_duration(text: str) -> float:
     """Seconds in `30`, `30s`, `1.5m`, `6h`, `500ms` or `30d`. Raises ValueError."""
-    return _parse_quantity(text, _DURATION_UNITS, "a duration such as 30s, 5m or 6h")
+    seconds = _parse_quantity(text, _DURATION_UNITS)
+    if not 0 < seconds <= MAX_DURATION:
+        raise ValueError("must be a duration such as 30s, 5m or 6h, more than zero, up to 3650d")
+    return seconds
 
 
 def parse_size(text: str) -> int:
     """Bytes in `1024`, `64KiB`, `10MiB` or `1GiB`. Raises ValueError."""
-    return int(_parse_quantity(text, _SIZE_UNITS, "a size such as 4096, 10MiB or 1GiB"))
+    size = _parse_quantity(text, _SIZE_UNITS)
+    if not 1 <= size <= MAX_SIZE:
+        raise ValueError("must be a size such as 4096, 10MiB or 1GiB, more than zero, up to 1EiB")
+    return int(size)
 
 
-def _parse_quantity(text: str, units: Mapping[str, float], expected: str) -> float:
+def _parse_quantity(text: str, units: Mapping[str, float]) -> float:
+    """A number and a unit; 0 for what is neither."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", text.strip())
-    if match is None or match[2] not in units or not float(match[1]):
-        raise ValueError(f"must be {expected}, more than zero")
-    return float(match[1]) * units[match[2]]
+    return float(match[1]) * units.get(match[2], 0) if match else 0
 
 
 def _parse_count(lowest: int, highest: int) -> Callable[[str], int]:
@@ -55,12 +62,19 @@ def _parse_networks(text: str) -> tuple[Network, ...]:
 
 
 def _parse_url(*schemes: str) -> Callable[[str], str]:
+    rule = f"must be a URL such as {schemes[0]}://host, with a valid host and port"
+
     def parse(text: str) -> str:
-        parts = urlsplit(text.strip())
-        if parts.scheme not in schemes or not parts.netloc:
-            raise ValueError(
-                f"must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}"
+        try:
+            parts = urlsplit(text.strip())
+            # MongoDB's URL may list several hosts, which its driver reads by itself.
+            is_valid = parts.netloc and (
+                "mongodb" in schemes or (parts.hostname and parts.port != 0)
             )
+        except ValueError:  # its text would show the password
+            raise ValueError(rule) from None
+        if not is_valid or parts.scheme not in schemes:
+            raise ValueError(rule)
         return text.strip()
 
     return parse
@@ -73,11 +87,10 @@ def _parse_file(text: str) -> Path:
 
 
 def _parse_mailbox(text: str) -> str:
-    _, address = parseaddr(text)
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+", address) or not text.isascii() or "\n" in text:
-        raise ValueError(
-            "must be an address such as md5@example.com or MD5 light <md5@example.com>"
-        )
+    addresses = [address for _, address in getaddresses([text])]
+    is_plain = text.isascii() and text.isprintable()
+    if not is_plain or len(addresses) != 1 or not re.fullmatch(r"[^@\s]+@[^@\s]+", addresses[0]):
+        raise ValueError("must be one address, such as MD5 light <md5@example.com>")
     return text
 
 
