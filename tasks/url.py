@@ -35,7 +35,7 @@ def parse_url(text: str) -> str:
 
     Raises InvalidURLError, which says which rule is broken, for other schemes than http and
     https, a user name or password, white space, control characters, backslashes, hosts that are
-    neither a name (IDNA 2008, UTS 46) nor a canonical address, and ports on WHATWG's list.
+    neither a name (IDNA 2008) nor a canonical address, and ports on WHATWG's list.
     """
     if len(text) > MAX_URL_LENGTH:
         _refuse(f"must not be longer than {MAX_URL_LENGTH} characters")
@@ -88,10 +88,11 @@ def _check_host(parts: SplitResult) -> None:
 
 
 def _to_ascii(host: str) -> str:
-    if host.isascii():
-        return host
     try:
-        return idna.encode(host, uts46=True).decode("ascii")
+        return ".".join(
+            label if label.isascii() else idna.encode(label, strict=True, std3_rules=True).decode()
+            for label in host.split(".")
+        )
     except idna.IDNAError:
         _refuse("must have a valid host name")
 
