@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import pymongo
@@ -48,7 +48,8 @@ class MongoStore:
             tz_aware=True,
             appname="md5-light",
             serverSelectionTimeoutMS=SERVER_SELECTION_MILLIS,
-            timeoutMS=OPERATION_MILLIS,
+            connectTimeoutMS=SERVER_SELECTION_MILLIS,
+            socketTimeoutMS=OPERATION_MILLIS,
         )
         return cls(client.get_default_database("md5_light")["tasks"])
 
@@ -89,7 +90,8 @@ class MongoStore:
             self._hints.update_many(
                 {**among, **is_due}, {"$set": {"wake_at": hold_until, "taken_by": token}}
             )
-            return [from_document(each) for each in self._tasks.find({**among, "taken_by": token})]
+            taken = {each["_id"]: each for each in self._tasks.find({**among, "taken_by": token})}
+            return [from_document(taken[each]) for each in among["_id"]["$in"] if each in taken]
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
         alike: dict[tuple[int, int, datetime | None], list[str]] = defaultdict(list)
@@ -155,7 +157,8 @@ class _ServerClock:
                 raise
             return  # the old offset is still good
         self._refreshed = time.monotonic()
-        self._epoch = server_time - timedelta(seconds=self._refreshed)
+        # A command's answer has no time zone, whatever the client's options say.
+        self._epoch = server_time.replace(tzinfo=UTC) - timedelta(seconds=self._refreshed)
 
 
 @contextmanager

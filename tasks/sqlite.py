@@ -36,13 +36,28 @@ class SQLiteStore:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        with self._translated_errors():
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.executescript(_SCHEMA)
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._set_up()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
+
+    def _set_up(self) -> None:
+        """The switch to WAL does not wait for another process that is at it, so we do."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    self._connection.close()
+                    raise
+                time.sleep(0.05)
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.executescript(_SCHEMA)
 
     def now(self) -> datetime:
         return _from_millis(time.time_ns() // 1_000_000)
@@ -76,28 +91,25 @@ class SQLiteStore:
 
     def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
         """As in TaskStore; also removes what has expired."""
-        times = {"now": _to_millis(now), "hold_until": _to_millis(hold_until), "limit": limit}
-        with self._translated_errors() as connection:
-            connection.execute("DELETE FROM tasks WHERE expires_at <= :now", times)
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM tasks WHERE expires_at <= ?", (_to_millis(now),))
             rows = connection.execute(
-                "UPDATE tasks SET wake_at = :hold_until WHERE _id IN"
-                " (SELECT _id FROM tasks WHERE wake_at <= :now ORDER BY wake_at LIMIT :limit)"
-                " RETURNING _id, version, wake_at, dispatches, expires_at, document",
-                times,
+                f"{_SELECT} WHERE wake_at <= ? ORDER BY wake_at LIMIT ?", (_to_millis(now), limit)
             ).fetchall()
-        return [_from_row(row) for row in rows]
+            tasks = [replace(_from_row(row), wake_at=hold_until) for row in rows]
+            connection.executemany(
+                "UPDATE tasks SET wake_at = ? WHERE _id = ?",
+                [(_to_millis(hold_until), task.id) for task in tasks],
+            )
+        return tasks
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
-        with self._translated_errors() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.executemany(
-                    "UPDATE tasks SET wake_at = :wake_at, dispatches = :dispatches"
-                    " WHERE _id = :_id AND version = :version",
-                    map(_to_row, tasks),
-                )
-            finally:
-                connection.execute("COMMIT")
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE tasks SET wake_at = :wake_at, dispatches = :dispatches"
+                " WHERE _id = :_id AND version = :version",
+                map(_to_row, tasks),
+            )
 
     def wake_unclaimed(self, now: datetime) -> None:
         with self._translated_errors() as connection:
@@ -115,6 +127,18 @@ class SQLiteStore:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._translated_errors() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk has rolled it back already
+                    connection.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def _translated_errors(self) -> Iterator[sqlite3.Connection]:

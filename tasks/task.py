@@ -12,6 +12,8 @@ from tasks.errors import IllegalTransitionError
 UNPUBLISHED_PAUSE = timedelta(seconds=30)  # written, and nobody knows yet whether a message got out
 PUBLISHED_PAUSE = timedelta(hours=1)  # the broker has it; doubles, or a long backlog breeds copies
 
+MAX_MAIL_ATTEMPTS = 30  # with the pauses between them, about a day
+
 
 class Status(StrEnum):
     """Where a task stands."""
@@ -124,6 +126,11 @@ class Task:
         return self.status in (Status.DONE, Status.FAILED)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do, mail included."""
+        return self.wake_at is None
+
+    @property
     def next_step(self) -> Step | None:
         """What a message is to be sent for; None while an actor is at it, or nothing is left."""
         if self.status is Status.QUEUED:
@@ -190,6 +197,8 @@ class Task:
         again.
         """
         if self.mail_status is MailStatus.SENDING:
+            if self.mail_attempt >= MAX_MAIL_ATTEMPTS:
+                return self.mail_refused(now, retention=retention)
             return replace(
                 self, mail_status=MailStatus.PENDING, wake_at=now + UNPUBLISHED_PAUSE, dispatches=0
             )

