@@ -62,6 +62,8 @@ class Dispatcher:
                 self._store.mark_dispatched([each.dispatched(now) for each in published])
             except StoreUnavailableError as error:
                 _log.warning("%d tasks not marked as dispatched: %s", len(published), error)
+            except Exception:  # noqa: BLE001  the edge: the thread must go on
+                _log.exception("%d tasks not marked as dispatched", len(published))
 
     def _next(self) -> Task | None:
         """The next task, None to stop; the connection is kept alive meanwhile."""

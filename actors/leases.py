@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from actors.patience import save_patiently
+from actors.patience import find_saved, patiently, save_patiently
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
 from tasks.task import Task
@@ -26,6 +26,7 @@ class Claim:
         self._lease = lease
         self._lock = threading.Lock()  # one writer at a time, or we would lose against ourselves
         self._is_settled = False
+        self._doubtful: Task | None = None  # a renewal whose answer got lost: it may be written
         self._progress: tuple[int, int | None] | None = None
         self.is_lost = False
 
@@ -38,18 +39,32 @@ class Claim:
         self._progress = done, total
 
     def renew(self) -> None:
-        """Begin the lease anew, and write the progress."""
-        with self._lock:
-            if self._is_settled or self.is_lost:
-                return
-            renewed = self._task.renewed(self._store.now(), self._lease)
-            if self._progress is not None:
-                renewed = renewed.progressed(*self._progress)
-            saved = self._store.save(renewed)
-            if saved is None:
-                self._lose()
-            else:
-                self._task = saved
+        """Begin the lease anew, and write the progress; nothing while the claim is settled."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if not self._is_settled and not self.is_lost:
+                self._renew()
+        finally:
+            self._lock.release()
+
+    def _renew(self) -> None:
+        self._clear_doubt()
+        renewed = self._task.renewed(self._store.now(), self._lease)
+        if self._progress is not None:
+            renewed = renewed.progressed(*self._progress)
+        self._doubtful = renewed
+        saved = self._store.save(renewed)
+        self._doubtful = None
+        if saved is None:
+            self._lose()
+        else:
+            self._task = saved
+
+    def _clear_doubt(self) -> None:
+        if self._doubtful is not None:
+            self._task = find_saved(self._store, self._doubtful, exactly=False) or self._task
+            self._doubtful = None
 
     def settle(
         self, change: Callable[[Task, datetime], Task], stopping: threading.Event
@@ -62,7 +77,8 @@ class Claim:
             self._is_settled = True
             if self.is_lost:
                 return None
-            changed = change(self._task, self._store.now())
+            patiently(self._clear_doubt, stopping)
+            changed = change(self._task, patiently(self._store.now, stopping))
             saved = save_patiently(self._store, changed, stopping)
             if saved is None:
                 self._lose()
@@ -113,3 +129,5 @@ class LeaseKeeper:
                 except StoreUnavailableError as error:
                     _log.warning("leases are not renewed: %s", error)
                     break
+                except Exception:  # noqa: BLE001  the edge: the other claims must go on
+                    _log.exception("task %s: the lease is not renewed", claim.task.id)

@@ -44,13 +44,20 @@ def save_patiently(store: TaskStore, task: Task, stopping: threading.Event) -> T
         saved = store.save(task)
         if saved is not None or was_first:
             return saved
-        current = store.get(task.id)
-        wanted = replace(task, version=task.version + 1)
-        return wanted if current and _unhinted(current) == _unhinted(wanted) else None
+        # Two workers' claims differ in nothing but the end of their leases.
+        is_claim = task.next_step is None and not task.is_settled
+        return find_saved(store, task, exactly=is_claim)
 
     return patiently(save, stopping)
 
 
-def _unhinted(task: Task) -> Task:
-    """Without the fields that the sweeper moves between two versions."""
-    return replace(task, wake_at=None, dispatches=0)
+def find_saved(store: TaskStore, task: Task, *, exactly: bool) -> Task | None:
+    """What `store.save(task)` would have returned, had its answer not got lost.
+
+    Unless `exactly`, the fields that the sweeper moves between two versions may differ.
+    """
+    current = store.get(task.id)
+    saved = replace(task, version=task.version + 1)
+    if current is not None and not exactly:
+        current = replace(current, wake_at=saved.wake_at, dispatches=saved.dispatches)
+    return saved if current == saved else None

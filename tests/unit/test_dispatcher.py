@@ -1,0 +1,207 @@
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import actors.dispatcher
+from actors.dispatcher import BATCH, Dispatcher
+from tasks.errors import StoreUnavailableError
+from tasks.sqlite import SQLiteStore
+from tasks.task import Task
+from tests.examples import ADDRESS, DIGEST, LEASE, NOW, RETENTION, make_task
+from tests.fakes import RecordingBroker
+from tests.waiting import wait_for
+
+HOUR = timedelta(hours=1)
+
+
+class ForgetfulStore(SQLiteStore):
+    """Fails to mark so many batches."""
+
+    failures = 0
+
+    def mark_dispatched(self, tasks: Collection[Task]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailableError("out of reach")
+        super().mark_dispatched(tasks)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ForgetfulStore]:
+    opened = ForgetfulStore(tmp_path / "tasks.sqlite3")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def broker() -> RecordingBroker:
+    return RecordingBroker()
+
+
+@pytest.fixture
+def dispatcher(broker: RecordingBroker, store: ForgetfulStore) -> Iterator[Dispatcher]:
+    started = Dispatcher(broker, store)
+    started.start()
+    yield started
+    started.stop()
+    assert not started._thread.is_alive()
+
+
+def insert_new(store: ForgetfulStore, count: int = 1) -> list[Task]:
+    made = [make_task(now=store.now()) for _ in range(count)]
+    for task in made:
+        store.insert(task)
+    return made
+
+
+def dispatches(store: ForgetfulStore, task: Task) -> int:
+    found = store.get(task.id)
+    assert found is not None
+    return found.dispatches
+
+
+def test_task_becomes_its_message_and_is_marked(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    (task,) = insert_new(store)
+    before = store.now()
+    dispatcher.dispatch([task])
+    wait_for(lambda: dispatches(store, task) == 1)
+    assert broker.messages == [("compute_md5", task.id)]
+    found = store.get(task.id)
+    assert found is not None
+    assert found.version == task.version
+    assert found.wake_at is not None
+    assert before + HOUR <= found.wake_at <= store.now() + HOUR
+    assert dispatcher.is_idle
+
+
+def test_pending_mail_becomes_a_message(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    ended = make_task(ADDRESS).claimed(NOW, LEASE).done(NOW, DIGEST, retention=RETENTION)
+    store.insert(ended)
+    dispatcher.dispatch([ended])
+    wait_for(lambda: dispatches(store, ended) == 1)
+    assert broker.messages == [("send_email", ended.id)]
+
+
+def test_what_needs_no_message_gets_none(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    running = make_task().claimed(NOW, LEASE)
+    settled = running.done(NOW, DIGEST, retention=RETENTION)
+    (last,) = insert_new(store)
+    dispatcher.dispatch([running, settled, last])
+    wait_for(lambda: dispatches(store, last) == 1)
+    assert broker.messages == [("compute_md5", last.id)]
+
+
+def test_a_claim_in_flight_is_left_alone(dispatcher: Dispatcher, store: ForgetfulStore) -> None:
+    task, last = insert_new(store, 2)
+    claimed = store.save(task.claimed(store.now(), LEASE))
+    dispatcher.dispatch([task, last])
+    wait_for(lambda: dispatches(store, last) == 1)
+    assert store.get(task.id) == claimed
+
+
+def test_more_than_a_batch_keeps_its_order(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    (last,) = insert_new(store)
+    many = [make_task() for _ in range(BATCH + 10)]
+    dispatcher.dispatch([*many, last])
+    wait_for(lambda: dispatches(store, last) == 1)
+    assert [task_id for _, task_id in broker.messages] == [task.id for task in [*many, last]]
+
+
+def test_stop_publishes_what_is_waiting(broker: RecordingBroker, store: ForgetfulStore) -> None:
+    made = insert_new(store, 20)
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.dispatch(made)
+    assert not dispatcher.is_idle
+    dispatcher.start()
+    dispatcher.stop()
+    assert len(broker.messages) == 20
+    assert all(dispatches(store, task) == 1 for task in made)
+
+
+def test_broker_that_raises_is_survived(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    lost, back = insert_new(store, 2)
+    broker.is_down = True
+    dispatcher.dispatch([lost])
+    wait_for(lambda: dispatcher.is_failing)
+    broker.is_down = False
+    dispatcher.dispatch([back])
+    wait_for(lambda: dispatches(store, back) == 1)
+    assert not dispatcher.is_failing
+    assert store.get(lost.id) == lost  # its wake_at stands, so a sweeper finds it
+    assert broker.messages == [("compute_md5", back.id)]
+
+
+def test_what_was_published_before_a_failure_is_marked(
+    broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    sent, unsent, never_tried = insert_new(store, 3)
+    broker.lasts = 1
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.dispatch([sent, unsent, never_tried])
+    dispatcher.start()
+    wait_for(lambda: dispatches(store, sent) == 1)
+    dispatcher.stop()
+    assert dispatcher.is_failing
+    assert broker.refused == 1
+    assert store.get(unsent.id) == unsent
+    assert store.get(never_tried.id) == never_tried
+
+
+def test_stop_while_the_broker_is_down(broker: RecordingBroker, store: ForgetfulStore) -> None:
+    broker.is_down = True
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.dispatch(insert_new(store, 5))
+    dispatcher.start()
+    dispatcher.stop()
+    assert not dispatcher._thread.is_alive()
+    assert dispatcher.is_failing
+
+
+def test_broker_that_is_back_is_noticed_while_nothing_is_published(
+    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    monkeypatch.setattr(actors.dispatcher, "PING_SECONDS", 0.02)
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.start()
+    broker.is_down = True
+    dispatcher.dispatch([make_task()])
+    wait_for(lambda: broker.refused)
+    wait_for(lambda: not dispatcher.is_failing)
+    dispatcher.stop()
+
+
+def test_store_out_of_reach_is_survived(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    first, second = insert_new(store, 2)
+    store.failures = 1
+    dispatcher.dispatch([first])
+    wait_for(lambda: not store.failures)
+    dispatcher.dispatch([second])
+    wait_for(lambda: dispatches(store, second) == 1)
+    assert [task_id for _, task_id in broker.messages] == [first.id, second.id]
+    assert store.get(first.id) == first
+
+
+def test_pause_doubles_with_each_message(dispatcher: Dispatcher, store: ForgetfulStore) -> None:
+    task = replace(make_task(), dispatches=3)
+    store.insert(task)
+    dispatcher.dispatch([task])
+    wait_for(lambda: dispatches(store, task) == 4)
+    found = store.get(task.id)
+    assert found is not None
+    assert found.wake_at is not None
+    assert timedelta(hours=7.9) < found.wake_at - store.now() <= timedelta(hours=8)

@@ -1,0 +1,217 @@
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from actors.leases import Claim, LeaseKeeper
+from tasks.errors import StoreUnavailableError
+from tasks.sqlite import SQLiteStore
+from tasks.task import MailStatus, Status, Task
+from tests.examples import ADDRESS, DIGEST, RETENTION, make_task
+from tests.fakes import FlakyStore
+from tests.waiting import wait_for
+
+LEASE = timedelta(seconds=30)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FlakyStore]:
+    opened = FlakyStore(tmp_path / "tasks.sqlite3")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def keeper(store: FlakyStore) -> Iterator[LeaseKeeper]:
+    """Renews every 20 ms."""
+    started = LeaseKeeper(store, 0.06)
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def stopping() -> threading.Event:
+    return threading.Event()
+
+
+def claim_new(store: FlakyStore, lease: timedelta = LEASE) -> Task:
+    task = make_task(ADDRESS, store.now())
+    store.insert(task)
+    claimed = store.save(task.claimed(store.now(), lease))
+    assert claimed is not None
+    return claimed
+
+
+def finish(task: Task, now: datetime) -> Task:
+    return task.done(now, DIGEST, retention=RETENTION)
+
+
+def get(store: FlakyStore, task: Task) -> Task:
+    found = store.get(task.id)
+    assert found is not None
+    return found
+
+
+def test_renew_writes_lease_and_progress(store: FlakyStore) -> None:
+    task = claim_new(store, timedelta(0))
+    claim = Claim(store, task, LEASE)
+    claim.progress(5, 9)
+    before = store.now()
+    claim.renew()
+    found = get(store, task)
+    assert found == claim.task
+    assert found.version == task.version + 1
+    assert found.wake_at is not None
+    assert before + LEASE <= found.wake_at <= store.now() + LEASE
+    assert (found.bytes_done, found.bytes_total) == (5, 9)
+    assert not claim.is_lost
+
+
+def test_mail_is_renewed_too(store: FlakyStore) -> None:
+    pending = store.save(finish(claim_new(store), store.now()))
+    assert pending is not None
+    sending = store.save(pending.mail_claimed(store.now(), timedelta(0)))
+    assert sending is not None
+    claim = Claim(store, sending, LEASE)
+    claim.renew()
+    assert get(store, sending).mail_status is MailStatus.SENDING
+    assert store.take_due(store.now(), store.now(), 1) == []
+
+
+def test_renewed_claim_settles(store: FlakyStore, stopping: threading.Event) -> None:
+    claim = Claim(store, claim_new(store), LEASE)
+    claim.renew()
+    claim.renew()
+    settled = claim.settle(finish, stopping)
+    assert settled is not None
+    assert get(store, settled) == settled
+    assert (settled.status, settled.version) == (Status.DONE, 5)
+
+
+def test_settled_claim_is_not_renewed(store: FlakyStore, stopping: threading.Event) -> None:
+    claim = Claim(store, claim_new(store), LEASE)
+    settled = claim.settle(finish, stopping)
+    assert settled is not None
+    claim.renew()
+    assert get(store, settled) == settled
+
+
+def test_lost_claim_writes_nothing(store: FlakyStore, stopping: threading.Event) -> None:
+    task = claim_new(store)
+    claim = Claim(store, task, LEASE)
+    winner = store.save(task.released(store.now()))
+    claim.renew()
+    assert claim.is_lost
+    claim.renew()
+    assert claim.settle(finish, stopping) is None
+    assert get(store, task) == winner
+
+
+def test_claim_lost_unnoticed_writes_nothing(store: FlakyStore, stopping: threading.Event) -> None:
+    task = claim_new(store)
+    winner = store.save(task.released(store.now()))
+    assert Claim(store, task, LEASE).settle(finish, stopping) is None
+    assert get(store, task) == winner
+
+
+def test_settle_outlasts_an_outage(store: FlakyStore, stopping: threading.Event) -> None:
+    task = claim_new(store)
+    store.failures = 2
+    settled = Claim(store, task, LEASE).settle(finish, stopping)
+    assert settled is not None
+    assert get(store, task) == settled
+
+
+def test_settle_outlasts_an_outage_of_the_clock(
+    store: FlakyStore, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = claim_new(store)
+    is_first = iter([True])
+
+    def now() -> datetime:
+        if next(is_first, False):
+            raise StoreUnavailableError
+        return SQLiteStore.now(store)
+
+    monkeypatch.setattr(store, "now", now)
+    assert Claim(store, task, LEASE).settle(finish, stopping) is not None
+
+
+def test_renewal_that_failed_loses_nothing(store: FlakyStore, stopping: threading.Event) -> None:
+    claim = Claim(store, claim_new(store), LEASE)
+    store.failures = 1
+    with pytest.raises(StoreUnavailableError):
+        claim.renew()
+    claim.renew()
+    assert not claim.is_lost
+    assert claim.settle(finish, stopping) is not None
+
+
+def test_renewal_whose_answer_got_lost_loses_no_claim(store: FlakyStore) -> None:
+    claim = Claim(store, claim_new(store), LEASE)
+    store.lost_answers = 1
+    with pytest.raises(StoreUnavailableError):
+        claim.renew()
+    claim.renew()
+    assert not claim.is_lost
+    assert get(store, claim.task) == claim.task
+
+
+def test_renewal_whose_answer_got_lost_loses_no_result(
+    store: FlakyStore, stopping: threading.Event
+) -> None:
+    task = claim_new(store)
+    claim = Claim(store, task, LEASE)
+    store.lost_answers = 1
+    with pytest.raises(StoreUnavailableError):
+        claim.renew()
+    assert claim.settle(finish, stopping) is not None
+    assert get(store, task).status is Status.DONE
+
+
+def test_keeper_renews_again_and_again(store: FlakyStore, keeper: LeaseKeeper) -> None:
+    task = claim_new(store)
+    with keeper.keep(task) as claim:
+        wait_for(lambda: get(store, task).version >= task.version + 3)
+    assert not claim.is_lost
+
+
+def test_keeper_writes_progress(store: FlakyStore, keeper: LeaseKeeper) -> None:
+    task = claim_new(store)
+    with keeper.keep(task) as claim:
+        claim.progress(7, None)
+        wait_for(lambda: get(store, task).bytes_done == 7)
+
+
+def test_keeper_lets_go_after_the_block(store: FlakyStore, keeper: LeaseKeeper) -> None:
+    task, other = claim_new(store), claim_new(store)
+    with keeper.keep(task) as claim:
+        pass
+    with keeper.keep(other):
+        wait_for(lambda: get(store, other).version >= other.version + 3)
+    assert get(store, task).version <= claim.task.version
+
+
+def test_keeper_goes_on_after_an_outage(store: FlakyStore, keeper: LeaseKeeper) -> None:
+    task, other = claim_new(store), claim_new(store)
+    with keeper.keep(task) as claim, keeper.keep(other) as another:
+        store.failures = 5
+        wait_for(lambda: not store.failures)
+        wait_for(lambda: claim.task.version > task.version and another.task.version > other.version)
+    assert not claim.is_lost
+    assert not another.is_lost
+
+
+def test_keeper_notices_a_lost_claim(store: FlakyStore, keeper: LeaseKeeper) -> None:
+    task = claim_new(store)
+    with keeper.keep(task) as claim:
+
+        def steal() -> bool:
+            return store.save(get(store, task).released(store.now())) is not None
+
+        wait_for(steal)
+        wait_for(lambda: claim.is_lost)
+    assert get(store, task).status is Status.QUEUED

@@ -1,0 +1,283 @@
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+import actors.sweeper
+from actors.dispatcher import BATCH, Dispatcher
+from actors.sweeper import HOLD, Sweeper
+from settings import Settings
+from tasks.errors import StoreUnavailableError
+from tasks.sqlite import SQLiteStore
+from tasks.task import FailureCode, MailStatus, Status, Task
+from tests.examples import ADDRESS, DIGEST, LEASE, RETENTION, make_task
+from tests.fakes import RecordingBroker
+from tests.waiting import wait_for
+
+SECOND = timedelta(seconds=1)
+SETTINGS = Settings(rabbitmq_url="amqp://elsewhere", max_attempts=2)
+
+
+class UnreliableStore(SQLiteStore):
+    """Raises these when it is asked for what is due."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.errors: list[Exception] = []
+
+    def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
+        if self.errors:
+            raise self.errors.pop()
+        return super().take_due(now, hold_until, limit)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[UnreliableStore]:
+    opened = UnreliableStore(tmp_path / "tasks.sqlite3")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def broker() -> RecordingBroker:
+    return RecordingBroker()
+
+
+@pytest.fixture
+def dispatcher(broker: RecordingBroker, store: UnreliableStore) -> Iterator[Dispatcher]:
+    started = Dispatcher(broker, store)
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def sweeper(store: UnreliableStore, dispatcher: Dispatcher) -> Sweeper:
+    """One that is not started: tests let it sweep."""
+    return Sweeper(store, dispatcher, SETTINGS)
+
+
+def insert_due(store: UnreliableStore, task: Task) -> Task:
+    due = replace(task, wake_at=store.now() - SECOND)
+    store.insert(due)
+    return due
+
+
+def get(store: UnreliableStore, task: Task) -> Task:
+    found = store.get(task.id)
+    assert found is not None
+    return found
+
+
+def test_due_task_is_dispatched_again(
+    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    task = insert_due(store, replace(make_task(), dispatches=1))
+    assert sweeper.sweep() == 1
+    wait_for(lambda: get(store, task).dispatches == 2)
+    assert broker.messages == [("compute_md5", task.id)]
+    assert get(store, task).version == task.version
+    assert sweeper.sweep() == 0
+
+
+def test_pending_mail_is_dispatched_again(
+    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    running = make_task(ADDRESS).claimed(store.now(), LEASE)
+    task = insert_due(store, running.done(store.now(), DIGEST, retention=RETENTION))
+    sweeper.sweep()
+    wait_for(lambda: get(store, task).dispatches == 1)
+    assert broker.messages == [("send_email", task.id)]
+
+
+def test_what_is_not_due_is_left_alone(
+    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    task = make_task(now=store.now())
+    running = make_task(now=store.now()).claimed(store.now(), LEASE)
+    settled = running.done(store.now(), DIGEST, retention=RETENTION)
+    untouched = [task, running, replace(settled, id="settled")]
+    for each in untouched:
+        store.insert(each)
+    assert sweeper.sweep() == 0
+    assert [get(store, each) for each in untouched] == untouched
+    assert broker.messages == []
+
+
+def test_expired_claim_is_queued_and_dispatched(
+    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    task = insert_due(store, make_task().claimed(store.now(), LEASE))
+    sweeper.sweep()
+    wait_for(lambda: get(store, task).dispatches == 1)
+    found = get(store, task)
+    assert (found.status, found.attempt, found.version) == (Status.QUEUED, 1, task.version + 1)
+    assert broker.messages == [("compute_md5", task.id)]
+    assert store.save(task.renewed(store.now(), LEASE)) is None  # its worker finds out
+
+
+def test_claim_that_expired_in_the_last_attempt_fails(
+    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    task = insert_due(store, replace(make_task().claimed(store.now(), LEASE), attempt=2))
+    sweeper.sweep()
+    found = get(store, task)
+    assert found.status is Status.FAILED
+    assert found.failure is not None
+    assert found.failure.code is FailureCode.WORKER_LOST
+    assert found.wake_at is None
+    assert broker.messages == []
+
+
+def test_failure_of_a_lost_worker_is_mailed(
+    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    running = make_task(ADDRESS).claimed(store.now(), LEASE)
+    task = insert_due(store, replace(running, attempt=2))
+    sweeper.sweep()
+    wait_for(lambda: get(store, task).dispatches == 1)
+    assert broker.messages == [("send_email", task.id)]
+
+
+def test_expired_mail_is_pending_and_dispatched(
+    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    now = store.now()
+    ended = make_task(ADDRESS).claimed(now, LEASE).done(now, DIGEST, retention=RETENTION)
+    task = insert_due(store, ended.mail_claimed(now, LEASE))
+    sweeper.sweep()
+    wait_for(lambda: get(store, task).dispatches == 1)
+    assert get(store, task).mail_status is MailStatus.PENDING
+    assert broker.messages == [("send_email", task.id)]
+
+
+def test_claim_renewed_just_in_time_is_left_alone(
+    dispatcher: Dispatcher,
+    store: UnreliableStore,
+    broker: RecordingBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = insert_due(store, make_task().claimed(store.now(), LEASE))
+    take_due = store.take_due
+
+    def renew_after(now: datetime, hold_until: datetime, limit: int) -> list[Task]:
+        taken = take_due(now, hold_until, limit)
+        assert store.save(task.renewed(now, LEASE)) is not None
+        return taken
+
+    monkeypatch.setattr(store, "take_due", renew_after)
+    Sweeper(store, dispatcher, SETTINGS).sweep()
+    found = get(store, task)
+    assert (found.status, found.version) == (Status.RUNNING, task.version + 1)
+    assert broker.messages == []
+
+
+def test_several_sweepers_dispatch_each_task_once(
+    store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    due = [insert_due(store, make_task()) for _ in range(200)]
+    due += [insert_due(store, make_task().claimed(store.now(), LEASE)) for _ in range(50)]
+    dispatchers = [Dispatcher(broker, store) for _ in range(4)]
+    barrier = Barrier(4)
+
+    def sweep(dispatcher: Dispatcher) -> None:
+        dispatcher.start()
+        barrier.wait()
+        Sweeper(store, dispatcher, SETTINGS).sweep()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(sweep, dispatchers))
+    for dispatcher in dispatchers:
+        dispatcher.stop()
+    assert Counter(task_id for _, task_id in broker.messages) == Counter(task.id for task in due)
+
+
+def test_sweep_waits_for_the_dispatcher(store: UnreliableStore, broker: RecordingBroker) -> None:
+    task = insert_due(store, make_task())
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.dispatch([make_task()])
+    assert Sweeper(store, dispatcher, SETTINGS).sweep() == 0
+    assert get(store, task) == task
+
+
+def test_one_task_tries_a_broker_that_is_down(
+    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker, dispatcher: Dispatcher
+) -> None:
+    due = [insert_due(store, make_task()) for _ in range(20)]
+    dispatcher.is_failing = True
+    assert sweeper.sweep() == 1
+    wait_for(lambda: not dispatcher.is_failing)
+    assert sweeper.sweep() == 19
+    wait_for(lambda: len(broker.messages) == len(due))
+
+
+def test_what_a_dead_broker_refused_is_due_after_the_hold(
+    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker, dispatcher: Dispatcher
+) -> None:
+    task = insert_due(store, make_task())
+    broker.is_down = True
+    sweeper.sweep()
+    wait_for(lambda: dispatcher.is_failing)
+    found = get(store, task)
+    assert found.dispatches == 0
+    assert found.wake_at is not None
+    assert found.wake_at <= store.now() + HOLD
+
+
+@pytest.mark.parametrize(("rabbitmq_url", "is_woken"), [(None, True), ("amqp://elsewhere", False)])
+def test_only_an_embedded_start_wakes_everything(
+    store: UnreliableStore,
+    dispatcher: Dispatcher,
+    rabbitmq_url: str | None,
+    is_woken: bool,  # noqa: FBT001
+) -> None:
+    queued = make_task(now=store.now()).dispatched(store.now())
+    running = make_task(now=store.now()).claimed(store.now(), LEASE)
+    store.insert(queued)
+    store.insert(running)
+    sweeper = Sweeper(store, dispatcher, Settings(rabbitmq_url=rabbitmq_url))
+    assert sweeper.sweep() == is_woken
+    assert sweeper.sweep() == 0
+    assert get(store, running) == running
+
+
+def test_loop_survives_every_error_and_empties_a_backlog(
+    store: UnreliableStore,
+    broker: RecordingBroker,
+    dispatcher: Dispatcher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(actors.sweeper, "INTERVAL_SECONDS", 0.02)
+    due = [insert_due(store, make_task()) for _ in range(BATCH + 5)]
+    store.errors = [StoreUnavailableError("away"), StoreUnavailableError("away"), ValueError("bug")]
+    sweeper = Sweeper(store, dispatcher, SETTINGS)
+    sweeper.start()
+    wait_for(lambda: len(broker.messages) == len(due))
+    sweeper.stop()
+    assert Counter(task_id for _, task_id in broker.messages) == Counter(task.id for task in due)
+
+
+def test_living_workers_may_renew_after_an_outage(
+    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    running = insert_due(store, make_task().claimed(store.now(), LEASE))
+    queued = insert_due(store, make_task())
+    sweeper._answered_at -= SETTINGS.lease
+    assert sweeper.sweep() == 2
+    wait_for(lambda: get(store, queued).dispatches == 1)
+    assert [task_id for _, task_id in broker.messages] == [queued.id]
+    assert store.save(running.renewed(store.now(), LEASE)) is not None
+
+
+def test_after_the_grace_a_lost_worker_is_lost(sweeper: Sweeper, store: UnreliableStore) -> None:
+    sweeper._answered_at -= SETTINGS.lease
+    sweeper.sweep()
+    sweeper._grace_until -= SETTINGS.lease
+    task = insert_due(store, make_task().claimed(store.now(), LEASE))
+    sweeper.sweep()
+    assert get(store, task).status is Status.QUEUED
