@@ -49,7 +49,7 @@ def build_message(task: Task, settings: Settings) -> EmailMessage:
     assert task.email is not None
     assert task.finished_at is not None
     name, sender = parseaddr(settings.mail_from)
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
     message["From"] = Address(name, addr_spec=sender)
     message["To"] = Address(addr_spec=task.email)
     message["Subject"] = f"MD5 {'computed' if task.status is Status.DONE else 'not computed'}"
@@ -107,7 +107,7 @@ class SMTPMailer:
     def send(self, message: EmailMessage) -> None:
         try:
             smtp = self._log_in()
-        except (OSError, smtplib.SMTPException) as error:
+        except (OSError, UnicodeError, smtplib.SMTPException) as error:
             # Whatever the code: a login that fails is ours to mend, not the recipient's fault.
             raise MailError(f"no session with the mail server: {_describe(error)}") from None
         try:

@@ -11,11 +11,10 @@ from actors.mailer import Mailer, MailError, build_message
 from actors.patience import patiently, save_patiently
 from settings import Settings
 from tasks.store import TaskStore
-from tasks.task import Step, Task
+from tasks.task import MAX_MAIL_ATTEMPTS, Step, Task
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
-MAX_ATTEMPTS = 30  # with these pauses, about a day
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +51,11 @@ class Reporter:
         retention = timedelta(seconds=self.settings.retention)
         try:
             self.mailer.send(build_message(task, self.settings))
-        except MailError as error:
-            is_final = error.is_permanent or task.mail_attempt >= MAX_ATTEMPTS
+        except Exception as error:  # noqa: BLE001  the edge: whatever it is, the task must go on
+            if not isinstance(error, MailError):
+                _log.exception("task %s: unexpected error", task.id)
+                error = MailError("unexpected error")
+            is_final = error.is_permanent or task.mail_attempt >= MAX_MAIL_ATTEMPTS
             _log.warning(
                 "task %s: mail not sent, try %d, %s: %s",
                 task.id,
