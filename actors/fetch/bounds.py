@@ -11,6 +11,8 @@ from tasks.task import FailureCode
 
 # The longest single wait on a socket: how soon a cancelled download notices.
 SLICE_SECONDS = 0.5
+# Over how many seconds of waiting for an origin its speed is measured.
+MIN_SPEED_WINDOW = 60.0
 
 Result = TypeVar("Result")
 
@@ -24,6 +26,8 @@ class Limits:
     connect_timeout: float
     read_timeout: float
     deadline: float
+    min_speed: float  # bytes per second, over each window of so many seconds
+    min_speed_window: float = MIN_SPEED_WINDOW
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -33,6 +37,7 @@ class Limits:
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
             deadline=settings.download_deadline,
+            min_speed=settings.min_speed,
         )
 
 
@@ -47,6 +52,12 @@ class Bounds:
         self.limits = limits
         self._is_cancelled = is_cancelled
         self._deadline = time.monotonic() + limits.deadline
+        self.begin_window()
+
+    def begin_window(self) -> None:
+        """Measure the origin's speed anew: a request is made."""
+        self._waited = 0.0
+        self._received = 0
 
     def check(self) -> None:
         """Raises FetchCancelledError, or FetchError when the download's time is over."""
@@ -80,6 +91,26 @@ class Bounds:
             else:
                 self.check()
                 return result
+
+    def receive(self, operation: Callable[[], int], too_late: Callable[[], FetchError]) -> int:
+        """How many bytes the operation has received, after waiting for it.
+
+        Raises FetchError when the origin is slower than it may be. Only the time spent waiting
+        counts, so it isn't blamed for ours.
+        """
+        began = time.monotonic()
+        size = self.wait(operation, self.limits.read_timeout, too_late)
+        self._waited += time.monotonic() - began
+        self._received += size
+        if self._waited >= self.limits.min_speed_window:
+            if self._received < self.limits.min_speed * self._waited:
+                raise FetchError(
+                    FailureCode.TOO_SLOW,
+                    f"The server sent less than {self.limits.min_speed:g} bytes per second"
+                    f" for {self.limits.min_speed_window:g} seconds.",
+                )
+            self.begin_window()
+        return size
 
     def pause(self, seconds: float) -> None:
         """Wait so long, unless `check` raises."""

@@ -2,14 +2,16 @@
 
 import hashlib
 import re
+import string
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 
@@ -30,7 +32,12 @@ LATER = (408, 425, 429)  # the 4xx that may be another answer later
 MAX_RETRY_AFTER_SECONDS = 3600.0
 # Pauses in seconds before going on after a break; so many in a row may bring nothing.
 RESUME_PAUSES = (0.0, 1.0, 3.0)
+# Less than this is nothing: an origin that sends a byte per connection gets no more of them.
+MIN_PROGRESS_BYTES = 64 * 1024
+# Transient, but not to be gone on with at once.
+_ENDINGS = (FailureCode.CHANGED_DURING_DOWNLOAD, FailureCode.TOO_SLOW)
 
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 # Told the bytes hashed so far and the bytes in all (None: the origin doesn't say).
@@ -61,6 +68,7 @@ class _Body:
 
     url: str
     total: int | None
+    coding: str | None  # the Content-Encoding, which is not undone
     validator: str | None  # for If-Range; None: it cannot be gone on with after a break
     hash: "_Hash" = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
     size: int = 0
@@ -83,11 +91,11 @@ class _Download:
             except FetchError as error:
                 if self._body is None or not self._body.validator or error.is_permanent:
                     raise
-                if self._body.size > size:
+                if self._body.size >= size + MIN_PROGRESS_BYTES:
                     pauses = iter(RESUME_PAUSES)
-                size = self._body.size
+                    size = self._body.size
                 pause = next(pauses, None)
-                if pause is None or error.failure.code is FailureCode.CHANGED_DURING_DOWNLOAD:
+                if pause is None or error.failure.code in _ENDINGS:
                     raise
                 self._transport.bounds.pause(pause)
 
@@ -114,7 +122,8 @@ class _Download:
         if total is not None and total > self._limits.max_bytes:
             response.close()
             raise self._too_large()
-        self._body = _Body(url, total, None if total is None else _strong_validator(response))
+        validator = None if total is None else _strong_validator(response)
+        self._body = _Body(url, total, response.headers.get("Content-Encoding"), validator)
 
     def _resume(self) -> requests.Response | None:
         """A response whose body is the rest of the file; None: it must be begun anew.
@@ -153,6 +162,8 @@ class _Download:
                 body.size += len(chunk)
                 if body.size > self._limits.max_bytes:
                     raise self._too_large()
+                if body.total is not None and body.size > body.total:
+                    raise _changed()
                 body.hash.update(chunk)
                 self._progress(body.size, body.total)
         if body.total not in (None, body.size):
@@ -173,12 +184,25 @@ def _redirect_target(url: str, response: requests.Response) -> str:
     locations = set(response.raw.headers.getlist("Location"))
     if len(locations) != 1 or locations == {""}:
         raise _invalid_redirect("does not say where to go")
-    # The bytes are UTF-8 in practice, and a space in them is meant to be one: as curl has it.
-    location = locations.pop().encode("latin-1").decode(errors="replace").replace(" ", "%20")
+    location = _as_text(locations.pop())
+    if _CONTROL_CHARACTER.search(location):  # which urljoin would drop
+        raise _invalid_redirect("leads to a URL with control characters")
     try:
-        return parse_url(urljoin(url, location))
+        # urljoin would also take http:/path for a path on the same host.
+        return parse_url(location if urlsplit(location).scheme else urljoin(url, location))
     except (InvalidURLError, ValueError) as error:
         raise _invalid_redirect(f"leads to a URL that {error}") from None
+
+
+def _as_text(location: str) -> str:
+    """A header's value as a URL: UTF-8, other bytes and spaces escaped, as curl has it."""
+    raw = location.encode("latin-1")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = quote(raw, safe=string.punctuation + " ")
+    head, mark, query = text.partition("?")
+    return head.replace(" ", "%20") + mark + query.replace(" ", "+")
 
 
 def _invalid_redirect(what: str) -> FetchError:
@@ -235,9 +259,11 @@ def _strong_validator(response: requests.Response) -> str | None:
 
 def _seconds_since_1970(http_date: str) -> float | None:
     try:
-        return parsedate_to_datetime(http_date).timestamp()
+        moment = parsedate_to_datetime(http_date)
     except (ValueError, OverflowError):
         return None
+    # RFC 9110 § 5.6.7: without a zone it is GMT, too, wherever this machine stands.
+    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
 
 
 def _continues(response: requests.Response, body: _Body) -> bool:
@@ -246,6 +272,8 @@ def _continues(response: requests.Response, body: _Body) -> bool:
     if match is None or body.total is None:
         return False
     is_rest = tuple(map(int, match.groups())) == (body.size, body.total - 1, body.total)
+    if response.headers.get("Content-Encoding", body.coding) != body.coding:
+        return False
     claims = {response.headers.get("ETag"), response.headers.get("Last-Modified")}
     return is_rest and (body.validator in claims or claims == {None})
 

@@ -48,6 +48,8 @@ SPECIAL_IPV6 = (
 # The interface identifiers of ISATAP, RFC 5214 § 6.1: an IPv4 address is in the last 32 bits.
 _ISATAP_IDENTIFIERS = (0x00005EFE, 0x02005EFE)
 
+_MAPPED_BITS = 96  # before the IPv4 address in an IPv4-mapped one
+
 _SPECIAL: dict[int, tuple[Network, ...]] = {
     4: tuple(ipaddress.IPv4Network(block) for block, _ in SPECIAL_IPV4),
     6: tuple(ipaddress.IPv6Network(block) for block, _ in SPECIAL_IPV6),
@@ -58,8 +60,8 @@ class Guard:
     """Says which addresses may be connected to; asked at every connect, with the very address."""
 
     def __init__(self, allow: Iterable[Network] = (), deny: Iterable[Network] = ()) -> None:
-        self._allow = tuple(allow)
-        self._deny = tuple(deny)
+        self._allow = tuple(map(_unwrap_network, allow))
+        self._deny = tuple(map(_unwrap_network, deny))
 
     def admits(self, text: str) -> bool:
         """Whether the address, as the resolver writes it, may be connected to.
@@ -87,6 +89,14 @@ class Guard:
 def _unwrap(address: Address) -> Address:
     """The IPv4 address inside an IPv4-mapped IPv6 address (RFC 4291 § 2.5.5.2)."""
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def _unwrap_network(network: Network) -> Network:
+    """The same for a network, or one written so would never hold an address."""
+    inside = getattr(network.network_address, "ipv4_mapped", None)
+    if inside is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return ipaddress.IPv4Network((inside, network.prefixlen - _MAPPED_BITS))
 
 
 def _is_public(address: Address) -> bool:

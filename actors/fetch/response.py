@@ -29,7 +29,7 @@ _NO_BODY = (http.client.NO_CONTENT, http.client.NOT_MODIFIED)
 class StrictResponse(http.client.HTTPResponse):
     """An http.client response that raises FetchError instead of guessing."""
 
-    chunk_left: int | None = None  # None: at the first chunk
+    chunk_left: int | None  # None: at the first chunk
 
     def begin(self) -> None:
         """Read the status line and the headers, skipping interim responses (1xx but 101)."""
@@ -84,16 +84,16 @@ class StrictResponse(http.client.HTTPResponse):
 
     def _read_fields(self, limit: int, what: str) -> http.client.HTTPMessage:
         """Headers or trailers, up to and with the blank line after them."""
-        fields: list[list[bytes]] = []
+        fields: list[tuple[bytes, bytearray]] = []
         while line := self._read_line(limit, what):
             limit -= len(line)
             if line[:1] in b" \t" and fields:  # folded, RFC 9112 § 5.2
-                fields[-1][1] += b" " + line.strip()
+                fields[-1][1].extend(b" " + line.strip(b" \t"))
                 continue
             match = _HEADER_LINE.fullmatch(line)
             if match is None:
                 _refuse(f"The server's {what} have a line that is none.")
-            fields.append([match[1], match[2].rstrip()])
+            fields.append((match[1], bytearray(match[2].rstrip(b" \t"))))
         message = http.client.HTTPMessage()
         for name, value in fields:
             message[name.decode("ascii")] = value.decode("latin-1")
@@ -101,17 +101,19 @@ class StrictResponse(http.client.HTTPResponse):
 
     def _frame(self) -> None:
         """Find out where the body ends, RFC 9112 § 6.3."""
-        codings = ",".join(self.headers.get_all("Transfer-Encoding", [])).lower()
-        if codings.strip() not in ("", "identity", "chunked"):
+        codings = ",".join(self.headers.get_all("Transfer-Encoding", []))
+        codings = codings.strip(" \t").lower()
+        if codings not in ("", "identity", "chunked"):
             _refuse("The server used a transfer encoding that was not asked for.")
         lengths = {
-            each.strip()
+            each.strip(" \t")  # and nothing else that Python takes for white space
             for header in self.headers.get_all("Content-Length", [])
             for each in header.split(",")
         }
         if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
             _refuse("The server stated an impossible length.")
-        self.chunked = codings.strip() == "chunked"
+        self.chunked = codings == "chunked"
+        self.chunk_left = None
         self.length = None if self.chunked or not lengths else int(lengths.pop())
         if self.status in _NO_BODY:
             self.chunked, self.length = False, 0

@@ -8,12 +8,15 @@ import errno
 import select
 import socket
 import ssl
+import string
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, cast
+from urllib.parse import SplitResult, quote, urlsplit
 
 import certifi
 import requests
@@ -43,8 +46,9 @@ class Transport(HTTPAdapter):
     """
 
     bounds: Bounds
+    target: str  # of the request under way, RFC 9112 § 3.2.1
 
-    def __init__(self, guard: Guard, *, ca_bundle: str | None = None) -> None:
+    def __init__(self, guard: Guard, *, ca_bundle: Path | None = None) -> None:
         self.guard = guard
         self.connects = 0  # connections made so far: a request that adds none used a kept one
         self._ca_bundle = ca_bundle or certifi.where()
@@ -66,8 +70,12 @@ class Transport(HTTPAdapter):
             return self._get_once(url, headers)
 
     def _get_once(self, url: str, headers: dict[str, str]) -> requests.Response:
+        self.bounds.begin_window()
+        parts = urlsplit(url)
+        self.target = _target(parts)
         with translated_errors():
-            request = requests.Request("GET", url, headers=headers).prepare()
+            origin = f"{parts.scheme}://{parts.netloc}/"
+            request = requests.Request("GET", origin, headers=headers).prepare()
             return self.send(request, stream=True, timeout=SLICE_SECONDS)
 
     def init_poolmanager(self, *_args: Any, **_kwargs: Any) -> None:
@@ -101,10 +109,7 @@ class _PlainSocket(socket.socket):
     transport: Transport
 
     def recv_into(self, *args: Any) -> int:
-        bounds = self.transport.bounds
-        return bounds.wait(
-            partial(super().recv_into, *args), bounds.limits.read_timeout, _silent_server
-        )
+        return self.transport.bounds.receive(partial(super().recv_into, *args), _silent_server)
 
 
 class _TLSSocket(ssl.SSLSocket):
@@ -118,6 +123,9 @@ class _TLSSocket(ssl.SSLSocket):
         handshake = partial(super().do_handshake, block)
         try:
             self._bounds.wait(handshake, self._bounds.limits.connect_timeout, _silent_server)
+        except ssl.SSLEOFError:  # a server too busy for us says nothing of its certificate
+            self.close()
+            raise _broken_connection() from None
         except BaseException:
             self.close()
             raise
@@ -125,11 +133,8 @@ class _TLSSocket(ssl.SSLSocket):
         self.suppress_ragged_eofs = False
 
     def recv_into(self, *args: Any) -> int:
-        bounds = self._bounds
         try:
-            return bounds.wait(
-                partial(super().recv_into, *args), bounds.limits.read_timeout, _silent_server
-            )
+            return self._bounds.receive(partial(super().recv_into, *args), _silent_server)
         except ssl.SSLEOFError:
             raise _broken_connection() from None
 
@@ -152,6 +157,10 @@ class _GuardedConnection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         return _connect(self._transport, self._dns_host, self.port)
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Ask for the very target: urllib3 rewrites escapes, `%zz%2f` would become `%25zz%252F`."""
+        super().putrequest(method, self._transport.target, *args, **kwargs)
 
 
 class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
@@ -183,6 +192,24 @@ def translated_errors() -> Iterator[None]:
         ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError):
         raise _broken_connection() from None
+
+
+def _target(parts: SplitResult) -> str:
+    """Path and query as they were written, as curl sends them.
+
+    Dot segments are removed (RFC 3986 § 5.2.4), characters that aren't ASCII are UTF-8, escaped.
+    """
+    kept: list[str] = []
+    segments = parts.path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            kept[-1:] = []
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1:] in (["."], [".."]):
+        kept.append("")
+    query = f"?{parts.query}" if parts.query else ""
+    return quote(f"/{'/'.join(kept)}{query}", safe=string.punctuation)
 
 
 def _connect(transport: Transport, host: str, port: int) -> socket.socket:

@@ -1,0 +1,307 @@
+"""After a break a download goes on with the same version of the file, or not at all."""
+
+import hashlib
+import random
+import re
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import count
+
+import pytest
+
+from actors.fetch.errors import FetchError
+from actors.fetch.guard import Guard
+from actors.fetch.transport import Transport
+from tasks.task import FailureCode
+from tests.unit.fetch.conftest import LOOPBACK, Fetch
+from tests.unit.fetch.origin import Peer, RawOrigin, forever, redirect, reply, reset
+
+Originate = Callable[..., RawOrigin]
+
+MIB = 2**20
+BODY = random.Random(1).randbytes(4 * MIB)
+RANGES = "Accept-Ranges: bytes"
+STRONG = ('ETag: "v1"', RANGES)
+DATED = (
+    "Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT",
+    "Date: Wed, 21 Oct 2015 07:28:10 GMT",
+    RANGES,
+)
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.fetch.download.RESUME_PAUSES", (0.0, 0.01, 0.01))
+
+
+def header(request: bytes, name: str) -> str | None:
+    match = re.search(rf"\r\n{name}: ([^\r]*)".encode(), request)
+    return match[1].decode() if match else None
+
+
+def part(body: bytes, start: int, *headers: str, total: int | None = None) -> bytes:
+    """The answer to a Range request: all from `start` on."""
+    total = len(body) if total is None else total
+    content_range = f"Content-Range: bytes {start}-{total - 1}/{total}"
+    return reply(body[start:], content_range, *headers, status="206 Partial Content")
+
+
+class BreakingFile:
+    """A file whose connections break at those offsets, by FIN and by RST in turn."""
+
+    def __init__(self, body: bytes, headers: Sequence[str], breaks: Sequence[int]) -> None:
+        self._body = body
+        self._headers = headers
+        self._breaks = iter(sorted(breaks))
+        self._connections = count()
+
+    def __call__(self, peer: Peer) -> None:
+        wanted = header(peer.origin.requests[-1], "Range")
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        end = next(self._breaks, len(self._body))
+        whole = part(self._body, start, *self._headers) if wanted else None
+        whole = whole or reply(self._body, *self._headers)
+        peer.send(whole[: len(whole) - len(self._body) + end])
+        if next(self._connections) % 2 and end < len(self._body):
+            reset(peer)
+
+
+class TestSameVersion:
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_twenty_breaks_in_64_mib(self, seed: int, originate: Originate, fetch: Fetch) -> None:
+        chance = random.Random(seed)
+        body = chance.randbytes(64 * MIB)
+        breaks = [chance.randrange(len(body)) for _ in range(20)]
+        origin = originate([BreakingFile(body, STRONG, breaks)])
+        digest = fetch(origin.base)
+        assert (digest.md5, digest.size) == (md5(body), len(body))
+        assert digest.is_length_verified
+        assert origin.connections == 21
+        assert origin.sent <= 1.1 * len(body)
+
+    @pytest.mark.parametrize(
+        ("headers", "validator"),
+        [
+            (STRONG, '"v1"'),
+            (('ETag: ""', RANGES), '""'),
+            (('ETag: "a,b;c"', "Accept-Ranges: Bytes"), '"a,b;c"'),
+            (DATED, "Wed, 21 Oct 2015 07:28:00 GMT"),
+            ((*DATED, 'ETag: "v1"'), '"v1"'),
+        ],
+    )
+    def test_request(
+        self, headers: Sequence[str], validator: str, originate: Originate, fetch: Fetch
+    ) -> None:
+        origin = originate([BreakingFile(BODY, headers, [MIB, 2 * MIB])])
+        assert fetch(f"{origin.base}/f?x").md5 == md5(BODY)
+        first, second, third = origin.requests
+        assert header(first, "Range") is header(first, "If-Range") is None
+        assert [header(each, "Range") for each in (second, third)] == [
+            f"bytes={MIB}-",
+            f"bytes={2 * MIB}-",
+        ]
+        assert header(second, "If-Range") == header(third, "If-Range") == validator
+        assert header(second, "Accept-Encoding") == "identity"
+        assert second.startswith(b"GET /f?x HTTP/1.1\r\n")
+
+    def test_break_before_the_first_byte(self, originate: Originate, fetch: Fetch) -> None:
+        origin = originate([BreakingFile(BODY, STRONG, [0])])
+        assert fetch(origin.base).md5 == md5(BODY)
+        assert header(origin.requests[1], "Range") == "bytes=0-"
+
+    def test_range_goes_to_where_the_redirect_led(self, originate: Originate, fetch: Fetch) -> None:
+        origin = originate([redirect("/f")], [BreakingFile(BODY, STRONG, [MIB])])
+        digest = fetch(origin.base)
+        assert (digest.md5, digest.final_url) == (md5(BODY), f"{origin.base}/f")
+        assert origin.requests[2].startswith(b"GET /f ")
+
+    @pytest.mark.parametrize("answer", [b"", reply(b"", status="503 Busy"), b"HTTP/1.1 2"])
+    def test_trouble_in_between(self, answer: bytes, originate: Originate, fetch: Fetch) -> None:
+        file = BreakingFile(BODY, STRONG, [MIB])
+        origin = originate([file], [answer], [answer], [file])
+        assert fetch(origin.base).md5 == md5(BODY)
+
+    @pytest.mark.parametrize("answer", [reply(b"", status="403 Expired"), redirect("/login")])
+    def test_an_address_that_was_good_for_once(
+        self, answer: bytes, originate: Originate, fetch: Fetch
+    ) -> None:
+        """Then the first URL is asked again, and the file begun anew."""
+        origin = originate(
+            [redirect("/once")],
+            [BreakingFile(BODY, STRONG, [MIB])],
+            [answer],
+            [redirect("/twice")],
+            [reply(BODY[:MIB])],
+        )
+        digest = fetch(origin.base)
+        assert (digest.md5, digest.final_url) == (md5(BODY[:MIB]), f"{origin.base}/twice")
+
+
+class TestOtherVersion:
+    @pytest.mark.parametrize("size", [0, 1, MIB // 2, 3 * MIB, 6 * MIB])
+    def test_200_is_the_new_version(self, size: int, originate: Originate, fetch: Fetch) -> None:
+        other = random.Random(2).randbytes(size)
+        origin = originate([BreakingFile(BODY, STRONG, [MIB])], [reply(other, 'ETag: "v2"')])
+        digest = fetch(origin.base)
+        assert (digest.md5, digest.size) == (md5(other), size)
+
+    def test_the_new_version_breaks_too(self, originate: Originate, fetch: Fetch) -> None:
+        other = random.Random(2).randbytes(2 * MIB)
+        headers = ('ETag: "v2"', RANGES)
+        origin = originate(
+            [BreakingFile(BODY, STRONG, [3 * MIB])],
+            [reply(other, *headers)[:-MIB]],
+            [part(other, MIB, *headers)],
+        )
+        assert fetch(origin.base).md5 == md5(other)
+        assert header(origin.requests[2], "If-Range") == '"v2"'
+
+    def test_the_new_version_is_too_large(self, originate: Originate, fetch: Fetch) -> None:
+        origin = originate([BreakingFile(BODY, STRONG, [MIB])], [reply(BODY + BODY)])
+        assert fetch.code(origin.base, max_bytes=5 * MIB) is FailureCode.TOO_LARGE
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            part(BODY, MIB - 1, *STRONG),
+            part(BODY, MIB + 1, *STRONG),
+            part(BODY, 0, *STRONG),
+            part(BODY, MIB, *STRONG, total=4 * MIB + 1),
+            part(BODY + b"x", MIB, *STRONG),
+            part(BODY, MIB, 'ETag: "v2"'),
+            part(BODY, MIB, 'ETag: W/"v1"'),
+            part(BODY, MIB, "Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT"),
+            part(BODY, MIB, 'ETag: "v2"', *DATED),
+            part(BODY, MIB, "Content-Range: bytes 0-1/2", *STRONG),
+            part(BODY, MIB, "Content-Encoding: gzip", *STRONG),
+            part(BODY, MIB, *STRONG)[: -3 * MIB].replace(b"bytes 1", b"bytes=1"),
+            part(BODY, MIB, *STRONG)[: -3 * MIB].replace(b"/4194304", b"/*"),
+            part(BODY, MIB, *STRONG)[: -3 * MIB].replace(b"-4194303", b"-4194302"),
+            reply(BODY[MIB:], *STRONG, status="206 Partial Content"),
+            reply(b"", "Content-Range: bytes */9", status="416 Range Not Satisfiable"),
+            # The right range, but another length of it.
+            part(BODY, MIB, *STRONG).replace(b"Length: 3145728", b"Length: 3145720"),
+            part(BODY, MIB, *STRONG).replace(b"Length: 3145728", b"Length: 3145730") + b"xx",
+        ],
+        ids=count(),
+    )
+    def test_changed(self, answer: bytes, originate: Originate, fetch: Fetch) -> None:
+        origin = originate([BreakingFile(BODY, STRONG, [MIB])], [answer])
+        error = fetch.failure(origin.base)
+        assert error.failure.code is FailureCode.CHANGED_DURING_DOWNLOAD
+        assert not error.is_permanent
+
+    def test_a_rest_without_end_is_not_read_on(self, originate: Originate, fetch: Fetch) -> None:
+        head = part(BODY, MIB, *STRONG)[: -3 * MIB].replace(b"Content-Length", b"X-Length")
+        origin = originate([BreakingFile(BODY, STRONG, [MIB])], [head, forever(b"x" * MIB)])
+        assert fetch.code(origin.base) is FailureCode.CHANGED_DURING_DOWNLOAD
+        assert origin.sent < 64 * MIB
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_never_a_digest_of_two_versions(
+        self, seed: int, originate: Originate, fetch: Fetch
+    ) -> None:
+        """The file changes at any connection; the origin respects If-Range, or it doesn't."""
+        chance = random.Random(seed)
+        versions = [chance.randbytes(chance.choice([MIB, MIB, MIB + 1])) for _ in range(3)]
+        current = 0
+
+        def serve(peer: Peer) -> None:
+            nonlocal current
+            request = peer.origin.requests[-1]
+            if chance.random() < 0.3:
+                current = min(current + 1, 2)
+            tags = (f'ETag: "v{current}"', RANGES)
+            wanted = header(request, "Range")
+            is_same = header(request, "If-Range") == f'"v{current}"' or chance.random() < 0.5
+            answer = reply(versions[current], *tags)
+            if wanted and is_same:
+                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+                answer = part(versions[current], start, *tags)
+            peer.send(answer[: chance.choice([len(answer), chance.randrange(len(answer))])])
+
+        origin = originate([serve])
+        with suppress(FetchError):
+            assert fetch(origin.base).md5 in map(md5, versions)
+
+
+class TestNoResume:
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            (),
+            ('ETag: "v1"',),
+            ('ETag: W/"v1"', RANGES),
+            ("ETag: v1", RANGES),
+            ('ETag: "v1", "v2"', RANGES),
+            ('ETag: "v1"', "Accept-Ranges: none"),
+            (*DATED, 'ETag: W/"v1"'),
+            DATED[:2],
+            (DATED[0], RANGES),
+            ("Last-Modified: yesterday", *DATED[1:]),
+            (DATED[0], DATED[0].replace("Last-Modified", "Date"), RANGES),
+            (DATED[0].replace("2015", "2016"), *DATED[1:]),
+        ],
+    )
+    def test_without_a_strong_validator(
+        self, headers: Sequence[str], originate: Originate, fetch: Fetch
+    ) -> None:
+        origin = originate([reply(BODY, *headers)[:-1]])
+        error = fetch.failure(origin.base)
+        assert error.failure.code is FailureCode.INCOMPLETE_BODY
+        assert not error.is_permanent
+        assert origin.connections == 1
+
+    def test_without_a_length(self, originate: Originate, fetch: Fetch) -> None:
+        head = "\r\n".join(["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", *STRONG, "", ""])
+        origin = originate([head.encode() + b"5\r\nhello\r\n"])
+        assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
+        assert origin.connections == 1
+
+    def test_bad_framing_is_not_tried_again(self, originate: Originate, fetch: Fetch) -> None:
+        file = BreakingFile(BODY, STRONG, [MIB])
+        origin = originate([file], [b"nonsense\r\n"])
+        assert fetch.code(origin.base) is FailureCode.PROTOCOL_ERROR
+        assert origin.connections == 2
+
+
+class TestNoProgress:
+    @pytest.mark.parametrize("step", [0, 1, 1000])
+    def test_ends_as_a_failure(self, step: int, originate: Originate, fetch: Fetch) -> None:
+        """A byte a connection is no progress, or 4 MiB would cost four million connections."""
+        breaks = [MIB + step * n for n in range(10)]
+        origin = originate([BreakingFile(BODY, STRONG, breaks)])
+        assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
+        assert origin.connections == 1 + 3
+
+    def test_beginning_anew_again_and_again(self, originate: Originate, fetch: Fetch) -> None:
+        """An origin that promises ranges, gives none, and breaks."""
+        scripts = [[reply(BODY, *STRONG)[: MIB + 1000 * n]] for n in (5, 3, 6, 4, 7, 2, 8)]
+        origin = originate(*scripts)
+        assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
+        assert origin.connections == 1 + 3
+
+    def test_origin_that_is_gone(self, originate: Originate, fetch: Fetch) -> None:
+        origin = originate([BreakingFile(BODY, STRONG, [MIB])], [reset])
+        assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
+        assert origin.connections == 1 + 3
+
+
+def test_every_connection_is_checked(originate: Originate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name leads to a private address by the time of the third connection."""
+    origin = originate([BreakingFile(BODY, STRONG, [MIB, 2 * MIB, 3 * MIB])])
+    answers = iter(["127.0.0.1", "127.0.0.1", "10.0.0.1"])
+
+    def look_up(*_args: object, **_kwargs: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (next(answers), origin.port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    fetch = Fetch(Transport(Guard(allow=LOOPBACK)))
+    assert fetch.code("http://files.example") is FailureCode.BLOCKED_ADDRESS
+    assert origin.connections == 2
+    fetch.transport.close()

@@ -1,0 +1,217 @@
+"""TLS is verified, bounded, and a body ends only where the origin says so."""
+
+import hashlib
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import trustme
+
+from actors.fetch.errors import FetchCancelledError
+from actors.fetch.guard import Guard
+from actors.fetch.transport import Transport
+from tasks.task import FailureCode
+from tests.unit.fetch.conftest import LOOPBACK, Fetch
+from tests.unit.fetch.origin import (
+    CHUNKED,
+    Peer,
+    RawOrigin,
+    Step,
+    chunked,
+    drip,
+    reply,
+    reset,
+    stall,
+)
+
+Originate = Callable[..., RawOrigin]
+
+BODY = bytes(range(256)) * 400
+UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def context(ca: trustme.CA) -> ssl.SSLContext:
+    return server_context(ca.issue_cert("localhost", "files.example", "127.0.0.1"))
+
+
+@pytest.fixture
+def tls_fetch(ca: trustme.CA, tmp_path: Path) -> Iterator[Fetch]:
+    """Trusts the tests' own CA, and no other."""
+    bundle = tmp_path / "ca.pem"
+    ca.cert_pem.write_to_path(bundle)
+    transport = Transport(Guard(allow=LOOPBACK), ca_bundle=bundle)
+    yield Fetch(transport)
+    transport.close()
+
+
+def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
+
+
+def say_goodbye(peer: Peer) -> None:
+    """Send a close_notify."""
+    assert isinstance(peer.connection, ssl.SSLSocket)
+    peer.connection.unwrap()
+
+
+def over_tls(url: str) -> str:
+    return urlsplit(url)._replace(scheme="https").geturl()
+
+
+class TestTrust:
+    def test_own_ca(self, context: ssl.SSLContext, originate: Originate, tls_fetch: Fetch) -> None:
+        origin = originate([reply(BODY)], context=context)
+        digest = tls_fetch(origin.base)
+        assert digest.md5 == hashlib.md5(BODY).hexdigest()
+        assert digest.is_length_verified
+
+    def test_that_nobody_knows(
+        self, context: ssl.SSLContext, originate: Originate, fetch: Fetch
+    ) -> None:
+        refused(originate([reply(BODY)], context=context), fetch)
+
+    @pytest.mark.parametrize("names", [["other.example"], ["127.0.0.2"], ["*.0.0.1"]])
+    def test_wrong_name(
+        self, names: list[str], ca: trustme.CA, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        context = server_context(ca.issue_cert(*names))
+        refused(originate([reply(BODY)], context=context), tls_fetch)
+
+    def test_common_name_is_no_name(
+        self, ca: trustme.CA, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        certificate = ca.issue_cert("other.example", common_name="127.0.0.1")
+        refused(originate([reply(BODY)], context=server_context(certificate)), tls_fetch)
+
+    @pytest.mark.parametrize(("first", "last"), [(2001, 2002), (2090, 2091)])
+    def test_wrong_time(
+        self, first: int, last: int, ca: trustme.CA, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        not_before, not_after = (datetime(year, 1, 1, tzinfo=UTC) for year in (first, last))
+        certificate = ca.issue_cert("127.0.0.1", not_before=not_before, not_after=not_after)
+        refused(originate([reply(BODY)], context=server_context(certificate)), tls_fetch)
+
+    def test_self_signed(self, originate: Originate, tls_fetch: Fetch, tmp_path: Path) -> None:
+        own = trustme.CA()
+        own.cert_pem.write_to_path(tmp_path / "own.pem")
+        own.private_key_pem.write_to_path(tmp_path / "own.key")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "own.pem", tmp_path / "own.key")
+        refused(originate([reply(BODY)], context=context), tls_fetch)
+
+    def test_no_tls_at_all(self, originate: Originate, tls_fetch: Fetch) -> None:
+        origin = originate([reply(BODY)], is_greeting=False)
+        assert tls_fetch.code(over_tls(origin.base)) is FailureCode.TLS_ERROR
+
+    def test_sni(
+        self,
+        context: ssl.SSLContext,
+        originate: Originate,
+        tls_fetch: Fetch,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """It is the URL's name, and the certificate is checked against it, whatever the address."""
+        names: list[str | None] = []
+
+        def remember(_socket: object, name: str | None, _context: object) -> None:
+            names.append(name)
+
+        monkeypatch.setattr(context, "sni_callback", remember)
+        origin = originate([reply(BODY)], context=context)
+        answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", origin.port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: answer)
+        assert tls_fetch(f"https://files.example:{origin.port}").size == len(BODY)
+        assert tls_fetch(f"https://files.example.:{origin.port}").size == len(BODY)
+        url = f"https://other.example:{origin.port}"
+        assert tls_fetch.code(url) is FailureCode.TLS_ERROR
+        assert names == ["files.example", "files.example", "other.example"]
+        assert f"Host: files.example:{origin.port}".encode() in origin.requests[0]
+
+
+def refused(origin: RawOrigin, fetch: Fetch) -> None:
+    error = fetch.failure(origin.base)
+    assert (error.failure.code, error.is_permanent) == (FailureCode.TLS_ERROR, True)
+    assert "127.0.0.1" not in error.failure.message
+    assert origin.requests == []
+
+
+class TestBody:
+    @pytest.mark.parametrize(
+        "script",
+        [
+            [UNTIL_CLOSED + BODY],
+            [UNTIL_CLOSED + BODY, reset],
+            [UNTIL_CLOSED],
+            [reply(BODY)[:-1]],
+            [reply(BODY)[:-1], say_goodbye],
+            [CHUNKED + chunked(BODY)[:-1]],
+            [CHUNKED + chunked(BODY)[:-1], say_goodbye],
+            [],
+            [say_goodbye],
+            [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", say_goodbye],
+        ],
+        ids=range(10),
+    )
+    def test_cut(
+        self, script: list[Step], context: ssl.SSLContext, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        error = tls_fetch.failure(originate(script, context=context).base)
+        assert (error.failure.code, error.is_permanent) == (FailureCode.INCOMPLETE_BODY, False)
+
+    def test_without_length_that_ends_well(
+        self, context: ssl.SSLContext, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        origin = originate([UNTIL_CLOSED + BODY, say_goodbye], context=context)
+        assert tls_fetch(origin.base).md5 == hashlib.md5(BODY).hexdigest()
+
+
+class TestBounds:
+    @pytest.mark.parametrize("limit", ["connect_timeout", "deadline"])
+    @pytest.mark.parametrize(
+        "step",
+        [stall, drip(b"\x16\x03\x03\x40\x00" + b"\0" * 5000, 0.01)],
+        ids=["silent", "dripped"],
+    )
+    def test_handshake(
+        self, step: Step, limit: str, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        origin = originate([step], is_greeting=False)
+        began = time.monotonic()
+        code = tls_fetch.code(over_tls(origin.base), **{limit: 0.3})
+        assert code in (FailureCode.TIMEOUT, FailureCode.DEADLINE, FailureCode.TLS_ERROR)
+        assert time.monotonic() - began < 2
+
+    def test_handshake_is_called_off(self, originate: Originate, tls_fetch: Fetch) -> None:
+        origin = originate([stall], is_greeting=False)
+        tls_fetch.is_cancelled = lambda: origin.connections > 0
+        with pytest.raises(FetchCancelledError):
+            tls_fetch(over_tls(origin.base))
+
+    @pytest.mark.parametrize("script", [[], [reset], [b"\x16\x03\x03"]], ids=["fin", "rst", "cut"])
+    def test_handshake_that_is_broken_off(
+        self, script: list[Step], originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        """A server that is too busy says nothing of its certificate: it may be asked again."""
+        origin = originate([Peer.receive, *script], is_greeting=False)
+        error = tls_fetch.failure(over_tls(origin.base))
+        assert (error.failure.code, error.is_permanent) == (FailureCode.INCOMPLETE_BODY, False)
+
+    def test_body(self, context: ssl.SSLContext, originate: Originate, tls_fetch: Fetch) -> None:
+        origin = originate([reply(BODY)[:-9], drip(b"x" * 9, 0.1)], context=context)
+        assert tls_fetch.code(origin.base, deadline=0.3) is FailureCode.DEADLINE
+        slow = {"min_speed": 10**6, "min_speed_window": 0.2}
+        assert tls_fetch.code(origin.base, **slow) is FailureCode.TOO_SLOW
+        assert tls_fetch.code(origin.base, read_timeout=0.04) is FailureCode.TIMEOUT
