@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format services clean
+.PHONY: help run test test-fast fuzz check format services clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,6 +17,9 @@ test: $(VENV)/dev.stamp services  ## all tests (REQUIRE_SERVICES=1: fail where a
 
 test-fast: $(VENV)/dev.stamp  ## the tests that need no server
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+
+fuzz: $(VENV)/dev.stamp  ## the downloads against damaged answers, for minutes
+	$(BIN)/python -m pytest --hypothesis-profile=minutes --timeout 3600 tests/unit/fetch/test_fuzz.py
 
 check: $(VENV)/dev.stamp  ## lint, format, types, and which module may import which
 	$(BIN)/ruff check

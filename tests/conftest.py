@@ -5,11 +5,15 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.servers import Inbox, MissingServerError, Mongod, Origin, RabbitMQ
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+# For `make fuzz`; the usual profile has 100 examples.
+hypothesis.settings.register_profile("minutes", max_examples=2000)
 
 REQUIRE_SERVICES = os.environ.get("REQUIRE_SERVICES") == "1"
 

@@ -22,6 +22,7 @@ from tests.unit.fetch.conftest import LIMITS, LOOPBACK, Fetch
 from tests.unit.fetch.origin import CHUNKED, RawOrigin, chunked, redirect, reply
 from tests.waiting import wait_for
 
+EXAMPLES = settings().max_examples  # of the profile: a few seconds in all, or minutes
 BODY = bytes(range(256))
 VALID = [
     reply(BODY),
@@ -153,7 +154,7 @@ def test_damaged_answers() -> None:
     sockets, threads = open_sockets(), threading.active_count()
     damaged = Damaged()
 
-    @settings(max_examples=800, deadline=None)
+    @settings(max_examples=8 * EXAMPLES, deadline=None)
     @given(damaged_answers())
     def check(answer: bytes) -> None:
         result = damaged.download(answer)
@@ -170,7 +171,7 @@ def test_damaged_answers() -> None:
     assert open_sockets() <= sockets
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.sampled_from(VALID[:4]), st.data())
 def test_every_cut_is_noticed(answer: bytes, data: st.DataObject) -> None:
     """Wherever an answer with a length or chunks ends too early."""
@@ -181,7 +182,7 @@ def test_every_cut_is_noticed(answer: bytes, data: st.DataObject) -> None:
         transport.close()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.binary(max_size=3000), st.lists(st.integers(1, 400), min_size=1), st.booleans())
 def test_any_body_in_any_framing(body: bytes, sizes: list[int], is_in_pieces: bool) -> None:  # noqa: FBT001
     ends = [0, *accumulate(sizes), len(body)]
@@ -217,7 +218,7 @@ def test_any_header_values() -> None:
     """None of the headers that we or the libraries read can break a download in another way."""
     damaged = Damaged()
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=3 * EXAMPLES, deadline=None)
     @given(
         st.sampled_from(["200 OK", "302 Found", "429 Slow", "503 Busy"]),
         st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=5),
