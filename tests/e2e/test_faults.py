@@ -24,6 +24,15 @@ def submit_all(service: Service, origin: Origin) -> dict[str, str]:
     }
 
 
+def begin_all(service: Service, serve: Serve) -> tuple[Origin, dict[str, str]]:
+    """Ten downloads, each halfway through; the origin holds the other halves back."""
+    origin = serve(FILES)
+    origin.may_finish.clear()
+    tasks = submit_all(service, origin)
+    wait_for(lambda: len(origin.requests) == len(FILES))
+    return origin, tasks
+
+
 def assert_all_done_and_mailed(
     service: Service, tasks: Mapping[str, str], inbox: Inbox, *, most_mails: int = len(FILES)
 ) -> None:
@@ -37,11 +46,8 @@ def assert_all_done_and_mailed(
 def test_the_service_killed_in_the_middle_of_ten_downloads(
     embedded: System, serve: Serve, inbox: Inbox
 ) -> None:
-    origin = serve(FILES)
-    origin.may_finish.clear()
     service = embedded.start()
-    tasks = submit_all(service, origin)
-    wait_for(lambda: len(origin.requests) == len(FILES))
+    origin, tasks = begin_all(service, serve)
 
     service.kill()
     origin.may_finish.set()
@@ -52,12 +58,9 @@ def test_the_service_killed_in_the_middle_of_ten_downloads(
 def test_a_worker_killed_in_the_middle_of_ten_downloads(
     distributed: System, serve: Serve, inbox: Inbox
 ) -> None:
-    origin = serve(FILES)
-    origin.may_finish.clear()
     workers = distributed.start_workers()
     service = distributed.start_service()
-    tasks = submit_all(service, origin)
-    wait_for(lambda: len(origin.requests) == len(FILES))
+    origin, tasks = begin_all(service, serve)
 
     workers.kill()
     origin.may_finish.set()
@@ -101,11 +104,8 @@ def test_submits_while_rabbitmq_is_down(
 def test_a_finished_hash_survives_an_outage_of_mongodb(
     distributed: System, serve: Serve, inbox: Inbox, mongod: Mongod
 ) -> None:
-    origin = serve(FILES)
-    origin.may_finish.clear()
     service = distributed.start()
-    tasks = submit_all(service, origin)
-    wait_for(lambda: len(origin.requests) == len(FILES))
+    origin, tasks = begin_all(service, serve)
 
     mongod.stop()
     try:
@@ -123,12 +123,9 @@ def test_a_finished_hash_survives_an_outage_of_mongodb(
 def test_a_worker_told_to_stop_gives_its_tasks_back_at_once(
     distributed: System, serve: Serve, inbox: Inbox
 ) -> None:
-    origin = serve(FILES)
-    origin.may_finish.clear()
     workers = distributed.start_workers()
     service = distributed.start_service()
-    tasks = submit_all(service, origin)
-    wait_for(lambda: len(origin.requests) == len(FILES))
+    origin, tasks = begin_all(service, serve)
 
     workers.send(signal.SIGTERM)
 
@@ -144,12 +141,9 @@ def test_a_worker_told_to_stop_gives_its_tasks_back_at_once(
 def test_a_worker_frozen_beyond_its_lease_writes_nothing(
     distributed: System, serve: Serve, inbox: Inbox
 ) -> None:
-    origin = serve(FILES)
-    origin.may_finish.clear()
     frozen = distributed.start_workers()
     service = distributed.start_service()
-    tasks = submit_all(service, origin)
-    wait_for(lambda: len(origin.requests) == len(FILES))
+    origin, tasks = begin_all(service, serve)
 
     frozen.signal_all(signal.SIGSTOP)
     distributed.start_workers()
