@@ -49,7 +49,8 @@ class Background(Middleware):
     def _declare(self, step: Step, act: Callable[[str], Task | None]) -> None:
         def actor(task_id: str) -> None:
             task = act(task_id)
-            if task is not None:
+            # The same step again is one that waits for its time, and so for the sweeper.
+            if task is not None and task.next_step is not step:
                 self.dispatcher.dispatch([task])
 
         dramatiq.actor(

@@ -1,0 +1,81 @@
+"""A worker of one process, whole: its broker, its actors and what runs beside them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import dramatiq
+import pytest
+
+from actors.worker import Background
+from settings import Settings
+from tasks.sqlite import SQLiteStore
+from tasks.task import MailStatus, Status, Task
+from tests.servers import Origin, free_port
+from tests.waiting import wait_for
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    made = SQLiteStore(tmp_path / "tasks.sqlite3")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def begin(store: SQLiteStore) -> Iterator[Callable[..., Callable[[], Task]]]:
+    """Starts a worker and gives it one task; what it makes is the task as it is."""
+    workers: list[dramatiq.Worker] = []
+
+    def start(url: str, email: str | None = None, **settings: str) -> Callable[[], Task]:
+        environ = {"ALLOW_NETWORKS": "127.0.0.0/8", **settings}
+        background = Background(Settings.from_env(environ), store)
+        workers.append(dramatiq.Worker(background.broker, worker_threads=2, worker_timeout=100))
+        workers[-1].start()
+        # Its first sweep makes all tasks due, as after a restart: that is not what is tested.
+        wait_for(lambda: not background._sweeper._has_to_wake_all)
+        task = Task.new(url, store.now(), email=email)
+        store.insert(task)
+        background.dispatcher.dispatch([task])
+
+        def current() -> Task:
+            found = store.get(task.id)
+            assert found is not None
+            return found
+
+        return current
+
+    yield start
+    for worker in workers:
+        worker.stop(timeout=10_000)
+
+
+def test_a_passing_failure_is_tried_again_after_its_pause(
+    begin: Callable[..., Callable[[], Task]], store: SQLiteStore
+) -> None:
+    task = begin(f"http://127.0.0.1:{free_port()}/", RETRY_BASE="1h")
+
+    wait_for(lambda: task().failure)
+    wait_for(lambda: task().status is Status.QUEUED)
+
+    before = task()
+    assert before.wake_at is not None
+    assert (before.wake_at - store.now()).total_seconds() > 3500
+    store.wake_unclaimed(store.now())  # the pause is over
+    wait_for(lambda: task().attempt == 2)
+
+
+def test_a_mail_that_does_not_get_out_waits_for_its_pause(
+    begin: Callable[..., Callable[[], Task]],
+    store: SQLiteStore,
+    serve: Callable[[Mapping[str, bytes]], Origin],
+) -> None:
+    origin = serve({"/file": b"x"})
+    nobody = f"smtp://127.0.0.1:{free_port()}"
+
+    task = begin(f"{origin.base}/file", "user@example.com", SMTP_URL=nobody)
+
+    wait_for(lambda: task().mail_attempt == 1 and task().mail_status is MailStatus.PENDING)
+    assert task().digest is not None
+    waiting = task().wake_at
+    assert waiting is not None
+    assert (waiting - store.now()).total_seconds() > 20
