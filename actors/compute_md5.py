@@ -74,17 +74,18 @@ class Md5Computer:
             _log.info("task %s: done, %d bytes from %s", task.id, digest.size, host)
             return lambda task, now: task.done(now, digest, retention=retention)
         is_final = is_final or task.attempt >= self.settings.max_attempts
+        if is_final:
+            _log.info("task %s: %s in attempt %d, failed", task.id, failure.code, task.attempt)
+            return lambda task, now: task.failed(now, failure, retention=retention)
+        seconds = max(pause or 0, self._backoff(task.attempt))
         _log.info(
-            "task %s: %s in attempt %d, %s",
+            "task %s: %s in attempt %d, again in %.0f s",
             task.id,
             failure.code,
             task.attempt,
-            "failed" if is_final else "will be tried again",
+            seconds,
         )
-        if is_final:
-            return lambda task, now: task.failed(now, failure, retention=retention)
-        backoff = timedelta(seconds=max(pause or 0, self._backoff(task.attempt)))
-        return lambda task, now: task.retry(now, backoff, failure)
+        return lambda task, now: task.retry(now, timedelta(seconds=seconds), failure)
 
     def _backoff(self, attempt: int) -> float:
         """Seconds before the next attempt: doubling, with up to half of it more by chance."""

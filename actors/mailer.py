@@ -17,6 +17,7 @@ from settings import Settings
 from tasks.task import Status, Task
 
 TIMEOUT_SECONDS = 30.0
+MAX_LINE = 998  # RFC 5322 § 2.1.1: up to there a link stays in one piece
 PERMANENT_CODE = 500  # and above, RFC 5321 § 4.2.1
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def build_message(task: Task, settings: Settings) -> EmailMessage:
     assert task.email is not None
     assert task.finished_at is not None
     name, sender = parseaddr(settings.mail_from)
-    message = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
+    message = EmailMessage(policy=SMTP.clone(cte_type="7bit", max_line_length=MAX_LINE))
     message["From"] = Address(name, addr_spec=sender)
     message["To"] = Address(addr_spec=task.email)
     message["Subject"] = f"MD5 {'computed' if task.status is Status.DONE else 'not computed'}"

@@ -1,14 +1,14 @@
 """Runs the service: `python -m service`."""
 
-import logging
 import os
+import socket
 import sys
 from functools import partial
 
 from sanic import Sanic
 from sanic.worker.loader import AppLoader
 
-from service.app import App, create_app
+from service.app import start_app
 from settings import Settings, SettingsError
 
 
@@ -16,9 +16,10 @@ def main() -> None:
     """Serve until SIGINT or SIGTERM."""
     try:
         settings = Settings.from_env(os.environ)
+        _check_place(settings)
     except SettingsError as error:
         sys.exit(str(error))
-    loader = AppLoader(factory=partial(_make_app, settings))
+    loader = AppLoader(factory=partial(start_app, settings))
     app = loader.load()
     is_single = settings.web_workers == 1
     app.prepare(
@@ -35,12 +36,20 @@ def main() -> None:
         Sanic.serve(primary=app, app_loader=loader)
 
 
-def _make_app(settings: Settings) -> App:
-    """The app, with its log set up: each web worker is a new process, and calls this."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    return create_app(settings)
+def _check_place(settings: Settings) -> None:
+    """Raises SettingsError if the service could not listen, or not keep its data."""
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        where = f"{settings.host}, port {settings.port}"
+        raise SettingsError(f"HOST, PORT: cannot listen on {where}: {error.strerror}") from None
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"DATA_DIR: cannot make {settings.data_dir}: {error.strerror}"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -39,6 +39,14 @@ def create_app(settings: Settings) -> App:
     return app
 
 
+def start_app(settings: Settings) -> App:
+    """The service in a process of its own, which each web worker is: with its log set up."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    return create_app(settings)
+
+
 async def _open(app: App) -> None:
     settings: Settings = app.ctx.settings
     app.ctx.store = open_store(settings)

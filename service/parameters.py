@@ -19,9 +19,17 @@ _UNDECODABLE = "surrogateescape"
 def read_parameters(request: Request, names: Collection[str]) -> dict[str, str]:
     """Those of the named parameters that the request has, each once and each a string.
 
-    Unknown parameters are ignored. Raises BadRequestError, which names the parameter.
+    Raises BadRequestError, which names the parameter; also for one of another name, as that is
+    most often the rest of a URL whose `&` was not encoded.
     """
-    pairs = [(name, value) for name, value in _read_pairs(request) if name in names]
+    pairs = _read_pairs(request)
+    for name, _ in pairs:
+        if name not in names:
+            shown = name.encode(errors="replace").decode()[:100]
+            rule = (
+                f"is no parameter here, those are {', '.join(names)}; an & in a URL is written %26"
+            )
+            raise BadRequestError("unknown_parameter", f"{shown} {rule}.", shown)
     for name, count in Counter(name for name, _ in pairs).items():
         if count > 1:
             raise BadRequestError(
@@ -61,6 +69,8 @@ def _parse_form(text: str, what: str) -> list[tuple[str, Any]]:
 
 
 def _parse_multipart(request: Request) -> list[tuple[str, Any]]:
+    if "boundary=" not in (request.content_type or ""):
+        _refuse("The Content-Type of a multipart body must have a boundary.")
     try:
         form: dict[str, Any] = request.get_form() or {}
         files: dict[str, Any] = request.files or {}

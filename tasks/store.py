@@ -63,5 +63,5 @@ def open_store(settings: Settings) -> TaskStore:
         return MongoStore.connect(settings.mongodb_url)
     from tasks.sqlite import SQLiteStore  # noqa: PLC0415
 
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SQLiteStore(settings.data_dir / "tasks.sqlite3")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -204,14 +203,13 @@ class RabbitMQ:
 
     def stop(self) -> None:
         self.process.kill()
-        epmd = shutil.which("epmd")
-        if epmd:
-            subprocess.run(
-                [epmd, "-port", str(self._epmd_port), "-kill"],
-                check=False,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+        wait_for(self._has_stopped_epmd)
+
+    def _has_stopped_epmd(self) -> bool:
+        """It stays behind, and refuses to stop until it has noticed that the node is gone."""
+        command = ["epmd", "-port", str(self._epmd_port), "-kill"]
+        answer = subprocess.run(command, check=False, capture_output=True).stdout
+        return b"Killed" in answer or b"Cannot connect" in answer
 
 
 class Inbox:

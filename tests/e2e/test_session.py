@@ -4,6 +4,7 @@ import email
 import email.policy
 import hashlib
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from tests.e2e.conftest import System
-from tests.servers import Inbox, Origin, Process
+from tests.servers import Inbox, Origin, Process, free_port
 from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
@@ -144,11 +145,26 @@ def test_workers_say_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_bad_setting_stops_the_start(tmp_path: Path) -> None:
-    environ = System(tmp_path, {"MAX_BYTES": "many"}).environ
-    service = Process([sys.executable, "-m", "service"], tmp_path / "service", environ)
-    assert service.wait() != 0
-    assert "MAX_BYTES" in service.output
-    assert "Traceback" not in service.output
+    file = tmp_path / "file"
+    file.touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for name, value in (("MAX_BYTES", "many"), ("PORT", port), ("DATA_DIR", str(file))):
+            environ = {**System(tmp_path, {}).environ, "PORT": str(free_port()), name: value}
+            service = Process([sys.executable, "-m", "service"], tmp_path / name, environ)
+            assert service.wait() != 0
+            assert name in service.output
+            assert "Traceback" not in service.output
+
+
+def test_several_web_workers(embedded: System, serve: Serve) -> None:
+    origin = serve({"/file": BODY})
+    service = embedded.start_service(WEB_WORKERS="2")
+    wait_for(lambda: service.output.count("Worker ready") == 2)
+    tasks = [service.submit(f"{origin.base}/file") for _ in range(10)]
+    assert {service.wait_for_end(task_id).json()["md5"] for task_id in tasks} == {MD5}
+    service.send(signal.SIGINT)
+    assert service.wait(15) == 0
 
 
 def test_ctrl_c_stops_the_service_cleanly(embedded: System, serve: Serve) -> None:
