@@ -38,12 +38,12 @@ class Md5Computer:
         StoreUnavailableError when the worker stops while the store is out of reach.
         """
         task = patiently(lambda: self.store.get(task_id), self.stopping)
-        if task is None or task.next_step is not Step.COMPUTE_MD5:
+        now = patiently(self.store.now, self.stopping)
+        if task is None or task.next_step is not Step.COMPUTE_MD5 or task.is_pausing(now):
             return None
         if self.stopping.is_set():
-            return self.store.save(task.released(self.store.now()))
+            return self.store.save(task.released(now))
         lease = timedelta(seconds=self.settings.lease)
-        now = patiently(self.store.now, self.stopping)
         claimed = save_patiently(self.store, task.claimed(now, lease), self.stopping)
         if claimed is None:
             return None

@@ -32,10 +32,11 @@ class Dispatcher:
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self.is_failing = False
+        self._is_publishing = False
 
     @property
     def is_idle(self) -> bool:
-        return self._tasks.empty()
+        return self._tasks.empty() and not self._is_publishing
 
     def start(self) -> None:
         self._thread.start()
@@ -56,7 +57,9 @@ class Dispatcher:
             batch = [task]
             while len(batch) < BATCH and (following := self._poll()) is not None:
                 batch.append(following)
+            self._is_publishing = True
             published = self._publish(batch)
+            self._is_publishing = False
             try:
                 now = self._store.now()
                 self._store.mark_dispatched([each.dispatched(now) for each in published])

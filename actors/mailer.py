@@ -1,6 +1,7 @@
 """Builds the mail about a task's end, and sends it or writes it to a file."""
 
 import logging
+import os
 import smtplib
 import ssl
 from contextlib import suppress
@@ -91,7 +92,10 @@ class FileMailer:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
-            part.write_bytes(message.as_bytes())
+            with part.open("wb") as file:
+                file.write(message.as_bytes())
+                file.flush()
+                os.fsync(file.fileno())
             part.replace(path)
         except OSError as error:
             raise MailError(f"cannot write {path}: {error.strerror}") from None

@@ -36,10 +36,10 @@ class Reporter:
         StoreUnavailableError when the worker stops while the store is out of reach.
         """
         task = patiently(lambda: self.store.get(task_id), self.stopping)
-        if task is None or task.next_step is not Step.SEND_EMAIL:
+        now = patiently(self.store.now, self.stopping)
+        if task is None or task.next_step is not Step.SEND_EMAIL or task.is_pausing(now):
             return None
         lease = timedelta(seconds=self.settings.lease)
-        now = patiently(self.store.now, self.stopping)
         claimed = save_patiently(self.store, task.mail_claimed(now, lease), self.stopping)
         if claimed is None:
             return None

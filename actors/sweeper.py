@@ -72,7 +72,7 @@ class Sweeper:
             self._has_to_wake_all = False
         due = self._store.take_due(now, now + HOLD, limit)
         self._note_outage()
-        woken = [self._wake(task) for task in due]
+        woken = [self._wake(task) for task in due if not self._stopped.is_set()]
         self._dispatcher.dispatch(task for task in woken if task is not None)
         return len(due)
 

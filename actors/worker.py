@@ -82,8 +82,8 @@ class Background(Middleware):
             message.fail()  # or it would be acknowledged, and its task wait for an hour
 
     def before_worker_shutdown(self, _broker: Broker, _worker: Worker) -> None:
-        self._stopping.set()
         self._sweeper.stop()
+        self._stopping.set()
 
     def after_worker_shutdown(self, _broker: Broker, _worker: Worker) -> None:
         self._leases.stop()

@@ -1,12 +1,15 @@
 """A task as a flat document of plain values, the form in which every store keeps it."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
 from tasks.task import Digest, Failure, FailureCode, MailStatus, Status, Task
 
 Document = dict[str, Any]
+
+_log = logging.getLogger(__name__)
 
 _PLAIN_FIELDS = tuple(
     each.name
@@ -52,3 +55,12 @@ def from_document(document: Mapping[str, Any]) -> Task:
         failure=Failure(**{**failure, "code": FailureCode(failure["code"])}) if failure else None,
         **values,
     )
+
+
+def read_all(documents: Iterable[Mapping[str, Any]]) -> Iterator[Task]:
+    """The tasks of those that can be read: one of a later version must not hold up the others."""
+    for document in documents:
+        try:
+            yield from_document(document)
+        except (ValueError, TypeError, KeyError):
+            _log.exception("task %s cannot be read", document["_id"])

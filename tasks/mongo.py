@@ -5,7 +5,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -15,13 +15,14 @@ from pymongo.collection import Collection as MongoCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from tasks.document import Document, from_document, to_document
+from tasks.document import Document, from_document, read_all, to_document
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.task import Task
 
 SERVER_SELECTION_MILLIS = 2000
 OPERATION_MILLIS = 5000
 CLOCK_REFRESH_SECONDS = 60
+CLOCK_RETRY_SECONDS = 5
 
 # A majority has it in its journal: with w=1 and no journal, a killed server loses acknowledged
 # writes.
@@ -91,7 +92,7 @@ class MongoStore:
                 {**among, **is_due}, {"$set": {"wake_at": hold_until, "taken_by": token}}
             )
             taken = {each["_id"]: each for each in self._tasks.find({**among, "taken_by": token})}
-            return [from_document(taken[each]) for each in among["_id"]["$in"] if each in taken]
+            return list(read_all(taken[each] for each in among["_id"]["$in"] if each in taken))
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
         alike: dict[tuple[int, int, datetime | None], list[str]] = defaultdict(list)
@@ -110,7 +111,10 @@ class MongoStore:
             self._tasks.update_many(
                 {
                     "wake_at": {"$gt": now},
-                    "$or": [{"status": "queued"}, {"mail_status": "pending"}],
+                    "$and": [
+                        {"$or": [{"status": "queued"}, {"mail_status": "pending"}]},
+                        {"$or": [{"retry_at": {"$exists": False}}, {"dispatches": {"$gt": 0}}]},
+                    ],
                 },
                 {"$set": {"wake_at": now}},
             )
@@ -135,30 +139,31 @@ class _ServerClock:
 
     def __init__(self, client: pymongo.MongoClient[Any]) -> None:
         self._client = client
-        self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
         self._epoch: datetime | None = None  # the server's time when the monotonic clock was 0
-        self._refreshed = 0.0
+        self._refresh_at = 0.0
 
     def now(self) -> datetime:
-        monotonic = time.monotonic()
-        with self._lock:
-            if self._epoch is None or monotonic - self._refreshed > CLOCK_REFRESH_SECONDS:
-                self._refresh()
-                monotonic = time.monotonic()
-            assert self._epoch is not None
-            now = self._epoch + timedelta(seconds=monotonic)
+        if self._epoch is None:
+            self._refresh()
+        elif time.monotonic() > self._refresh_at and self._refreshing.acquire(blocking=False):
+            # One thread asks; the others have the old offset, which is still good.
+            try:
+                with suppress(PyMongoError):
+                    self._refresh()
+            finally:
+                self._refreshing.release()
+        assert self._epoch is not None
+        now = self._epoch + timedelta(seconds=time.monotonic())
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
     def _refresh(self) -> None:
-        try:
-            server_time = self._client.admin.command("hello")["localTime"]
-        except PyMongoError:
-            if self._epoch is None:
-                raise
-            return  # the old offset is still good
-        self._refreshed = time.monotonic()
+        self._refresh_at = time.monotonic() + CLOCK_RETRY_SECONDS
+        server_time = self._client.admin.command("hello")["localTime"]
+        monotonic = time.monotonic()
         # A command's answer has no time zone, whatever the client's options say.
-        self._epoch = server_time.replace(tzinfo=UTC) - timedelta(seconds=self._refreshed)
+        self._epoch = server_time.replace(tzinfo=UTC) - timedelta(seconds=monotonic)
+        self._refresh_at = monotonic + CLOCK_REFRESH_SECONDS
 
 
 @contextmanager
@@ -166,4 +171,6 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        raise StoreUnavailableError(f"MongoDB: {type(error).__name__}") from error
+        details = getattr(error, "details", None) or {}  # no text of it: that names documents
+        what = f"{type(error).__name__} {details.get('codeName', '')}".strip()
+        raise StoreUnavailableError(f"MongoDB: {what}") from error

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.document import Document, from_document, to_document
+from tasks.document import Document, from_document, read_all, to_document
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.task import Task
 
@@ -28,7 +28,7 @@ _SCHEMA = """
     CREATE INDEX IF NOT EXISTS tasks_expires_at ON tasks (expires_at) WHERE expires_at IS NOT NULL;
 """
 _SELECT = "SELECT _id, version, wake_at, dispatches, expires_at, document FROM tasks"
-_TIMES = ("submitted_at", "finished_at", "wake_at", "expires_at")
+_TIMES = ("submitted_at", "finished_at", "wake_at", "retry_at", "expires_at")
 
 
 class SQLiteStore:
@@ -96,12 +96,11 @@ class SQLiteStore:
             rows = connection.execute(
                 f"{_SELECT} WHERE wake_at <= ? ORDER BY wake_at LIMIT ?", (_to_millis(now), limit)
             ).fetchall()
-            tasks = [replace(_from_row(row), wake_at=hold_until) for row in rows]
             connection.executemany(
                 "UPDATE tasks SET wake_at = ? WHERE _id = ?",
-                [(_to_millis(hold_until), task.id) for task in tasks],
+                [(_to_millis(hold_until), row[0]) for row in rows],
             )
-        return tasks
+        return [replace(task, wake_at=hold_until) for task in read_all(map(_to_document, rows))]
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
         with self._transaction() as connection:
@@ -116,7 +115,8 @@ class SQLiteStore:
             connection.execute(
                 "UPDATE tasks SET wake_at = :now WHERE wake_at > :now"
                 " AND (json_extract(document, '$.status') = 'queued'"
-                " OR json_extract(document, '$.mail_status') = 'pending')",
+                " OR json_extract(document, '$.mail_status') = 'pending')"
+                " AND (json_extract(document, '$.retry_at') IS NULL OR dispatches > 0)",
                 {"now": _to_millis(now)},
             )
 
@@ -167,9 +167,13 @@ def _to_row(task: Task) -> Document:
 
 
 def _from_row(row: tuple[object, ...]) -> Task:
+    return from_document(_to_document(row))
+
+
+def _to_document(row: tuple[object, ...]) -> Document:
     *columns, text = row
     document = {**json.loads(str(text)), **dict(zip(_COLUMNS, columns, strict=True))}
     for name in _TIMES:
         if document.get(name) is not None:
             document[name] = _from_millis(document[name])
-    return from_document(document)
+    return document

@@ -46,7 +46,10 @@ class TaskStore(Protocol):
         """
 
     def wake_unclaimed(self, now: datetime) -> None:
-        """Make every task due that waits for a message: the broker has forgotten them all."""
+        """Make every task due that waits for a message: the broker has forgotten them all.
+
+        One that is claimed, or that pauses before its next attempt, keeps its time.
+        """
 
     def ping(self) -> None:
         """Return when the store answers."""

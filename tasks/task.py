@@ -12,6 +12,8 @@ from tasks.errors import IllegalTransitionError
 UNPUBLISHED_PAUSE = timedelta(seconds=30)  # written, and nobody knows yet whether a message got out
 PUBLISHED_PAUSE = timedelta(hours=1)  # the broker has it; doubles, or a long backlog breeds copies
 
+MAX_DOUBLINGS = 3  # of it: up to 8 hours
+CLOCK_TOLERANCE = timedelta(seconds=1)
 MAX_MAIL_ATTEMPTS = 30  # with the pauses between them, about a day
 
 
@@ -97,6 +99,7 @@ class Task:
     version: int = 1
     status: Status = Status.QUEUED
     wake_at: datetime | None
+    retry_at: datetime | None = None  # an earlier message is a stray copy
     dispatches: int = 0  # messages confirmed by the broker since the last change
     attempt: int = 0  # claims so far, those given back not counted
     bytes_done: int | None = None
@@ -137,6 +140,10 @@ class Task:
             return Step.COMPUTE_MD5
         return Step.SEND_EMAIL if self.mail_status is MailStatus.PENDING else None
 
+    def is_pausing(self, now: datetime) -> bool:
+        """Whether it is too early for the next attempt, give or take what two clocks differ."""
+        return self.retry_at is not None and now + CLOCK_TOLERANCE < self.retry_at
+
     @property
     def is_verified(self) -> bool | None:
         """Whether the digest is the expected one; None when either is missing."""
@@ -151,7 +158,7 @@ class Task:
     def dispatched(self, now: datetime) -> Self:
         """The broker has confirmed a message. The version stays: a claim may be on its way."""
         self._require(self.next_step is not None, "dispatched")
-        pause = PUBLISHED_PAUSE * 2 ** min(self.dispatches, 10)
+        pause = PUBLISHED_PAUSE * 2 ** min(self.dispatches, MAX_DOUBLINGS)
         return replace(self, dispatches=self.dispatches + 1, wake_at=now + pause)
 
     def claimed(self, now: datetime, lease: timedelta) -> Self:
@@ -162,6 +169,7 @@ class Task:
             status=Status.RUNNING,
             attempt=self.attempt + 1,
             wake_at=now + lease,
+            retry_at=None,
             dispatches=0,
             bytes_done=None,
             bytes_total=None,
@@ -187,7 +195,12 @@ class Task:
         """The attempt failed in a way that may pass; the next one begins after the pause."""
         self._require(self.status is Status.RUNNING, "retried")
         return replace(
-            self, status=Status.QUEUED, wake_at=now + pause, dispatches=0, failure=failure
+            self,
+            status=Status.QUEUED,
+            wake_at=now + pause,
+            retry_at=now + pause,
+            dispatches=0,
+            failure=failure,
         )
 
     def lost(self, now: datetime, *, max_attempts: int, retention: timedelta) -> Self:
@@ -208,7 +221,7 @@ class Task:
                 now,
                 Failure(
                     FailureCode.WORKER_LOST,
-                    f"The worker was lost during each of {self.attempt} attempts.",
+                    f"The worker was lost during the last of {self.attempt} attempts.",
                 ),
                 retention=retention,
             )
@@ -245,6 +258,7 @@ class Task:
             mail_status=MailStatus.SENDING,
             mail_attempt=self.mail_attempt + 1,
             wake_at=now + lease,
+            retry_at=None,
             dispatches=0,
         )
 
@@ -255,7 +269,9 @@ class Task:
     def mail_retry(self, now: datetime, pause: timedelta) -> Self:
         """The mail did not get out this time; the next try begins after the pause."""
         self._require(self.mail_status is MailStatus.SENDING, "mailed again")
-        return replace(self, mail_status=MailStatus.PENDING, wake_at=now + pause)
+        return replace(
+            self, mail_status=MailStatus.PENDING, wake_at=now + pause, retry_at=now + pause
+        )
 
     def mail_refused(self, now: datetime, *, retention: timedelta) -> Self:
         """The mail will never get out; the task is settled without it."""

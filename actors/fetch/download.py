@@ -190,8 +190,10 @@ def _redirect_target(url: str, response: requests.Response) -> str:
     try:
         # urljoin would also take http:/path for a path on the same host.
         return parse_url(location if urlsplit(location).scheme else urljoin(url, location))
-    except (InvalidURLError, ValueError) as error:
+    except InvalidURLError as error:
         raise _invalid_redirect(f"leads to a URL that {error}") from None
+    except ValueError:  # its text would quote the URL
+        raise _invalid_redirect("leads to what is no URL") from None
 
 
 def _as_text(location: str) -> str:

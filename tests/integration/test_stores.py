@@ -274,7 +274,7 @@ def test_wake_unclaimed(store: TaskStore) -> None:
         store.insert(task)
     store.wake_unclaimed(now)
     for task in waiting_or_not:
-        is_waiting = task.next_step is not None
+        is_waiting = task.next_step is not None and (task.retry_at is None or task.dispatches > 0)
         assert get(store, task) == (replace(task, wake_at=now) if is_waiting else task)
 
 

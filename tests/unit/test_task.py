@@ -52,6 +52,7 @@ LEGAL = {
     "queued": QUEUED,
     "dispatched": QUEUED,
     "retrying": QUEUED,
+    "retry dispatched": QUEUED,
     "running": RUNNING,
     "done, mail pending": PENDING,
     "failed, mail pending": PENDING,
@@ -131,7 +132,7 @@ def test_dispatched_doubles_the_pause_to_a_limit() -> None:
         task = task.dispatched(LATER)
         assert task.wake_at is not None
         pauses.append((task.wake_at - LATER) / HOUR)
-    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1024, 1024, 1024]
+    assert pauses == [1, 2, 4, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8]
     assert (task.dispatches, task.version) == (14, 1)
 
 
@@ -183,6 +184,7 @@ def test_retry() -> None:
     assert changes(before, before.retry(LATER, PAUSE, FAILURE)) == {
         "status": Status.QUEUED,
         "wake_at": LATER + PAUSE,
+        "retry_at": LATER + PAUSE,
         "failure": FAILURE,
     }
 
@@ -265,6 +267,7 @@ def test_mail_retry() -> None:
     assert changes(before, before.mail_retry(LATER, PAUSE)) == {
         "mail_status": MailStatus.PENDING,
         "wake_at": LATER + PAUSE,
+        "retry_at": LATER + PAUSE,
     }
 
 
