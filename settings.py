@@ -2,8 +2,11 @@
 
 import ipaddress
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from email.errors import MessageError
+from email.headerregistry import Address
 from email.utils import getaddresses
 from pathlib import Path
 from typing import Any, Self
@@ -80,16 +83,19 @@ def _parse_url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
-def _parse_file(text: str) -> Path:
-    if not Path(text).is_file():
-        raise ValueError("must be the path of a file that exists")
+def _parse_ca_bundle(text: str) -> Path:
+    ssl.create_default_context(cafile=text)  # raises an OSError for what it cannot read
     return Path(text)
 
 
 def _parse_mailbox(text: str) -> str:
-    addresses = [address for _, address in getaddresses([text])]
-    is_plain = text.isascii() and text.isprintable()
-    if not is_plain or len(addresses) != 1 or not re.fullmatch(r"[^@\s]+@[^@\s]+", addresses[0]):
+    addresses = getaddresses([text])
+    try:
+        name, address = addresses[0]
+        is_valid = Address(name, addr_spec=address).domain and len(addresses) == 1
+    except (ValueError, IndexError, MessageError):
+        is_valid = False
+    if not is_valid or not text.isascii() or not text.isprintable():
         raise ValueError("must be one address, such as MD5 light <md5@example.com>")
     return text
 
@@ -120,7 +126,7 @@ class Settings:
     public_url: str | None = _setting(None, _parse_url("http", "https"))
     allow_networks: tuple[Network, ...] = _setting((), _parse_networks)
     deny_networks: tuple[Network, ...] = _setting((), _parse_networks)
-    ca_bundle: Path | None = _setting(None, _parse_file)
+    ca_bundle: Path | None = _setting(None, _parse_ca_bundle)
     max_bytes: int = _setting(100 * 2**30, parse_size)
     max_redirects: int = _setting(10, _parse_count(0, 100))
     connect_timeout: float = _setting(10.0, parse_duration)

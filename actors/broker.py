@@ -93,6 +93,12 @@ def ping(broker: Broker) -> None:
             raise
 
 
+def disconnect(broker: Broker) -> None:
+    """Close this thread's connection."""
+    if isinstance(broker, RabbitmqBroker):
+        del broker.connection
+
+
 def _with_defaults(url: str) -> str:
     parts = urlsplit(url)
     query = {**CONNECTION_PARAMETERS, **dict(parse_qsl(parts.query))}

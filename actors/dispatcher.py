@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 
 from dramatiq import Broker, Message
 
-from actors.broker import ping
+from actors.broker import disconnect, ping
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
 from tasks.task import Task
@@ -67,6 +67,7 @@ class Dispatcher:
                 _log.warning("%d tasks not marked as dispatched: %s", len(published), error)
             except Exception:  # noqa: BLE001  the edge: the thread must go on
                 _log.exception("%d tasks not marked as dispatched", len(published))
+        disconnect(self._broker)
 
     def _next(self) -> Task | None:
         """The next task, None to stop; the connection is kept alive meanwhile."""

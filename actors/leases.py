@@ -1,6 +1,7 @@
 """Claims of this process: their leases are renewed by time, whatever the download is doing."""
 
 import logging
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -122,7 +123,7 @@ class LeaseKeeper:
     def _run(self) -> None:
         while not self._stopped.wait(min(PROGRESS_SECONDS, self._lease.total_seconds() / 3)):
             with self._lock:
-                claims = list(self._claims)
+                claims = random.sample(list(self._claims), len(self._claims))
             for claim in claims:
                 try:
                     claim.renew()

@@ -189,3 +189,17 @@ def test_error_shows_no_secret(bad: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_env({"SMTP_URL": bad})
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["a..b@c.d", "a@b.", "Foo <.a@b.c>", "a@", "a@b.c, d@e.f"])
+def test_a_sender_that_no_mail_could_have(value: str) -> None:
+    with pytest.raises(SettingsError, match="^MAIL_FROM: "):
+        Settings.from_env({"MAIL_FROM": value})
+
+
+def test_a_ca_bundle_without_a_certificate(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.pem"
+    junk.write_text("junk")
+    for path in (junk, tmp_path / "missing.pem"):
+        with pytest.raises(SettingsError, match="^CA_BUNDLE: "):
+            Settings.from_env({"CA_BUNDLE": str(path)})
