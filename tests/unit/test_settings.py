@@ -193,7 +193,7 @@ def test_error_shows_no_secret(bad: str) -> None:
 
 @pytest.mark.parametrize("value", ["a..b@c.d", "a@b.", "Foo <.a@b.c>", "a@", "a@b.c, d@e.f"])
 def test_a_sender_that_no_mail_could_have(value: str) -> None:
-    with pytest.raises(SettingsError, match="^MAIL_FROM: "):
+    with pytest.raises(SettingsError, match=r"^MAIL_FROM: "):
         Settings.from_env({"MAIL_FROM": value})
 
 
@@ -201,5 +201,5 @@ def test_a_ca_bundle_without_a_certificate(tmp_path: Path) -> None:
     junk = tmp_path / "junk.pem"
     junk.write_text("junk")
     for path in (junk, tmp_path / "missing.pem"):
-        with pytest.raises(SettingsError, match="^CA_BUNDLE: "):
+        with pytest.raises(SettingsError, match=r"^CA_BUNDLE: "):
             Settings.from_env({"CA_BUNDLE": str(path)})
