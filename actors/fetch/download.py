@@ -25,7 +25,7 @@ from tasks.url import parse_url
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**18
 HEADERS = {"User-Agent": "md5-light/1.0", "Accept": "*/*", "Accept-Encoding": "identity"}
 REDIRECTS = (301, 302, 303, 307, 308)  # RFC 9110 § 15.4: the ones that name one place to go
 LATER = (408, 425, 429)  # the 4xx that may be another answer later
