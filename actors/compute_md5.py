@@ -5,14 +5,12 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from actors.fetch.errors import FetchCancelledError, FetchError
-from actors.leases import Claim, LeaseKeeper
-from actors.patience import patiently, save_patiently
+from actors.leases import Change, Claim, LeaseKeeper
 from settings import Settings
-from tasks.store import TaskStore
 from tasks.task import Digest, Failure, FailureCode, Step, Task
 
 _log = logging.getLogger(__name__)
@@ -25,7 +23,6 @@ Fetch = Callable[[str, Callable[[int, int | None], None], Callable[[], bool]], D
 class Md5Computer:
     """What an attempt needs: the same for every task of a worker."""
 
-    store: TaskStore
     leases: LeaseKeeper
     fetch: Fetch
     settings: Settings
@@ -37,20 +34,9 @@ class Md5Computer:
         Returns the task as it was left, or None when there was nothing to do for us. Raises
         StoreUnavailableError when the worker stops while the store is out of reach.
         """
-        task = patiently(lambda: self.store.get(task_id), self.stopping)
-        now = patiently(self.store.now, self.stopping)
-        if task is None or task.next_step is not Step.COMPUTE_MD5 or task.is_pausing(now):
-            return None
-        if self.stopping.is_set():
-            return self.store.save(task.released(now))
-        lease = timedelta(seconds=self.settings.lease)
-        claimed = save_patiently(self.store, task.claimed(now, lease), self.stopping)
-        if claimed is None:
-            return None
-        with self.leases.keep(claimed) as claim:
-            return claim.settle(self._attempt(claim), self.stopping)
+        return self.leases.attempt(task_id, Step.COMPUTE_MD5, self._attempt, self.stopping)
 
-    def _attempt(self, claim: Claim) -> Callable[[Task, datetime], Task]:
+    def _attempt(self, claim: Claim) -> Change:
         """Download once; returns the change that the outcome means for the task."""
         task = claim.task
         retention = timedelta(seconds=self.settings.retention)

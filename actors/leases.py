@@ -10,10 +10,15 @@ from datetime import datetime, timedelta
 from actors.patience import find_saved, patiently, save_patiently
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
-from tasks.task import Task
+from tasks.task import Step, Task
 
 # How often progress is written, at the most; a shorter lease is renewed three times in its length.
 PROGRESS_SECONDS = 2.0
+
+# What an outcome means for the task as it then is, at that time.
+Change = Callable[[Task, datetime], Task]
+
+_CLAIMS = {Step.COMPUTE_MD5: Task.claimed, Step.SEND_EMAIL: Task.mail_claimed}
 
 _log = logging.getLogger(__name__)
 
@@ -67,9 +72,7 @@ class Claim:
             self._task = find_saved(self._store, self._doubtful, exactly=False) or self._task
             self._doubtful = None
 
-    def settle(
-        self, change: Callable[[Task, datetime], Task], stopping: threading.Event
-    ) -> Task | None:
+    def settle(self, change: Change, stopping: threading.Event) -> Task | None:
         """Write the claim's last change, through an outage of the store.
 
         Returns the saved task, or None when the claim was lost: then nothing was written.
@@ -107,6 +110,30 @@ class LeaseKeeper:
     def stop(self) -> None:
         self._stopped.set()
         self._thread.join()
+
+    def attempt(
+        self,
+        task_id: str,
+        step: Step,
+        act: Callable[[Claim], Change],
+        stopping: threading.Event,
+    ) -> Task | None:
+        """Claim a task's next step, act, and settle; a stopping worker gives the task back.
+
+        Returns the task as it was left, or None when it was somebody else's or not yet time.
+        Raises StoreUnavailableError when the worker stops while the store is out of reach.
+        """
+        task = patiently(lambda: self._store.get(task_id), stopping)
+        now = patiently(self._store.now, stopping)
+        if task is None or task.next_step is not step or task.is_pausing(now):
+            return None
+        if stopping.is_set():
+            return self._store.save(task.released(now))
+        claimed = save_patiently(self._store, _CLAIMS[step](task, now, self._lease), stopping)
+        if claimed is None:
+            return None
+        with self.keep(claimed) as claim:
+            return claim.settle(act(claim), stopping)
 
     @contextmanager
     def keep(self, task: Task) -> Iterator[Claim]:

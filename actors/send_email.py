@@ -2,15 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from actors.leases import LeaseKeeper
+from actors.leases import Change, Claim, LeaseKeeper
 from actors.mailer import Mailer, MailError, build_message
-from actors.patience import patiently, save_patiently
 from settings import Settings
-from tasks.store import TaskStore
 from tasks.task import MAX_MAIL_ATTEMPTS, Step, Task
 
 FIRST_PAUSE = timedelta(seconds=30)
@@ -23,7 +20,6 @@ _log = logging.getLogger(__name__)
 class Reporter:
     """What a mail needs: the same for every task of a worker."""
 
-    store: TaskStore
     leases: LeaseKeeper
     mailer: Mailer
     settings: Settings
@@ -35,19 +31,11 @@ class Reporter:
         Returns the task as it was left, or None when there was nothing to do for us. Raises
         StoreUnavailableError when the worker stops while the store is out of reach.
         """
-        task = patiently(lambda: self.store.get(task_id), self.stopping)
-        now = patiently(self.store.now, self.stopping)
-        if task is None or task.next_step is not Step.SEND_EMAIL or task.is_pausing(now):
-            return None
-        lease = timedelta(seconds=self.settings.lease)
-        claimed = save_patiently(self.store, task.mail_claimed(now, lease), self.stopping)
-        if claimed is None:
-            return None
-        with self.leases.keep(claimed) as claim:
-            return claim.settle(self._send(claim.task), self.stopping)
+        return self.leases.attempt(task_id, Step.SEND_EMAIL, self._send, self.stopping)
 
-    def _send(self, task: Task) -> Callable[[Task, datetime], Task]:
+    def _send(self, claim: Claim) -> Change:
         """Try once; returns the change that the outcome means for the task."""
+        task = claim.task
         retention = timedelta(seconds=self.settings.retention)
         try:
             self.mailer.send(build_message(task, self.settings))

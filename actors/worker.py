@@ -41,8 +41,8 @@ class Background(Middleware):
         self.dispatcher = Dispatcher(self.broker, store)
         self._leases = LeaseKeeper(store, settings.lease)
         self._sweeper = Sweeper(store, self.dispatcher, settings)
-        computer = Md5Computer(store, self._leases, _make_fetch(settings), settings, self._stopping)
-        reporter = Reporter(store, self._leases, open_mailer(settings), settings, self._stopping)
+        computer = Md5Computer(self._leases, _make_fetch(settings), settings, self._stopping)
+        reporter = Reporter(self._leases, open_mailer(settings), settings, self._stopping)
         self._declare(Step.COMPUTE_MD5, computer.compute)
         self._declare(Step.SEND_EMAIL, reporter.report)
 

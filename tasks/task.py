@@ -125,10 +125,6 @@ class Task:
         )
 
     @property
-    def is_ended(self) -> bool:
-        return self.status in (Status.DONE, Status.FAILED)
-
-    @property
     def is_settled(self) -> bool:
         """Whether nothing is left to do, mail included."""
         return self.wake_at is None
@@ -186,10 +182,12 @@ class Task:
         return replace(self, bytes_done=done, bytes_total=total)
 
     def released(self, now: datetime) -> Self:
-        """The worker stops: the task is due at once, and the attempt does not count."""
-        self._require(not self.is_ended, "released")
-        attempt = self.attempt - (self.status is Status.RUNNING)
-        return replace(self, status=Status.QUEUED, attempt=attempt, wake_at=now, dispatches=0)
+        """The worker stops: the task is due at once, and an attempt under way does not count."""
+        due = replace(self, wake_at=now, dispatches=0)
+        if self.status is Status.RUNNING:
+            return replace(due, status=Status.QUEUED, attempt=self.attempt - 1)
+        self._require(self.next_step is not None, "released")
+        return due
 
     def retry(self, now: datetime, pause: timedelta, failure: Failure) -> Self:
         """The attempt failed in a way that may pass; the next one begins after the pause."""

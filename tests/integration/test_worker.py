@@ -1,7 +1,6 @@
 """A worker of one process, whole: its broker, its actors and what runs beside them."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import dramatiq
@@ -61,19 +60,6 @@ def test_a_passing_failure_is_tried_again_after_its_pause(
     before = task()
     assert before.wake_at is not None
     assert (before.wake_at - store.now()).total_seconds() > 3500
-
-
-def test_a_stray_message_does_not_cut_a_pause_short(
-    begin: Callable[..., Callable[[], Task]], store: SQLiteStore
-) -> None:
-    task = begin(f"http://127.0.0.1:{free_port()}/", RETRY_BASE="1h")
-    wait_for(lambda: task().failure)
-    waiting = task()
-
-    store.mark_dispatched([replace(waiting, wake_at=store.now())])
-
-    wait_for(lambda: task().dispatches > waiting.dispatches)
-    assert (task().status, task().attempt) == (Status.QUEUED, 1)
 
 
 def test_after_its_pause_a_task_is_tried_again(begin: Callable[..., Callable[[], Task]]) -> None:

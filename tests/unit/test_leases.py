@@ -1,15 +1,17 @@
 import threading
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from actors.leases import Claim, LeaseKeeper
+from actors.leases import Change, Claim, LeaseKeeper
 from tasks.errors import StoreUnavailableError
 from tasks.sqlite import SQLiteStore
-from tasks.task import MailStatus, Status, Task
-from tests.examples import ADDRESS, DIGEST, RETENTION, make_task
+from tasks.task import MailStatus, Status, Step, Task
+from tests.examples import ADDRESS, DIGEST, NOW, PAUSE, RETENTION, STATES, make_task
 from tests.fakes import FlakyStore
 from tests.waiting import wait_for
 
@@ -215,3 +217,80 @@ def test_keeper_notices_a_lost_claim(store: FlakyStore, keeper: LeaseKeeper) -> 
         wait_for(steal)
         wait_for(lambda: claim.is_lost)
     assert get(store, task).status is Status.QUEUED
+
+
+STEPS = {Step.COMPUTE_MD5: STATES["queued"], Step.SEND_EMAIL: STATES["done, mail pending"]}
+PAUSING = {
+    Step.COMPUTE_MD5: STATES["retrying"],
+    Step.SEND_EMAIL: STATES["done, mail sending"].mail_retry(NOW, PAUSE),
+}
+
+
+def insert(store: FlakyStore, task: Task) -> str:
+    """A copy of an example, under an id of its own."""
+    copy = replace(task, id=str(uuid.uuid4()))
+    store.insert(copy)
+    return copy.id
+
+
+@pytest.mark.parametrize("step", Step)
+def test_attempt_claims_acts_and_settles(
+    store: FlakyStore, keeper: LeaseKeeper, stopping: threading.Event, step: Step
+) -> None:
+    task_id = insert(store, STEPS[step])
+
+    def act(claim: Claim) -> Change:
+        assert claim.task.next_step is None, "claimed"
+        return lambda task, _now: replace(task, url="http://example.com/settled")
+
+    settled = keeper.attempt(task_id, step, act, stopping)
+
+    assert settled == store.get(task_id)
+    assert settled is not None
+    assert settled.url == "http://example.com/settled"
+
+
+@pytest.mark.parametrize("step", Step)
+def test_attempt_leaves_a_task_that_is_not_its_own(
+    store: FlakyStore, keeper: LeaseKeeper, stopping: threading.Event, step: Step
+) -> None:
+    def act(_claim: Claim) -> Change:
+        raise AssertionError("nothing is to be done")
+
+    for task in STATES.values():
+        if task.next_step is not step:
+            assert keeper.attempt(insert(store, task), step, act, stopping) is None
+    assert keeper.attempt("unknown", step, act, stopping) is None
+
+
+@pytest.mark.parametrize("step", Step)
+def test_attempt_does_not_cut_a_pause_short(
+    store: FlakyStore, keeper: LeaseKeeper, stopping: threading.Event, step: Step
+) -> None:
+    ahead = store.now() + timedelta(hours=1)
+    task_id = insert(store, replace(PAUSING[step], wake_at=ahead, retry_at=ahead))
+    before = store.get(task_id)
+
+    def act(_claim: Claim) -> Change:
+        raise AssertionError("it is too early")
+
+    assert keeper.attempt(task_id, step, act, stopping) is None
+    assert store.get(task_id) == before
+
+
+@pytest.mark.parametrize("step", Step)
+def test_attempt_gives_back_while_the_worker_stops(
+    store: FlakyStore, keeper: LeaseKeeper, stopping: threading.Event, step: Step
+) -> None:
+    task_id = insert(store, STEPS[step])
+    stopping.set()
+
+    def act(_claim: Claim) -> Change:
+        raise AssertionError("the worker stops")
+
+    released = keeper.attempt(task_id, step, act, stopping)
+
+    assert released is not None
+    assert released.wake_at is not None
+    assert released.wake_at <= store.now()
+    assert released.next_step is step
