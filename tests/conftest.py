@@ -8,7 +8,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.servers import Inbox, MissingServerError, Mongod, Origin, RabbitMQ
+from tests.servers.inbox import Inbox
+from tests.servers.mongod import Mongod
+from tests.servers.origin import Origin
+from tests.servers.process import MissingServerError
+from tests.servers.rabbitmq import RabbitMQ
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Inbox, Mongod, Process, RabbitMQ, Service, Workers
+from tests.servers.inbox import Inbox
+from tests.servers.mongod import Mongod
+from tests.servers.process import Process
+from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.system import Service, Workers
 
 
 class System:

@@ -11,7 +11,9 @@ import pytest
 import requests
 
 from tests.e2e.conftest import System
-from tests.servers import Mongod, Service, free_port
+from tests.servers.mongod import Mongod
+from tests.servers.process import free_port
+from tests.servers.system import Service
 
 URL = "http://127.0.0.1:1025/never-fetched"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -8,7 +8,11 @@ from http import HTTPStatus
 import pytest
 
 from tests.e2e.conftest import System
-from tests.servers import Inbox, Mongod, Origin, RabbitMQ, Service
+from tests.servers.inbox import Inbox
+from tests.servers.mongod import Mongod
+from tests.servers.origin import Origin
+from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.system import Service
 from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import requests
 
 from tests.e2e.conftest import System
-from tests.servers import Inbox, Origin, Process, free_port
+from tests.servers.inbox import Inbox
+from tests.servers.origin import Origin
+from tests.servers.process import Process, free_port
 from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]

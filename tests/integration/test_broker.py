@@ -10,7 +10,7 @@ from dramatiq import Broker, Message
 
 from actors.broker import make_broker
 from settings import Settings
-from tests.servers import RabbitMQ
+from tests.servers.rabbitmq import RabbitMQ
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.services

@@ -12,7 +12,8 @@ from actors.mailer import FileMailer, Mailer, MailError, SMTPMailer, build_messa
 from settings import Settings
 from tasks.task import Failure, FailureCode, Task
 from tests.examples import ADDRESS, DIGEST, NOW, RETENTION, STATES
-from tests.servers import Inbox, free_port
+from tests.servers.inbox import Inbox
+from tests.servers.process import free_port
 
 RUNNING = STATES["running"]
 DONE = STATES["done, mail sending"]

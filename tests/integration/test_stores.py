@@ -24,7 +24,8 @@ from tasks.sqlite import SQLiteStore
 from tasks.store import TaskStore, open_store
 from tasks.task import Status, Task
 from tests.examples import DIGEST, FULL_TASK, LEASE, NOW, PAUSE, RETENTION, STATES, make_task
-from tests.servers import Mongod, free_port
+from tests.servers.mongod import Mongod
+from tests.servers.process import free_port
 from tests.waiting import wait_for
 
 SECOND = timedelta(seconds=1)

@@ -10,7 +10,8 @@ from actors.worker import Background
 from settings import Settings
 from tasks.sqlite import SQLiteStore
 from tasks.task import MailStatus, Status, Task
-from tests.servers import Origin, free_port
+from tests.servers.origin import Origin
+from tests.servers.process import free_port
 from tests.waiting import wait_for
 
 

@@ -1,0 +1,1 @@
+"""The servers that tests need: each is started privately on a free port, and stopped again."""
