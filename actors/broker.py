@@ -1,7 +1,8 @@
 """Makes the broker; nothing else knows whether it is RabbitMQ or in-process."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -86,11 +87,28 @@ def ping(broker: Broker) -> None:
     Raises whatever pika does when the broker is out of reach.
     """
     if isinstance(broker, RabbitmqBroker):
-        try:
+        with _fresh_after_failure(broker):
             broker.connection.process_data_events(time_limit=0)
-        except Exception:
-            del broker.connection
-            raise
+
+
+def count_waiting(broker: Broker, queue: str) -> int:
+    """Messages in a queue that no worker has taken yet. Raises whatever pika does."""
+    if isinstance(broker, StubBroker):
+        return int(broker.queues[queue].qsize())
+    assert isinstance(broker, RabbitmqBroker)
+    with _fresh_after_failure(broker):
+        waiting, _delayed, _dead = broker.get_queue_message_counts(queue)
+        return int(waiting)
+
+
+@contextmanager
+def _fresh_after_failure(broker: RabbitmqBroker) -> Iterator[None]:
+    """The next use of this thread's connection shall not meet one that is broken."""
+    try:
+        yield
+    except Exception:
+        del broker.connection
+        raise
 
 
 def disconnect(broker: Broker) -> None:

@@ -3,18 +3,21 @@
 import logging
 import threading
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 
-from dramatiq import Broker, Message
+from dramatiq import Broker, Message, MessageProxy
 
-from actors.broker import disconnect, ping
+from actors.broker import count_waiting, disconnect, ping
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
-from tasks.task import Task
+from tasks.task import Step, Task
 
 BATCH = 500  # messages published between two writes of wake_at
 PING_SECONDS = 5.0  # how soon a broker that comes or goes is noticed while nothing is published
 STOP_SECONDS = 5.0  # how long a stop waits for what is still to be published
+# Messages of several publishers need not stand in the queue in the order of their times.
+ORDER_TOLERANCE = timedelta(minutes=1)
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +26,8 @@ class Dispatcher:
     """One thread with one publishing connection.
 
     Nothing is lost here that matters: a task whose message didn't get out keeps its wake_at, and
-    a sweeper dispatches it again.
+    a sweeper dispatches it again. A task whose message is still waiting in a long queue gets no
+    second one.
     """
 
     def __init__(self, broker: Broker, store: TaskStore) -> None:
@@ -33,6 +37,7 @@ class Dispatcher:
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self.is_failing = False
         self._is_publishing = False
+        self._consumed: dict[Step, datetime] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -52,21 +57,23 @@ class Dispatcher:
             if task.next_step is not None:
                 self._tasks.put(task)
 
+    def note_consumed(self, step: Step, published_at: datetime) -> None:
+        """This process has taken up a message: those published before it are waiting no more."""
+        self._consumed[step] = max(published_at, self._consumed.get(step, published_at))
+
     def _run(self) -> None:
         while (task := self._next()) is not None:
             batch = [task]
             while len(batch) < BATCH and (following := self._poll()) is not None:
                 batch.append(following)
             self._is_publishing = True
-            published = self._publish(batch)
-            self._is_publishing = False
             try:
-                now = self._store.now()
-                self._store.mark_dispatched([each.dispatched(now) for each in published])
+                self._dispatch(batch)
             except StoreUnavailableError as error:
-                _log.warning("%d tasks not marked as dispatched: %s", len(published), error)
+                _log.warning("%d tasks not marked as dispatched: %s", len(batch), error)
             except Exception:  # noqa: BLE001  the edge: the thread must go on
-                _log.exception("%d tasks not marked as dispatched", len(published))
+                _log.exception("%d tasks not marked as dispatched", len(batch))
+            self._is_publishing = False
         disconnect(self._broker)
 
     def _next(self) -> Task | None:
@@ -91,20 +98,37 @@ class Dispatcher:
             self._tasks.put(None)  # the stop is for the outer loop
         return task
 
-    def _publish(self, batch: list[Task]) -> list[Task]:
-        for count, task in enumerate(batch):
-            assert task.next_step is not None
-            step = task.next_step.value
-            message: Message[None] = Message(
-                queue_name=step, actor_name=step, args=(task.id,), kwargs={}, options={}
-            )
-            try:
-                self._broker.enqueue(message)
-            except Exception as error:  # noqa: BLE001  pika raises what is no AMQPError, too
-                self._fail(error)
-                return batch[:count]
-            self._recover()
-        return batch
+    def _dispatch(self, batch: list[Task]) -> None:
+        now = self._store.now()
+        lengths: dict[Step, int] = {}
+        marked = []
+        try:
+            for task in batch:
+                assert task.next_step is not None
+                if self._is_still_waiting(task, task.next_step, lengths):
+                    marked.append(task.still_waiting(now))
+                else:
+                    self._broker.enqueue(_make_message(task.id, task.next_step, now))
+                    marked.append(task.dispatched(now))
+                self._recover()
+        except Exception as error:  # noqa: BLE001  pika raises what is no AMQPError, too
+            self._fail(error)
+        self._store.mark_dispatched(marked)
+
+    def _is_still_waiting(self, task: Task, step: Step, lengths: dict[Step, int]) -> bool:
+        """Whether the message that a task got earlier may still stand in the queue.
+
+        A queue is first in, first out: it doesn't once a later one has been taken up. `lengths`
+        remembers for a batch how many messages wait for each step.
+        """
+        if task.dispatched_at is None:
+            return False
+        consumed = self._consumed.get(step)
+        if consumed is not None and task.dispatched_at + ORDER_TOLERANCE < consumed:
+            return False
+        if step not in lengths:
+            lengths[step] = count_waiting(self._broker, step.value)
+        return lengths[step] > 0
 
     def _recover(self) -> None:
         if self.is_failing:
@@ -118,3 +142,19 @@ class Dispatcher:
             self.is_failing = True
         while self._poll() is not None:
             pass
+
+
+def _make_message(task_id: str, step: Step, now: datetime) -> Message[None]:
+    return Message(
+        queue_name=step.value,
+        actor_name=step.value,
+        args=(task_id,),
+        kwargs={},
+        options={},
+        message_timestamp=round(now.timestamp() * 1000),
+    )
+
+
+def published_at(message: MessageProxy | Message[None]) -> datetime:
+    """The time of the store at which a message was published."""
+    return datetime.fromtimestamp(message.message_timestamp / 1000, UTC)

@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -69,7 +70,7 @@ class Claim:
 
     def _clear_doubt(self) -> None:
         if self._doubtful is not None:
-            self._task = find_saved(self._store, self._doubtful, exactly=False) or self._task
+            self._task = find_saved(self._store, self._doubtful) or self._task
             self._doubtful = None
 
     def settle(self, change: Change, stopping: threading.Event) -> Task | None:
@@ -129,7 +130,8 @@ class LeaseKeeper:
             return None
         if stopping.is_set():
             return self._store.save(task.released(now))
-        claimed = save_patiently(self._store, _CLAIMS[step](task, now, self._lease), stopping)
+        claim_of = _CLAIMS[step](task, now, self._lease, uuid.uuid4().hex)
+        claimed = save_patiently(self._store, claim_of, stopping)
         if claimed is None:
             return None
         with self.keep(claimed) as claim:

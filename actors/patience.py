@@ -1,6 +1,5 @@
 """Store calls that outlast an outage of the store."""
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,11 +9,10 @@ from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
 from tasks.task import Task
 
-LONGEST_PAUSE_SECONDS = 5.0
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0  # shorter than a sweeper's grace after an outage
 
 Result = TypeVar("Result")
-
-_log = logging.getLogger(__name__)
 
 
 def patiently(call: Callable[[], Result], stopping: threading.Event) -> Result:
@@ -22,15 +20,13 @@ def patiently(call: Callable[[], Result], stopping: threading.Event) -> Result:
 
     Raises StoreUnavailableError only when `stopping` is set.
     """
-    pause = 0.1
+    pause = FIRST_PAUSE_SECONDS
     while True:
         try:
             return call()
-        except StoreUnavailableError as error:
+        except StoreUnavailableError:
             if stopping.wait(pause):
                 raise
-            if pause >= LONGEST_PAUSE_SECONDS:
-                _log.warning("still waiting for the store: %s", error)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
@@ -44,20 +40,17 @@ def save_patiently(store: TaskStore, task: Task, stopping: threading.Event) -> T
         saved = store.save(task)
         if saved is not None or was_first:
             return saved
-        # Two workers' claims differ in nothing but the end of their leases.
-        is_claim = task.next_step is None and not task.is_settled
-        return find_saved(store, task, exactly=is_claim)
+        return find_saved(store, task)
 
     return patiently(save, stopping)
 
 
-def find_saved(store: TaskStore, task: Task, *, exactly: bool) -> Task | None:
-    """What `store.save(task)` would have returned, had its answer not got lost.
-
-    Unless `exactly`, the fields that the sweeper moves between two versions may differ.
-    """
+def find_saved(store: TaskStore, task: Task) -> Task | None:
+    """What `store.save(task)` would have returned, had its answer not got lost."""
     current = store.get(task.id)
     saved = replace(task, version=task.version + 1)
-    if current is not None and not exactly:
-        current = replace(current, wake_at=saved.wake_at, dispatches=saved.dispatches)
-    return saved if current == saved else None
+    if current is None:
+        return None
+    # What a sweeper moves between two versions may differ.
+    as_saved = replace(current, wake_at=saved.wake_at, dispatched_at=saved.dispatched_at)
+    return saved if as_saved == saved else None

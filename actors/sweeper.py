@@ -1,6 +1,7 @@
 """The alarm clock: looks again at every task whose wake_at has passed, whatever the reason."""
 
 import logging
+import math
 import random
 import threading
 import time
@@ -28,11 +29,12 @@ class Sweeper:
         self._max_attempts = settings.max_attempts
         self._retention = timedelta(seconds=settings.retention)
         self._lease_seconds = settings.lease
+        self._hold = min(HOLD, timedelta(seconds=settings.lease))
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         self._is_store_down = False
-        self._answered_at = time.monotonic()  # when the store last did
-        self._grace_until = 0.0
+        self._swept_at = -math.inf
+        self._grace_until = -math.inf
         # An in-process broker begins with no messages, whatever was dispatched before.
         self._has_to_wake_all = settings.rabbitmq_url is None
 
@@ -70,18 +72,21 @@ class Sweeper:
         if self._has_to_wake_all:
             self._store.wake_unclaimed(now)
             self._has_to_wake_all = False
-        due = self._store.take_due(now, now + HOLD, limit)
+        due = self._store.take_due(now, now + self._hold, limit)
         self._note_outage()
         woken = [self._wake(task) for task in due if not self._stopped.is_set()]
         self._dispatcher.dispatch(task for task in woken if task is not None)
         return len(due)
 
     def _note_outage(self) -> None:
-        """After an outage the leases of living workers have run out, too: let them renew first."""
+        """After an outage the leases of living workers have run out, too: let them renew first.
+
+        A sweeper that has just been started cannot know whether there was one.
+        """
         now = time.monotonic()
-        if now - self._answered_at > max(self._lease_seconds / 2, 2 * INTERVAL_SECONDS):
-            self._grace_until = now + self._lease_seconds
-        self._answered_at = now
+        if now - self._swept_at > max(self._lease_seconds / 2, 2 * INTERVAL_SECONDS):
+            self._grace_until = now + self._hold.total_seconds()
+        self._swept_at = now
 
     def _wake(self, task: Task) -> Task | None:
         """The task as it is to be dispatched; None when somebody else has moved it meanwhile."""

@@ -6,13 +6,15 @@ A worker is a process of `dramatiq actors`, or the service itself when it is emb
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
 
 import dramatiq
 from dramatiq import Broker, MessageProxy, Middleware, Worker
 
 from actors.broker import make_broker
 from actors.compute_md5 import Fetch, Md5Computer
-from actors.dispatcher import Dispatcher
+from actors.dispatcher import Dispatcher, published_at
 from actors.fetch.bounds import Limits
 from actors.fetch.download import Progress, download
 from actors.fetch.guard import Guard
@@ -23,6 +25,7 @@ from actors.send_email import Reporter
 from actors.sweeper import Sweeper
 from settings import Settings, SettingsError
 from tasks.errors import StoreUnavailableError
+from tasks.limits import RateLimit
 from tasks.store import TaskStore, open_store
 from tasks.task import Digest, Step, Task
 
@@ -42,7 +45,10 @@ class Background(Middleware):
         self._leases = LeaseKeeper(store, settings.lease)
         self._sweeper = Sweeper(store, self.dispatcher, settings)
         computer = Md5Computer(self._leases, _make_fetch(settings), settings, self._stopping)
-        reporter = Reporter(self._leases, open_mailer(settings), settings, self._stopping)
+        mail_limit = RateLimit(store, "mail", settings.mails_per_hour, timedelta(hours=1))
+        reporter = Reporter(
+            self._leases, open_mailer(settings), settings, self._stopping, mail_limit
+        )
         self._declare(Step.COMPUTE_MD5, computer.compute)
         self._declare(Step.SEND_EMAIL, reporter.report)
 
@@ -68,6 +74,10 @@ class Background(Middleware):
 
     def after_worker_boot(self, _broker: Broker, _worker: Worker) -> None:
         self._sweeper.start()
+
+    def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
+        with suppress(ValueError, TypeError, OverflowError):  # a message of somebody else's
+            self.dispatcher.note_consumed(Step(message.queue_name), published_at(message))
 
     def after_process_message(
         self,

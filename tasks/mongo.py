@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import pymongo
-from pymongo.collection import Collection as MongoCollection
+from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
@@ -30,20 +30,27 @@ DURABLE = WriteConcern(w="majority", j=True)
 # For what is only a hint: it costs nothing but time when such a write is lost.
 HINT = WriteConcern(w=1)
 
+MAIL_DUE = ["pending", "delayed"]
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class MongoStore:
-    """A TaskStore in one collection, `tasks`, of the database that the URL names (md5_light)."""
+    """A TaskStore in the collections `tasks` and `counters` of a database."""
 
-    def __init__(self, collection: MongoCollection[Document]) -> None:
-        self._client = collection.database.client
-        self._tasks = collection.with_options(write_concern=DURABLE)
-        self._hints = collection.with_options(write_concern=HINT)
+    def __init__(self, database: Database[Document]) -> None:
+        self._client = database.client
+        self._tasks = database.get_collection("tasks", write_concern=DURABLE)
+        self._hints = database.get_collection("tasks", write_concern=HINT)
+        self._counters = database.get_collection("counters", write_concern=HINT)
         self._clock = _ServerClock(self._client)
         self._has_indexes = False
 
     @classmethod
     def connect(cls, url: str) -> Self:
-        """A store on the server at `url`, to which it connects when it is first used."""
+        """A store on the server at `url`, to which it connects when it is first used.
+
+        The database is the one that the URL names, or else md5_light.
+        """
         client: pymongo.MongoClient[Document] = pymongo.MongoClient(
             url,
             tz_aware=True,
@@ -52,7 +59,7 @@ class MongoStore:
             connectTimeoutMS=SERVER_SELECTION_MILLIS,
             socketTimeoutMS=OPERATION_MILLIS,
         )
-        return cls(client.get_default_database("md5_light")["tasks"])
+        return cls(client.get_default_database("md5_light"))
 
     def now(self) -> datetime:
         with _translated_errors():
@@ -83,26 +90,29 @@ class MongoStore:
         is_due = {"wake_at": {"$lte": now}}
         with _translated_errors():
             self._ensure_indexes()
-            due = self._tasks.find(is_due, {"_id": True}).sort("wake_at").limit(limit)
-            among = {"_id": {"$in": [document["_id"] for document in due]}}
-            if not among["_id"]["$in"]:
+            due = self._tasks.find(is_due, {"wake_at": True}).sort("wake_at").limit(limit)
+            wake_at = {document["_id"]: document["wake_at"] for document in due}
+            if not wake_at:
                 return []
+            among = {"_id": {"$in": list(wake_at)}}
             token = uuid.uuid4().hex
             self._hints.update_many(
                 {**among, **is_due}, {"$set": {"wake_at": hold_until, "taken_by": token}}
             )
             taken = {each["_id"]: each for each in self._tasks.find({**among, "taken_by": token})}
-            return list(read_all(taken[each] for each in among["_id"]["$in"] if each in taken))
+        return list(
+            read_all({**taken[each], "wake_at": wake_at[each]} for each in wake_at if each in taken)
+        )
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
-        alike: dict[tuple[int, int, datetime | None], list[str]] = defaultdict(list)
+        alike: dict[tuple[int, datetime | None, datetime | None], list[str]] = defaultdict(list)
         for task in tasks:
-            alike[task.version, task.dispatches, task.wake_at].append(task.id)
+            alike[task.version, task.dispatched_at, task.wake_at].append(task.id)
         with _translated_errors():
-            for (version, dispatches, wake_at), ids in alike.items():
+            for (version, dispatched_at, wake_at), ids in alike.items():
                 self._hints.update_many(
                     {"_id": {"$in": ids}, "version": version},
-                    {"$set": {"dispatches": dispatches, "wake_at": wake_at}},
+                    {"$set": {"dispatched_at": dispatched_at, "wake_at": wake_at}},
                 )
 
     def wake_unclaimed(self, now: datetime) -> None:
@@ -110,14 +120,27 @@ class MongoStore:
             self._ensure_indexes()
             self._tasks.update_many(
                 {
-                    "wake_at": {"$gt": now},
+                    "wake_at": {"$exists": True},
                     "$and": [
-                        {"$or": [{"status": "queued"}, {"mail_status": "pending"}]},
-                        {"$or": [{"retry_at": {"$exists": False}}, {"dispatches": {"$gt": 0}}]},
+                        {"$or": [{"status": "queued"}, {"mail_status": {"$in": MAIL_DUE}}]},
+                        {"$or": [{"retry_at": None}, {"dispatched_at": {"$ne": None}}]},
                     ],
                 },
-                {"$set": {"wake_at": now}},
+                {"$min": {"wake_at": now}, "$unset": {"dispatched_at": True}},
             )
+
+    def count_hit(self, key: str, until: datetime) -> int:
+        with _translated_errors():
+            before = self._counters.find_one_and_update(
+                {"_id": f"{until.isoformat()} {key}"},
+                {"$inc": {"hits": 1}, "$setOnInsert": {"expires_at": until}},
+                upsert=True,
+            )
+        return int(before["hits"]) + 1 if before else 1
+
+    def count_unsettled(self) -> int:
+        with _translated_errors():
+            return self._tasks.count_documents({"wake_at": {"$gt": EARLIEST}})
 
     def ping(self) -> None:
         with _translated_errors():
@@ -131,6 +154,7 @@ class MongoStore:
         if not self._has_indexes:
             self._tasks.create_index("wake_at", sparse=True)
             self._tasks.create_index("expires_at", expireAfterSeconds=0)
+            self._counters.create_index("expires_at", expireAfterSeconds=0)
             self._has_indexes = True
 
 

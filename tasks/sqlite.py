@@ -18,72 +18,58 @@ BUSY_SECONDS = 5  # how long one process waits for another one's write
 
 # The columns are what SQL works on; `document` is the rest of the task, as JSON. Times are
 # milliseconds since 1970.
-_COLUMNS = ("_id", "version", "wake_at", "dispatches", "expires_at")
+_COLUMNS = ("_id", "version", "wake_at", "dispatched_at", "expires_at")
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS tasks (
         _id TEXT PRIMARY KEY, version INTEGER NOT NULL, wake_at INTEGER,
-        dispatches INTEGER NOT NULL, expires_at INTEGER, document TEXT NOT NULL
+        dispatched_at INTEGER, expires_at INTEGER, document TEXT NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS tasks_wake_at ON tasks (wake_at) WHERE wake_at IS NOT NULL;
     CREATE INDEX IF NOT EXISTS tasks_expires_at ON tasks (expires_at) WHERE expires_at IS NOT NULL;
+    CREATE TABLE IF NOT EXISTS counters (
+        expires_at INTEGER, key TEXT, hits INTEGER NOT NULL, PRIMARY KEY (expires_at, key)
+    ) WITHOUT ROWID;
 """
-_SELECT = "SELECT _id, version, wake_at, dispatches, expires_at, document FROM tasks"
-_TIMES = ("submitted_at", "finished_at", "wake_at", "retry_at", "expires_at")
+_SELECT = "SELECT _id, version, wake_at, dispatched_at, expires_at, document FROM tasks"
+_TIMES = ("submitted_at", "finished_at", "wake_at", "retry_at", "dispatched_at", "expires_at")
 
 
 class SQLiteStore:
-    """A TaskStore in one file. A commit is on the disk when the call returns (synchronous=FULL)."""
+    """A TaskStore in one file: one connection for what must be on the disk, one for hints."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         try:
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            self._set_up()
+            self._durable = _connect(path, "FULL")
+            self._hints = _connect(path, "NORMAL")  # a power cut may undo its last commits
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
-
-    def _set_up(self) -> None:
-        """The switch to WAL does not wait for another process that is at it, so we do."""
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
-                    self._connection.close()
-                    raise
-                time.sleep(0.05)
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_SCHEMA)
 
     def now(self) -> datetime:
         return _from_millis(time.time_ns() // 1_000_000)
 
     def insert(self, task: Task) -> None:
-        with self._translated_errors() as connection:
+        with self._translated_errors(self._durable) as connection:
             try:
                 connection.execute(
                     "INSERT INTO tasks VALUES"
-                    " (:_id, :version, :wake_at, :dispatches, :expires_at, :document)",
+                    " (:_id, :version, :wake_at, :dispatched_at, :expires_at, :document)",
                     _to_row(task),
                 )
             except sqlite3.IntegrityError:
                 raise DuplicateTaskError(task.id) from None
 
     def get(self, task_id: str) -> Task | None:
-        with self._translated_errors() as connection:
+        with self._translated_errors(self._durable) as connection:
             row = connection.execute(f"{_SELECT} WHERE _id = ?", (task_id,)).fetchone()
         return _from_row(row) if row else None
 
     def save(self, task: Task) -> Task | None:
         saved = replace(task, version=task.version + 1)
-        with self._translated_errors() as connection:
+        with self._translated_errors(self._durable) as connection:
             cursor = connection.execute(
                 "UPDATE tasks SET version = :version, wake_at = :wake_at, document = :document,"
-                " dispatches = :dispatches, expires_at = :expires_at"
+                " dispatched_at = :dispatched_at, expires_at = :expires_at"
                 " WHERE _id = :_id AND version = :version - 1",
                 _to_row(saved),
             )
@@ -93,6 +79,7 @@ class SQLiteStore:
         """As in TaskStore; also removes what has expired."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM tasks WHERE expires_at <= ?", (_to_millis(now),))
+            connection.execute("DELETE FROM counters WHERE expires_at <= ?", (_to_millis(now),))
             rows = connection.execute(
                 f"{_SELECT} WHERE wake_at <= ? ORDER BY wake_at LIMIT ?", (_to_millis(now), limit)
             ).fetchall()
@@ -100,37 +87,55 @@ class SQLiteStore:
                 "UPDATE tasks SET wake_at = ? WHERE _id = ?",
                 [(_to_millis(hold_until), row[0]) for row in rows],
             )
-        return [replace(task, wake_at=hold_until) for task in read_all(map(_to_document, rows))]
+        return list(read_all(map(_to_document, rows)))
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
         with self._transaction() as connection:
             connection.executemany(
-                "UPDATE tasks SET wake_at = :wake_at, dispatches = :dispatches"
+                "UPDATE tasks SET wake_at = :wake_at, dispatched_at = :dispatched_at"
                 " WHERE _id = :_id AND version = :version",
                 map(_to_row, tasks),
             )
 
     def wake_unclaimed(self, now: datetime) -> None:
-        with self._translated_errors() as connection:
+        with self._translated_errors(self._durable) as connection:
             connection.execute(
-                "UPDATE tasks SET wake_at = :now WHERE wake_at > :now"
+                "UPDATE tasks SET wake_at = min(wake_at, :now), dispatched_at = NULL"
+                " WHERE wake_at IS NOT NULL"
                 " AND (json_extract(document, '$.status') = 'queued'"
-                " OR json_extract(document, '$.mail_status') = 'pending')"
-                " AND (json_extract(document, '$.retry_at') IS NULL OR dispatches > 0)",
+                " OR json_extract(document, '$.mail_status') IN ('pending', 'delayed'))"
+                " AND (json_extract(document, '$.retry_at') IS NULL OR dispatched_at IS NOT NULL)",
                 {"now": _to_millis(now)},
             )
 
+    def count_hit(self, key: str, until: datetime) -> int:
+        with self._translated_errors(self._hints) as connection:
+            (hits,) = connection.execute(
+                "INSERT INTO counters VALUES (?, ?, 1)"
+                " ON CONFLICT DO UPDATE SET hits = hits + 1 RETURNING hits",
+                (_to_millis(until), key),
+            ).fetchone()
+        return int(hits)
+
+    def count_unsettled(self) -> int:
+        with self._translated_errors(self._hints) as connection:
+            (count,) = connection.execute(
+                "SELECT count(*) FROM tasks WHERE wake_at IS NOT NULL"
+            ).fetchone()
+        return int(count)
+
     def ping(self) -> None:
-        with self._translated_errors() as connection:
+        with self._translated_errors(self._durable) as connection:
             connection.execute("SELECT 1 FROM tasks LIMIT 1").fetchone()
 
     def close(self) -> None:
         with self._lock:
-            self._connection.close()
+            self._hints.close()
+            self._durable.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._translated_errors() as connection:
+        with self._translated_errors(self._hints) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -141,12 +146,40 @@ class SQLiteStore:
                 raise
 
     @contextmanager
-    def _translated_errors(self) -> Iterator[sqlite3.Connection]:
+    def _translated_errors(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
-                yield self._connection
+                yield connection
             except sqlite3.Error as error:
                 raise StoreUnavailableError(f"SQLite: {error}") from error
+
+
+def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _switch_to_wal(connection)
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.executescript(_SCHEMA)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """This does not wait for another process that is at it, so we do."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _to_millis(moment: datetime) -> int:

@@ -34,12 +34,13 @@ class TaskStore(Protocol):
     def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
         """Tasks whose wake_at has passed, each to one caller only, the longest due first.
 
-        Their wake_at is moved to `hold_until`, so that they are due again if this caller does
-        nothing about them; their version stays. At most `limit` tasks; need not be durable.
+        They are returned with the wake_at that they had. In the store it is moved to `hold_until`,
+        so that they are due again if this caller does nothing about them; their version stays. At
+        most `limit` tasks; need not be durable.
         """
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
-        """Write `wake_at` and `dispatches` of tasks just dispatched, where they are untouched.
+        """Write `wake_at` and `dispatched_at` of tasks just dispatched, where they are untouched.
 
         One whose version has moved on is left as it is, and no version is changed: a claim in
         flight must not lose against this. Need not be durable.
@@ -48,8 +49,18 @@ class TaskStore(Protocol):
     def wake_unclaimed(self, now: datetime) -> None:
         """Make every task due that waits for a message: the broker has forgotten them all.
 
-        One that is claimed, or that pauses before its next attempt, keeps its time.
+        It counts as not dispatched again. One that is claimed, or that pauses before its next
+        attempt, is left as it is.
         """
+
+    def count_hit(self, key: str, until: datetime) -> int:
+        """Count one more hit of `key` in the window that ends at `until`; how many it has had.
+
+        The counter is forgotten after the window. Need not be durable.
+        """
+
+    def count_unsettled(self) -> int:
+        """How many tasks are not settled. Takes time in proportion to it."""
 
     def ping(self) -> None:
         """Return when the store answers."""

@@ -10,9 +10,9 @@ from tasks.errors import IllegalTransitionError
 
 # How long a message may take from the store to an actor before somebody looks again.
 UNPUBLISHED_PAUSE = timedelta(seconds=30)  # written, and nobody knows yet whether a message got out
-PUBLISHED_PAUSE = timedelta(hours=1)  # the broker has it; doubles, or a long backlog breeds copies
+PUBLISHED_PAUSE = timedelta(minutes=5)  # the broker has confirmed it
+LONGEST_PAUSE = timedelta(hours=1)  # the message is still waiting behind many others
 
-MAX_DOUBLINGS = 3  # of it: up to 8 hours
 CLOCK_TOLERANCE = timedelta(seconds=1)
 MAX_MAIL_ATTEMPTS = 30  # with the pauses between them, about a day
 
@@ -30,9 +30,10 @@ class MailStatus(StrEnum):
     """Where the mail about a task's end stands."""
 
     PENDING = "pending"
+    DELAYED = "delayed"  # the recipient has got as many as allowed; it is sent later
     SENDING = "sending"  # an actor has claimed it
     SENT = "sent"
-    REFUSED = "refused"  # given up: the recipient's server does not want it
+    REFUSED = "refused"  # given up: the recipient's server, or the limit, does not let it through
 
 
 class Step(StrEnum):
@@ -100,7 +101,8 @@ class Task:
     status: Status = Status.QUEUED
     wake_at: datetime | None
     retry_at: datetime | None = None  # an earlier message is a stray copy
-    dispatches: int = 0  # messages confirmed by the broker since the last change
+    dispatched_at: datetime | None = None  # a message for the next step was confirmed
+    claim: str | None = None  # the last claim's token
     attempt: int = 0  # claims so far, those given back not counted
     bytes_done: int | None = None
     bytes_total: int | None = None
@@ -134,7 +136,11 @@ class Task:
         """What a message is to be sent for; None while an actor is at it, or nothing is left."""
         if self.status is Status.QUEUED:
             return Step.COMPUTE_MD5
-        return Step.SEND_EMAIL if self.mail_status is MailStatus.PENDING else None
+        return Step.SEND_EMAIL if self._is_mail_due else None
+
+    @property
+    def _is_mail_due(self) -> bool:
+        return self.mail_status in (MailStatus.PENDING, MailStatus.DELAYED)
 
     def is_pausing(self, now: datetime) -> bool:
         """Whether it is too early for the next attempt, give or take what two clocks differ."""
@@ -152,13 +158,22 @@ class Task:
         return self.status is Status.RUNNING or self.mail_status is MailStatus.SENDING
 
     def dispatched(self, now: datetime) -> Self:
-        """The broker has confirmed a message. The version stays: a claim may be on its way."""
+        """A message was confirmed. The version stays: a claim may be on its way."""
         self._require(self.next_step is not None, "dispatched")
-        pause = PUBLISHED_PAUSE * 2 ** min(self.dispatches, MAX_DOUBLINGS)
-        return replace(self, dispatches=self.dispatches + 1, wake_at=now + pause)
+        return replace(self, dispatched_at=now, wake_at=now + PUBLISHED_PAUSE)
 
-    def claimed(self, now: datetime, lease: timedelta) -> Self:
-        """An actor begins an attempt and has it for the length of the lease."""
+    def still_waiting(self, now: datetime) -> Self:
+        """Its message stands in a long queue: look again when it has waited twice as long."""
+        self._require(self.next_step is not None and self.dispatched_at is not None, "put off")
+        assert self.dispatched_at is not None
+        pause = min(max(now - self.dispatched_at, PUBLISHED_PAUSE), LONGEST_PAUSE)
+        return replace(self, wake_at=now + pause)
+
+    def claimed(self, now: datetime, lease: timedelta, claim: str | None = None) -> Self:
+        """An actor begins an attempt and has it for the length of the lease.
+
+        `claim` is a token of its own, by which a write whose answer got lost is recognised.
+        """
         self._require(self.status is Status.QUEUED, "claimed")
         return replace(
             self,
@@ -166,7 +181,8 @@ class Task:
             attempt=self.attempt + 1,
             wake_at=now + lease,
             retry_at=None,
-            dispatches=0,
+            dispatched_at=None,
+            claim=claim,
             bytes_done=None,
             bytes_total=None,
         )
@@ -183,7 +199,7 @@ class Task:
 
     def released(self, now: datetime) -> Self:
         """The worker stops: the task is due at once, and an attempt under way does not count."""
-        due = replace(self, wake_at=now, dispatches=0)
+        due = replace(self, wake_at=now, dispatched_at=None)
         if self.status is Status.RUNNING:
             return replace(due, status=Status.QUEUED, attempt=self.attempt - 1)
         self._require(self.next_step is not None, "released")
@@ -197,7 +213,7 @@ class Task:
             status=Status.QUEUED,
             wake_at=now + pause,
             retry_at=now + pause,
-            dispatches=0,
+            dispatched_at=None,
             failure=failure,
         )
 
@@ -210,9 +226,7 @@ class Task:
         if self.mail_status is MailStatus.SENDING:
             if self.mail_attempt >= MAX_MAIL_ATTEMPTS:
                 return self.mail_refused(now, retention=retention)
-            return replace(
-                self, mail_status=MailStatus.PENDING, wake_at=now + UNPUBLISHED_PAUSE, dispatches=0
-            )
+            return self._due_soon(now, mail_status=MailStatus.PENDING)
         self._require(self.status is Status.RUNNING, "lost")
         if self.attempt >= max_attempts:
             return self.failed(
@@ -223,7 +237,7 @@ class Task:
                 ),
                 retention=retention,
             )
-        return replace(self, status=Status.QUEUED, wake_at=now + UNPUBLISHED_PAUSE, dispatches=0)
+        return self._due_soon(now, status=Status.QUEUED)
 
     def done(self, now: datetime, digest: Digest, *, retention: timedelta) -> Self:
         self._require(self.status is Status.RUNNING, "done")
@@ -237,27 +251,26 @@ class Task:
         """The write that stores the result also makes the mail pending."""
         if self.email is None:
             return self._settled(now, retention, finished_at=now, **changes)
-        return replace(
-            self,
-            finished_at=now,
-            mail_status=MailStatus.PENDING,
-            wake_at=now + UNPUBLISHED_PAUSE,
-            **changes,
-        )
+        return self._due_soon(now, finished_at=now, mail_status=MailStatus.PENDING, **changes)
+
+    def _due_soon(self, now: datetime, **changes: Any) -> Self:
+        """A message is to follow at once; the sweeper looks whether it did."""
+        return replace(self, wake_at=now + UNPUBLISHED_PAUSE, dispatched_at=None, **changes)
 
     def _settled(self, now: datetime, retention: timedelta, **changes: Any) -> Self:
         return replace(self, wake_at=None, expires_at=now + retention, **changes)
 
-    def mail_claimed(self, now: datetime, lease: timedelta) -> Self:
-        """An actor begins to send the mail."""
-        self._require(self.mail_status is MailStatus.PENDING, "mailed")
+    def mail_claimed(self, now: datetime, lease: timedelta, claim: str | None = None) -> Self:
+        """An actor begins to send the mail; `claim` as for `claimed`."""
+        self._require(self._is_mail_due, "mailed")
         return replace(
             self,
             mail_status=MailStatus.SENDING,
             mail_attempt=self.mail_attempt + 1,
             wake_at=now + lease,
             retry_at=None,
-            dispatches=0,
+            dispatched_at=None,
+            claim=claim,
         )
 
     def mail_sent(self, now: datetime, *, retention: timedelta) -> Self:
@@ -269,6 +282,17 @@ class Task:
         self._require(self.mail_status is MailStatus.SENDING, "mailed again")
         return replace(
             self, mail_status=MailStatus.PENDING, wake_at=now + pause, retry_at=now + pause
+        )
+
+    def mail_delayed(self, now: datetime, pause: timedelta) -> Self:
+        """The mail is one too many for its recipient now. That was no try to send it."""
+        self._require(self.mail_status is MailStatus.SENDING, "delayed")
+        return replace(
+            self,
+            mail_status=MailStatus.DELAYED,
+            mail_attempt=self.mail_attempt - 1,
+            wake_at=now + pause,
+            retry_at=now + pause,
         )
 
     def mail_refused(self, now: datetime, *, retention: timedelta) -> Self:

@@ -45,7 +45,7 @@ class LocalClock:
 
 
 def open_mongomock() -> TaskStore:
-    store = MongoStore(mongomock.MongoClient(tz_aware=True)["test"]["tasks"])
+    store = MongoStore(mongomock.MongoClient(tz_aware=True)["test"])
     store._clock = LocalClock()  # type: ignore[assignment]
     return store
 
@@ -225,11 +225,11 @@ def test_take_due_includes_this_very_moment(store: TaskStore) -> None:
 def test_take_due_moves_wake_at_and_nothing_else(store: TaskStore) -> None:
     task = replace(FULL_TASK, wake_at=NOW)
     store.insert(task)
+    assert store.take_due(NOW, HOLD, 10) == [task]
     held = replace(task, wake_at=HOLD)
-    assert store.take_due(NOW, HOLD, 10) == [held]
     assert get(store, task) == held
     assert store.take_due(HOLD - SECOND, HOLD, 10) == []
-    assert store.take_due(HOLD, HOLD + SECOND, 10) == [replace(task, wake_at=HOLD + SECOND)]
+    assert store.take_due(HOLD, HOLD + SECOND, 10) == [held]
 
 
 def test_a_taken_task_can_be_saved(store: TaskStore) -> None:
@@ -275,14 +275,41 @@ def test_wake_unclaimed(store: TaskStore) -> None:
         store.insert(task)
     store.wake_unclaimed(now)
     for task in waiting_or_not:
-        is_waiting = task.next_step is not None and (task.retry_at is None or task.dispatches > 0)
-        assert get(store, task) == (replace(task, wake_at=now) if is_waiting else task)
+        is_waiting = task.next_step is not None and (task.retry_at is None or task.dispatched_at)
+        woken = replace(task, wake_at=now, dispatched_at=None)
+        assert get(store, task) == (woken if is_waiting else task)
 
 
 def test_wake_unclaimed_puts_nothing_off(store: TaskStore) -> None:
     (due,) = insert_due(store, 1)
     store.wake_unclaimed(NOW)
     assert get(store, due) == due
+
+
+def test_count_hit_counts_each_key_in_each_window(store: TaskStore) -> None:
+    window, next_window = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
+    assert [store.count_hit("a", window) for _ in range(3)] == [1, 2, 3]
+    assert store.count_hit("b", window) == 1
+    assert store.count_hit("a", next_window) == 1
+    assert store.count_hit("a", window) == 4
+
+
+def test_count_hit_is_shared(open_shared: Open) -> None:
+    stores = [open_shared() for _ in range(4)]
+    window = stores[0].now() + timedelta(hours=1)
+
+    def count(number: int) -> int:
+        return stores[number % 4].count_hit("key", window)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sorted(threads.map(count, range(200))) == list(range(1, 201))
+
+
+def test_count_unsettled(store: TaskStore) -> None:
+    assert store.count_unsettled() == 0
+    for state, task in STATES.items():
+        store.insert(replace(task, id=state))
+    assert store.count_unsettled() == sum(not task.is_settled for task in STATES.values())
 
 
 def test_each_task_is_claimed_once(open_shared: Open) -> None:
@@ -357,10 +384,13 @@ def test_mongod_has_indexes_after_a_look_at_what_is_due(mongod: Mongod, connect:
     store = connect(url)
     store.take_due(NOW, HOLD, 1)
     with pymongo.MongoClient[dict[str, object]](url) as client:
-        indexes = client.get_default_database()["tasks"].index_information()
+        database = client.get_default_database()
+        indexes = database["tasks"].index_information()
+        counters = database["counters"].index_information()
     by_field = {index["key"][0][0]: index for index in indexes.values()}
     assert by_field.keys() == {"_id", "wake_at", "expires_at"}
     assert by_field["expires_at"]["expireAfterSeconds"] == 0
+    assert counters["expires_at_1"]["expireAfterSeconds"] == 0
 
 
 @pytest.mark.services
@@ -395,10 +425,23 @@ UNREACHABLE: list[Callable[[TaskStore], object]] = [
     lambda store: store.take_due(NOW, HOLD, 1),
     lambda store: store.mark_dispatched([make_task().dispatched(NOW)]),
     lambda store: store.wake_unclaimed(NOW),
+    lambda store: store.count_hit("x", NOW),
+    lambda store: store.count_unsettled(),
     lambda store: store.now(),
     lambda store: store.ping(),
 ]
-METHODS = ("insert", "get", "save", "take_due", "mark_dispatched", "wake_unclaimed", "now", "ping")
+METHODS = (
+    "insert",
+    "get",
+    "save",
+    "take_due",
+    "mark_dispatched",
+    "wake_unclaimed",
+    "count_hit",
+    "count_unsettled",
+    "now",
+    "ping",
+)
 
 
 @pytest.mark.parametrize("call", UNREACHABLE, ids=METHODS)
@@ -427,7 +470,7 @@ def test_mongod_out_of_reach_is_noticed_before_an_operation_times_out(
 @pytest.mark.parametrize("call", UNREACHABLE, ids=METHODS)
 def test_sqlite_file_that_is_gone_bad(call: Callable[[TaskStore], object], tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "tasks.sqlite3")
-    store._connection.execute("DROP TABLE tasks")
+    store._durable.executescript("DROP TABLE tasks; DROP TABLE counters")
     if call is UNREACHABLE[METHODS.index("now")]:
         call(store)  # asks nobody
     else:
@@ -473,7 +516,9 @@ def test_sqlite_removes_what_has_expired(tmp_path: Path) -> None:
     kept = replace(STATES["failed"], id="b", expires_at=NOW + timedelta(milliseconds=1))
     store.insert(expired)
     store.insert(kept)
+    store.count_hit("x", NOW)
     store.take_due(NOW, HOLD, 1)
+    assert store.count_hit("x", NOW) == 1
     assert store.get(expired.id) is None
     assert store.get(kept.id) == kept
     store.close()

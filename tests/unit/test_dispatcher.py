@@ -1,20 +1,21 @@
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dramatiq import Message
 
 import actors.dispatcher
-from actors.dispatcher import BATCH, Dispatcher
+from actors.dispatcher import BATCH, Dispatcher, published_at
 from tasks.errors import StoreUnavailableError
 from tasks.sqlite import SQLiteStore
-from tasks.task import Task
+from tasks.task import PUBLISHED_PAUSE, Step, Task
 from tests.examples import ADDRESS, DIGEST, LEASE, NOW, RETENTION, make_task
 from tests.fakes import RecordingBroker
 from tests.waiting import wait_for
 
-HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 
 
 class ForgetfulStore(SQLiteStore):
@@ -57,10 +58,10 @@ def insert_new(store: ForgetfulStore, count: int = 1) -> list[Task]:
     return made
 
 
-def dispatches(store: ForgetfulStore, task: Task) -> int:
+def is_dispatched(store: ForgetfulStore, task: Task) -> bool:
     found = store.get(task.id)
     assert found is not None
-    return found.dispatches
+    return found.dispatched_at is not None
 
 
 def test_task_becomes_its_message_and_is_marked(
@@ -69,13 +70,13 @@ def test_task_becomes_its_message_and_is_marked(
     (task,) = insert_new(store)
     before = store.now()
     dispatcher.dispatch([task])
-    wait_for(lambda: dispatches(store, task) == 1)
+    wait_for(lambda: is_dispatched(store, task))
     assert broker.messages == [("compute_md5", task.id)]
     found = store.get(task.id)
     assert found is not None
     assert found.version == task.version
     assert found.wake_at is not None
-    assert before + HOUR <= found.wake_at <= store.now() + HOUR
+    assert before + PUBLISHED_PAUSE <= found.wake_at <= store.now() + PUBLISHED_PAUSE
     assert dispatcher.is_idle
 
 
@@ -85,7 +86,7 @@ def test_pending_mail_becomes_a_message(
     ended = make_task(ADDRESS).claimed(NOW, LEASE).done(NOW, DIGEST, retention=RETENTION)
     store.insert(ended)
     dispatcher.dispatch([ended])
-    wait_for(lambda: dispatches(store, ended) == 1)
+    wait_for(lambda: is_dispatched(store, ended))
     assert broker.messages == [("send_email", ended.id)]
 
 
@@ -96,7 +97,7 @@ def test_what_needs_no_message_gets_none(
     settled = running.done(NOW, DIGEST, retention=RETENTION)
     (last,) = insert_new(store)
     dispatcher.dispatch([running, settled, last])
-    wait_for(lambda: dispatches(store, last) == 1)
+    wait_for(lambda: is_dispatched(store, last))
     assert broker.messages == [("compute_md5", last.id)]
 
 
@@ -104,7 +105,7 @@ def test_a_claim_in_flight_is_left_alone(dispatcher: Dispatcher, store: Forgetfu
     task, last = insert_new(store, 2)
     claimed = store.save(task.claimed(store.now(), LEASE))
     dispatcher.dispatch([task, last])
-    wait_for(lambda: dispatches(store, last) == 1)
+    wait_for(lambda: is_dispatched(store, last))
     assert store.get(task.id) == claimed
 
 
@@ -114,7 +115,7 @@ def test_more_than_a_batch_keeps_its_order(
     (last,) = insert_new(store)
     many = [make_task() for _ in range(BATCH + 10)]
     dispatcher.dispatch([*many, last])
-    wait_for(lambda: dispatches(store, last) == 1)
+    wait_for(lambda: is_dispatched(store, last))
     assert [task_id for _, task_id in broker.messages] == [task.id for task in [*many, last]]
 
 
@@ -126,7 +127,7 @@ def test_stop_publishes_what_is_waiting(broker: RecordingBroker, store: Forgetfu
     dispatcher.start()
     dispatcher.stop()
     assert len(broker.messages) == 20
-    assert all(dispatches(store, task) == 1 for task in made)
+    assert all(is_dispatched(store, task) for task in made)
 
 
 def test_broker_that_raises_is_survived(
@@ -138,7 +139,7 @@ def test_broker_that_raises_is_survived(
     wait_for(lambda: dispatcher.is_failing)
     broker.is_down = False
     dispatcher.dispatch([back])
-    wait_for(lambda: dispatches(store, back) == 1)
+    wait_for(lambda: is_dispatched(store, back))
     assert not dispatcher.is_failing
     assert store.get(lost.id) == lost  # its wake_at stands, so a sweeper finds it
     assert broker.messages == [("compute_md5", back.id)]
@@ -152,7 +153,7 @@ def test_what_was_published_before_a_failure_is_marked(
     dispatcher = Dispatcher(broker, store)
     dispatcher.dispatch([sent, unsent, never_tried])
     dispatcher.start()
-    wait_for(lambda: dispatches(store, sent) == 1)
+    wait_for(lambda: is_dispatched(store, sent))
     dispatcher.stop()
     assert dispatcher.is_failing
     assert broker.refused == 1
@@ -191,17 +192,77 @@ def test_store_out_of_reach_is_survived(
     dispatcher.dispatch([first])
     wait_for(lambda: not store.failures)
     dispatcher.dispatch([second])
-    wait_for(lambda: dispatches(store, second) == 1)
+    wait_for(lambda: is_dispatched(store, second))
     assert [task_id for _, task_id in broker.messages] == [first.id, second.id]
     assert store.get(first.id) == first
 
 
-def test_pause_doubles_with_each_message(dispatcher: Dispatcher, store: ForgetfulStore) -> None:
-    task = replace(make_task(), dispatches=3)
+@pytest.fixture
+def waiting(store: ForgetfulStore, broker: RecordingBroker, dispatcher: Dispatcher) -> Task:
+    """A task dispatched ten minutes ago, whose message still stands in the queue."""
+    long_ago = store.now() - 10 * MINUTE
+    task = replace(make_task(now=long_ago).dispatched(long_ago), wake_at=store.now())
     store.insert(task)
-    dispatcher.dispatch([task])
-    wait_for(lambda: dispatches(store, task) == 4)
+    broker.enqueue(message_for("another task"))
+    broker.messages.clear()
+    return task
+
+
+def message_for(task_id: str) -> Message[None]:
+    name = Step.COMPUTE_MD5.value
+    return Message(queue_name=name, actor_name=name, args=(task_id,), kwargs={}, options={})
+
+
+def wake_at(store: ForgetfulStore, task: Task) -> datetime:
     found = store.get(task.id)
     assert found is not None
     assert found.wake_at is not None
-    assert timedelta(hours=7.9) < found.wake_at - store.now() <= timedelta(hours=8)
+    return found.wake_at
+
+
+def test_a_task_in_a_long_queue_gets_no_second_message(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+) -> None:
+    dispatcher.dispatch([waiting])
+    wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
+    assert broker.messages == []
+
+
+def test_a_task_whose_message_is_lost_gets_another_one(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+) -> None:
+    broker.queues[Step.COMPUTE_MD5.value].get()
+    dispatcher.dispatch([waiting])
+    wait_for(lambda: broker.messages == [("compute_md5", waiting.id)])
+    wait_for(lambda: wake_at(store, waiting) > store.now())
+
+
+def test_a_task_passed_by_later_messages_gets_another_one(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+) -> None:
+    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 8 * MINUTE)
+    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 11 * MINUTE)
+    dispatcher.dispatch([waiting])
+    wait_for(lambda: broker.messages == [("compute_md5", waiting.id)])
+
+
+def test_a_task_passed_by_earlier_messages_waits(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+) -> None:
+    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 11 * MINUTE)
+    dispatcher.note_consumed(Step.SEND_EMAIL, store.now())
+    dispatcher.dispatch([waiting])
+    wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
+    assert broker.messages == []
+
+
+def test_a_message_tells_when_it_was_published(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    (task,) = insert_new(store)
+    dispatcher.dispatch([task])
+    wait_for(lambda: is_dispatched(store, task))
+    found = store.get(task.id)
+    assert found is not None
+    message = Message.decode(broker.queues[Step.COMPUTE_MD5.value].get())
+    assert published_at(message) == found.dispatched_at

@@ -125,6 +125,13 @@ def test_save_does_not_take_another_claim_for_its_own(
     store: FlakyStore, task: Task, stopping: threading.Event
 ) -> None:
     store.failures = 1
-    later = NOW + LEASE / 2
-    store.before_failure = lambda: SQLiteStore.save(store, task.claimed(later, LEASE))
-    assert save_patiently(store, task.claimed(NOW, LEASE), stopping) is None
+    store.before_failure = lambda: SQLiteStore.save(store, task.claimed(NOW, LEASE, "theirs"))
+    assert save_patiently(store, task.claimed(NOW, LEASE, "ours"), stopping) is None
+
+
+def test_save_recognises_its_own_claim(
+    store: FlakyStore, task: Task, stopping: threading.Event
+) -> None:
+    store.lost_answers = 1
+    saved = save_patiently(store, task.claimed(NOW, LEASE, "ours"), stopping)
+    assert saved == store.get(task.id)

@@ -1,3 +1,4 @@
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,7 +60,14 @@ def dispatcher(broker: RecordingBroker, store: UnreliableStore) -> Iterator[Disp
 @pytest.fixture
 def sweeper(store: UnreliableStore, dispatcher: Dispatcher) -> Sweeper:
     """One that is not started: tests let it sweep."""
-    return Sweeper(store, dispatcher, SETTINGS)
+    return make_watching(store, dispatcher)
+
+
+def make_watching(store: UnreliableStore, dispatcher: Dispatcher) -> Sweeper:
+    """A sweeper that has been at it for a while."""
+    made = Sweeper(store, dispatcher, SETTINGS)
+    made._swept_at = time.monotonic()
+    return made
 
 
 def insert_due(store: UnreliableStore, task: Task) -> Task:
@@ -77,9 +85,9 @@ def get(store: UnreliableStore, task: Task) -> Task:
 def test_due_task_is_dispatched_again(
     sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
 ) -> None:
-    task = insert_due(store, replace(make_task(), dispatches=1))
+    task = insert_due(store, make_task().dispatched(store.now()))
     assert sweeper.sweep() == 1
-    wait_for(lambda: get(store, task).dispatches == 2)
+    wait_for(lambda: get(store, task).dispatched_at)
     assert broker.messages == [("compute_md5", task.id)]
     assert get(store, task).version == task.version
     assert sweeper.sweep() == 0
@@ -91,7 +99,7 @@ def test_pending_mail_is_dispatched_again(
     running = make_task(ADDRESS).claimed(store.now(), LEASE)
     task = insert_due(store, running.done(store.now(), DIGEST, retention=RETENTION))
     sweeper.sweep()
-    wait_for(lambda: get(store, task).dispatches == 1)
+    wait_for(lambda: get(store, task).dispatched_at)
     assert broker.messages == [("send_email", task.id)]
 
 
@@ -114,7 +122,7 @@ def test_expired_claim_is_queued_and_dispatched(
 ) -> None:
     task = insert_due(store, make_task().claimed(store.now(), LEASE))
     sweeper.sweep()
-    wait_for(lambda: get(store, task).dispatches == 1)
+    wait_for(lambda: get(store, task).dispatched_at)
     found = get(store, task)
     assert (found.status, found.attempt, found.version) == (Status.QUEUED, 1, task.version + 1)
     assert broker.messages == [("compute_md5", task.id)]
@@ -140,7 +148,7 @@ def test_failure_of_a_lost_worker_is_mailed(
     running = make_task(ADDRESS).claimed(store.now(), LEASE)
     task = insert_due(store, replace(running, attempt=2))
     sweeper.sweep()
-    wait_for(lambda: get(store, task).dispatches == 1)
+    wait_for(lambda: get(store, task).dispatched_at)
     assert broker.messages == [("send_email", task.id)]
 
 
@@ -151,7 +159,7 @@ def test_expired_mail_is_pending_and_dispatched(
     ended = make_task(ADDRESS).claimed(now, LEASE).done(now, DIGEST, retention=RETENTION)
     task = insert_due(store, ended.mail_claimed(now, LEASE))
     sweeper.sweep()
-    wait_for(lambda: get(store, task).dispatches == 1)
+    wait_for(lambda: get(store, task).dispatched_at)
     assert get(store, task).mail_status is MailStatus.PENDING
     assert broker.messages == [("send_email", task.id)]
 
@@ -171,7 +179,7 @@ def test_claim_renewed_just_in_time_is_left_alone(
         return taken
 
     monkeypatch.setattr(store, "take_due", renew_after)
-    Sweeper(store, dispatcher, SETTINGS).sweep()
+    make_watching(store, dispatcher).sweep()
     found = get(store, task)
     assert (found.status, found.version) == (Status.RUNNING, task.version + 1)
     assert broker.messages == []
@@ -188,7 +196,7 @@ def test_several_sweepers_dispatch_each_task_once(
     def sweep(dispatcher: Dispatcher) -> None:
         dispatcher.start()
         barrier.wait()
-        Sweeper(store, dispatcher, SETTINGS).sweep()
+        make_watching(store, dispatcher).sweep()
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(sweep, dispatchers))
@@ -224,7 +232,7 @@ def test_what_a_dead_broker_refused_is_due_after_the_hold(
     sweeper.sweep()
     wait_for(lambda: dispatcher.is_failing)
     found = get(store, task)
-    assert found.dispatches == 0
+    assert found.dispatched_at is None
     assert found.wake_at is not None
     assert found.wake_at <= store.now() + HOLD
 
@@ -267,15 +275,24 @@ def test_living_workers_may_renew_after_an_outage(
 ) -> None:
     running = insert_due(store, make_task().claimed(store.now(), LEASE))
     queued = insert_due(store, make_task())
-    sweeper._answered_at -= SETTINGS.lease
+    sweeper._swept_at -= SETTINGS.lease
     assert sweeper.sweep() == 2
-    wait_for(lambda: get(store, queued).dispatches == 1)
+    wait_for(lambda: get(store, queued).dispatched_at)
     assert [task_id for _, task_id in broker.messages] == [queued.id]
     assert store.save(running.renewed(store.now(), LEASE)) is not None
 
 
+def test_a_sweeper_just_started_cannot_know_of_an_outage(
+    store: UnreliableStore, dispatcher: Dispatcher
+) -> None:
+    running = insert_due(store, make_task().claimed(store.now(), LEASE))
+    sweeper = Sweeper(store, dispatcher, SETTINGS)
+    assert sweeper.sweep() == 1
+    assert get(store, running).status is Status.RUNNING
+
+
 def test_after_the_grace_a_lost_worker_is_lost(sweeper: Sweeper, store: UnreliableStore) -> None:
-    sweeper._answered_at -= SETTINGS.lease
+    sweeper._swept_at -= SETTINGS.lease
     sweeper.sweep()
     sweeper._grace_until -= SETTINGS.lease
     task = insert_due(store, make_task().claimed(store.now(), LEASE))

@@ -25,13 +25,14 @@ from tests.examples import (
 
 LATER = NOW + timedelta(minutes=10)
 SECONDS_30 = timedelta(seconds=30)
-HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 MAX_ATTEMPTS = 3
 
 Transition = Callable[[Task], Task]
 TRANSITIONS: dict[str, Transition] = {
     "dispatched": lambda task: task.dispatched(LATER),
-    "claimed": lambda task: task.claimed(LATER, LEASE),
+    "still_waiting": lambda task: task.still_waiting(LATER),
+    "claimed": lambda task: task.claimed(LATER, LEASE, "token"),
     "renewed": lambda task: task.renewed(LATER, LEASE),
     "progressed": lambda task: task.progressed(5, None),
     "released": lambda task: task.released(LATER),
@@ -39,7 +40,8 @@ TRANSITIONS: dict[str, Transition] = {
     "lost": lambda task: task.lost(LATER, max_attempts=MAX_ATTEMPTS, retention=RETENTION),
     "done": lambda task: task.done(LATER, DIGEST, retention=RETENTION),
     "failed": lambda task: task.failed(LATER, FAILURE, retention=RETENTION),
-    "mail_claimed": lambda task: task.mail_claimed(LATER, LEASE),
+    "mail_claimed": lambda task: task.mail_claimed(LATER, LEASE, "token"),
+    "mail_delayed": lambda task: task.mail_delayed(LATER, PAUSE),
     "mail_sent": lambda task: task.mail_sent(LATER, retention=RETENTION),
     "mail_retry": lambda task: task.mail_retry(LATER, PAUSE),
     "mail_refused": lambda task: task.mail_refused(LATER, retention=RETENTION),
@@ -47,15 +49,16 @@ TRANSITIONS: dict[str, Transition] = {
 QUEUED = {"dispatched", "claimed", "released"}
 RUNNING = {"renewed", "progressed", "released", "retry", "lost", "done", "failed"}
 PENDING = {"dispatched", "released", "mail_claimed"}
-SENDING = {"renewed", "lost", "mail_sent", "mail_retry", "mail_refused"}
+SENDING = {"renewed", "lost", "mail_sent", "mail_retry", "mail_delayed", "mail_refused"}
 LEGAL = {
     "queued": QUEUED,
-    "dispatched": QUEUED,
+    "dispatched": QUEUED | {"still_waiting"},
     "retrying": QUEUED,
-    "retry dispatched": QUEUED,
+    "retry dispatched": QUEUED | {"still_waiting"},
     "running": RUNNING,
     "done, mail pending": PENDING,
     "failed, mail pending": PENDING,
+    "done, mail delayed": PENDING,
     "done, mail sending": SENDING,
     "done, mail sent": set(),
     "done, mail refused": set(),
@@ -115,7 +118,7 @@ def test_new() -> None:
         submitted_at=NOW,
         wake_at=NOW + SECONDS_30,
     )
-    assert (task.version, task.status, task.attempt, task.dispatches) == (1, Status.QUEUED, 0, 0)
+    assert (task.version, task.status, task.attempt) == (1, Status.QUEUED, 0)
     assert task.next_step is Step.COMPUTE_MD5
     assert make_task().id != make_task().id
 
@@ -125,29 +128,35 @@ def test_is_immutable() -> None:
         make_task().version = 2  # type: ignore[misc]
 
 
-def test_dispatched_doubles_the_pause_to_a_limit() -> None:
-    task = make_task()
+@pytest.mark.parametrize("state", ["queued", "done, mail pending"])
+def test_dispatched(state: str) -> None:
+    before = STATES[state]
+    assert changes(before, before.dispatched(LATER)) == {
+        "dispatched_at": LATER,
+        "wake_at": LATER + 5 * MINUTE,
+    }
+
+
+def test_still_waiting_doubles_the_pause_to_a_limit() -> None:
+    task = make_task().dispatched(NOW)
     pauses = []
-    for _ in range(14):
-        task = task.dispatched(LATER)
+    for _ in range(7):
         assert task.wake_at is not None
-        pauses.append((task.wake_at - LATER) / HOUR)
-    assert pauses == [1, 2, 4, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8]
-    assert (task.dispatches, task.version) == (14, 1)
-
-
-def test_dispatched_of_a_mail() -> None:
-    before = STATES["done, mail pending"]
-    assert changes(before, before.dispatched(LATER)) == {"dispatches": 1, "wake_at": LATER + HOUR}
+        now = task.wake_at
+        task = task.still_waiting(now)
+        pauses.append((task.wake_at - now) / MINUTE)  # type: ignore[operator]
+    assert pauses == [5, 10, 20, 40, 60, 60, 60]
+    assert (task.dispatched_at, task.version) == (NOW, 1)
 
 
 def test_claimed() -> None:
     before = replace(STATES["dispatched"], attempt=2, bytes_done=7, bytes_total=9)
-    assert changes(before, before.claimed(LATER, LEASE)) == {
+    assert changes(before, before.claimed(LATER, LEASE, "token")) == {
         "status": Status.RUNNING,
         "attempt": 3,
         "wake_at": LATER + LEASE,
-        "dispatches": 0,
+        "dispatched_at": None,
+        "claim": "token",
         "bytes_done": None,
         "bytes_total": None,
     }
@@ -176,7 +185,7 @@ def test_released_does_not_count_the_attempt() -> None:
 
 def test_released_before_it_was_claimed() -> None:
     before = replace(STATES["dispatched"], attempt=2)
-    assert changes(before, before.released(LATER)) == {"wake_at": LATER, "dispatches": 0}
+    assert changes(before, before.released(LATER)) == {"wake_at": LATER, "dispatched_at": None}
 
 
 def test_retry() -> None:
@@ -254,11 +263,22 @@ def test_failed_with_a_mail_is_not_settled() -> None:
 
 def test_mail_claimed() -> None:
     before = STATES["done, mail pending"].dispatched(NOW)
-    assert changes(before, before.mail_claimed(LATER, LEASE)) == {
+    assert changes(before, before.mail_claimed(LATER, LEASE, "token")) == {
         "mail_status": MailStatus.SENDING,
         "mail_attempt": 1,
         "wake_at": LATER + LEASE,
-        "dispatches": 0,
+        "dispatched_at": None,
+        "claim": "token",
+    }
+
+
+def test_mail_delayed_burns_no_attempt() -> None:
+    before = STATES["done, mail sending"]
+    assert changes(before, before.mail_delayed(LATER, PAUSE)) == {
+        "mail_status": MailStatus.DELAYED,
+        "mail_attempt": 0,
+        "wake_at": LATER + PAUSE,
+        "retry_at": LATER + PAUSE,
     }
 
 
