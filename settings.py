@@ -100,6 +100,16 @@ def _parse_mailbox(text: str) -> str:
     return text
 
 
+def _parse_tokens(text: str) -> tuple[str, ...]:
+    tokens = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", token) for token in tokens):  # RFC 6750
+        raise ValueError(
+            "must be a comma-separated list of tokens, each of at least 16 letters, digits"
+            " and -._~+/"
+        )
+    return tokens
+
+
 def _setting(default: Any, parse: Callable[[str], Any], *, is_secret: bool = False) -> Any:  # noqa: ANN401
     """A field of Settings; `is_secret` adds a `NAME_FILE` variable and hides it from the repr."""
     return field(
@@ -137,6 +147,11 @@ class Settings:
     retry_base: float = _setting(5.0, parse_duration)
     lease: float = _setting(30.0, parse_duration)
     retention: float = _setting(30 * 86400.0, parse_duration)
+    submits_per_minute: int = _setting(600, _parse_count(0, 10**9))
+    mails_per_hour: int = _setting(60, _parse_count(0, 10**9))
+    max_unfinished: int = _setting(1_000_000, _parse_count(1, 10**12))
+    proxies_count: int = _setting(0, _parse_count(0, 10))
+    api_tokens: tuple[str, ...] = _setting((), _parse_tokens, is_secret=True)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

@@ -7,11 +7,15 @@ from datetime import timedelta
 
 from actors.leases import Change, Claim, LeaseKeeper
 from actors.mailer import Mailer, MailError, build_message
+from actors.patience import patiently
 from settings import Settings
+from tasks.limits import RateLimit
 from tasks.task import MAX_MAIL_ATTEMPTS, Step, Task
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
+# A mail that the recipient's limit would keep back for longer is not sent at all.
+PATIENCE = timedelta(days=1)
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +28,7 @@ class Reporter:
     mailer: Mailer
     settings: Settings
     stopping: threading.Event
+    limit: RateLimit
 
     def report(self, task_id: str) -> Task | None:
         """Try once to send a task's mail, unless it is somebody else's by now.
@@ -37,6 +42,8 @@ class Reporter:
         """Try once; returns the change that the outcome means for the task."""
         task = claim.task
         retention = timedelta(seconds=self.settings.retention)
+        if pause := self._pause_before(task):
+            return self._delay(task, pause)
         try:
             self.mailer.send(build_message(task, self.settings))
         except Exception as error:  # noqa: BLE001  the edge: whatever it is, the task must go on
@@ -57,6 +64,32 @@ class Reporter:
         _log.info("task %s: mail sent", task.id)
         return lambda task, now: task.mail_sent(now, retention=retention)
 
+    def _pause_before(self, task: Task) -> timedelta:
+        """How long the recipient's limit keeps a mail back; a repeated try is not counted again."""
+        assert task.email is not None
+        mailbox = _mailbox(task.email)
+        if task.mail_attempt > 1:
+            return timedelta(0)
+        return patiently(lambda: self.limit.hit(mailbox), self.stopping)
+
+    def _delay(self, task: Task, pause: timedelta) -> Change:
+        retention = timedelta(seconds=self.settings.retention)
+        is_final = pause > PATIENCE
+        _log.warning(
+            "task %s: its recipient has had as many mails as allowed, %s",
+            task.id,
+            "given up" if is_final else f"again in {pause.total_seconds():.0f} s",
+        )
+        if is_final:
+            return lambda task, now: task.mail_refused(now, retention=retention)
+        return lambda task, now: task.mail_delayed(now, pause)
+
     @staticmethod
     def _pause(attempt: int) -> timedelta:
         return min(FIRST_PAUSE * (1 << min(attempt - 1, 10)), LONGEST_PAUSE)
+
+
+def _mailbox(address: str) -> str:
+    """The address without what tells no two people apart: case, and what follows a plus sign."""
+    local, _, domain = address.lower().partition("@")
+    return f"{local.partition('+')[0]}@{domain}"

@@ -12,6 +12,7 @@ from actors.broker import make_broker
 from actors.dispatcher import Dispatcher
 from actors.worker import Background
 from service import handlers
+from service.admission import Admission, require_token
 from service.errors import JSONErrorHandler
 from settings import Settings
 from tasks.store import open_store
@@ -29,11 +30,13 @@ def create_app(settings: Settings) -> App:
     """The service. Nothing is opened before it starts."""
     app = Sanic("md5_light", configure_logging=False, error_handler=JSONErrorHandler())
     app.config.REQUEST_MAX_SIZE = MAX_BODY_BYTES
+    app.config.PROXIES_COUNT = settings.proxies_count
     app.ctx.settings = settings
     app.add_route(handlers.submit, "/submit", methods=["POST"])
     app.add_route(handlers.check, "/check", methods=["GET"])
     app.add_route(handlers.live, "/health/live", methods=["GET"])
     app.add_route(handlers.ready, "/health/ready", methods=["GET"])
+    app.on_request(require_token)
     app.before_server_start(_open)
     app.after_server_stop(_close)
     return app
@@ -50,6 +53,7 @@ def start_app(settings: Settings) -> App:
 async def _open(app: App) -> None:
     settings: Settings = app.ctx.settings
     app.ctx.store = open_store(settings)
+    app.ctx.admission = Admission(settings, app.ctx.store)
     app.ctx.store_threads = ThreadPoolExecutor(STORE_THREADS, "store")
     app.ctx.worker = None
     if settings.rabbitmq_url is None:

@@ -23,6 +23,18 @@ class BadRequestError(Exception):
         self.field = field
 
 
+class RefusedError(Exception):
+    """Raised when a request is in order, but not now, or not from this client."""
+
+    def __init__(
+        self, status: HTTPStatus, code: str, message: str, headers: dict[str, str]
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers
+
+
 class JSONErrorHandler(ErrorHandler):
     """Answers every exception with `{"error": {"code", "message", "field"?}}`."""
 
@@ -31,6 +43,10 @@ class JSONErrorHandler(ErrorHandler):
         if isinstance(exception, BadRequestError):
             return _answer(
                 HTTPStatus.BAD_REQUEST, exception.code, str(exception), field=exception.field
+            )
+        if isinstance(exception, RefusedError):
+            return _answer(
+                exception.status, exception.code, str(exception), headers=exception.headers
             )
         if isinstance(exception, StoreUnavailableError):
             _log.warning("%s %s: %s", request.method, request.path, exception)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 from sanic import HTTPResponse, Request, json
 
+from service.admission import client_of
 from service.errors import BadRequestError
 from service.parameters import read_parameters
 from tasks.address import parse_address
@@ -27,11 +28,14 @@ async def submit(request: Request) -> HTTPResponse:
     """POST /submit: remember a new task, and answer as soon as it is durable."""
     parameters = read_parameters(request, ("url", "email", "md5"))
     url, email, md5 = _parse_submission(parameters)
-    store = request.app.ctx.store
+    store, admission = request.app.ctx.store, request.app.ctx.admission
+    client = client_of(request)
 
     def insert() -> Task:
+        admission.admit(client)
         task = Task.new(url, store.now(), email=email, expected_md5=md5)
         store.insert(task)
+        admission.note_insert()
         return task
 
     task = await _in_thread(request, insert)
@@ -104,7 +108,7 @@ def _describe_done(task: Task) -> dict[str, Any]:
         "size": task.digest.size,
         "length_verified": task.digest.is_length_verified,
         "final_url": task.digest.final_url,
-        **_describe_times(task),
+        **_describe_end(task),
     }
     return body if task.is_verified is None else {**body, "verified": task.is_verified}
 
@@ -114,12 +118,13 @@ def _describe_failed(task: Task) -> dict[str, Any]:
     error: dict[str, Any] = {"code": task.failure.code, "message": task.failure.message}
     if task.failure.http_status is not None:
         error["http_status"] = task.failure.http_status
-    return {"status": "failed", "url": task.url, "error": error, **_describe_times(task)}
+    return {"status": "failed", "url": task.url, "error": error, **_describe_end(task)}
 
 
-def _describe_times(task: Task) -> dict[str, str]:
+def _describe_end(task: Task) -> dict[str, str]:
     assert task.finished_at is not None
-    return {"submitted_at": _iso(task.submitted_at), "finished_at": _iso(task.finished_at)}
+    body = {"submitted_at": _iso(task.submitted_at), "finished_at": _iso(task.finished_at)}
+    return body if task.mail_status is None else {**body, "mail_status": task.mail_status}
 
 
 def _iso(moment: datetime) -> str:

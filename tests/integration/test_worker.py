@@ -1,6 +1,7 @@
 """A worker of one process, whole: its broker, its actors and what runs beside them."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import dramatiq
@@ -88,3 +89,22 @@ def test_a_mail_that_does_not_get_out_waits_for_its_pause(
     waiting = task().wake_at
     assert waiting is not None
     assert (waiting - store.now()).total_seconds() > 20
+
+
+def test_a_mail_that_would_wait_for_more_than_a_day_is_given_up(
+    begin: Callable[..., Callable[[], Task]],
+    store: SQLiteStore,
+    serve: Callable[[Mapping[str, bytes]], Origin],
+) -> None:
+    origin = serve({"/file": b"x"})
+    hour = timedelta(hours=1)
+    this_hour_ends = store.now().replace(minute=0, second=0, microsecond=0) + hour
+    for until in (this_hour_ends, this_hour_ends + hour):
+        for _ in range(25):
+            store.count_hit("mail user@example.com", until)
+
+    task = begin(f"{origin.base}/file", "user@example.com", MAILS_PER_HOUR="1")
+
+    wait_for(lambda: task().mail_status is MailStatus.REFUSED)
+    assert task().is_settled
+    assert task().digest is not None

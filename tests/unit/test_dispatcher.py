@@ -198,7 +198,7 @@ def test_store_out_of_reach_is_survived(
 
 
 @pytest.fixture
-def waiting(store: ForgetfulStore, broker: RecordingBroker, dispatcher: Dispatcher) -> Task:
+def waiting(store: ForgetfulStore, broker: RecordingBroker) -> Task:
     """A task dispatched ten minutes ago, whose message still stands in the queue."""
     long_ago = store.now() - 10 * MINUTE
     task = replace(make_task(now=long_ago).dispatched(long_ago), wake_at=store.now())

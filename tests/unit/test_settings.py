@@ -1,3 +1,4 @@
+import re
 from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
@@ -5,13 +6,25 @@ from pathlib import Path
 import pytest
 
 from settings import Settings, SettingsError, parse_duration, parse_size
+from tests.servers.process import PROJECT
 
 SECRETS = {
     "RABBITMQ_URL": "amqp://guest:s3cret@rabbit:5672",
     "MONGODB_URL": "mongodb://root:s3cret@mongo/md5",
     "SMTP_URL": "smtps://me:s3cret@mail.example.com:465",
+    "API_TOKENS": "a-long-random-token-1, a-long/random+token-2==",
 }
-COUNTS = ("PORT", "WEB_WORKERS", "WORKER_THREADS", "MAX_REDIRECTS", "MAX_ATTEMPTS")
+COUNTS = (
+    "PORT",
+    "WEB_WORKERS",
+    "WORKER_THREADS",
+    "MAX_REDIRECTS",
+    "MAX_ATTEMPTS",
+    "SUBMITS_PER_MINUTE",
+    "MAILS_PER_HOUR",
+    "MAX_UNFINISHED",
+    "PROXIES_COUNT",
+)
 DURATIONS = (
     "CONNECT_TIMEOUT",
     "READ_TIMEOUT",
@@ -37,6 +50,9 @@ def test_defaults() -> None:
     assert settings.download_deadline == 6 * 3600
     assert (settings.max_attempts, settings.retry_base, settings.lease) == (5, 5, 30)
     assert settings.retention == 30 * 86400
+    assert (settings.submits_per_minute, settings.mails_per_hour) == (600, 60)
+    assert (settings.max_unfinished, settings.proxies_count) == (1_000_000, 0)
+    assert settings.api_tokens == ()
 
 
 def test_empty_is_unset() -> None:
@@ -63,6 +79,9 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "RETRY_BASE": "1",
         "LEASE": "1m",
         "RETENTION": "7d",
+        "SUBMITS_PER_MINUTE": "0",
+        "MAX_UNFINISHED": "5",
+        "PROXIES_COUNT": "1",
     }
     settings = Settings.from_env(environ)
     assert {each.name.upper() for each in fields(Settings)} >= set(environ)
@@ -76,6 +95,9 @@ def test_every_setting_is_read_from_its_variable() -> None:
     assert (settings.max_bytes, settings.data_dir) == (10 * 2**20, Path("/var/lib/md5"))
     assert (settings.connect_timeout, settings.download_deadline) == (0.5, 5400)
     assert (settings.lease, settings.retention) == (60, 7 * 86400)
+    assert (settings.submits_per_minute, settings.max_unfinished) == (0, 5)
+    assert settings.proxies_count == 1
+    assert settings.api_tokens == ("a-long-random-token-1", "a-long/random+token-2==")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +153,8 @@ BAD_VALUES = [
     ("ALLOW_NETWORKS", "10.0.0.1/8"),
     ("ALLOW_NETWORKS", "localhost"),
     ("ALLOW_NETWORKS", "10.0.0.0/8 ::1"),
+    *(("API_TOKENS", bad) for bad in ("short", "a-long random-token", "\xe4" * 20, "=" * 20)),
+    ("MAX_UNFINISHED", "0"),
     ("MAIL_FROM", "nobody"),
     ("MAIL_FROM", "@example.com"),
     ("MAIL_FROM", "a@example.com, b@example.com"),
@@ -203,3 +227,20 @@ def test_a_ca_bundle_without_a_certificate(tmp_path: Path) -> None:
     for path in (junk, tmp_path / "missing.pem"):
         with pytest.raises(SettingsError, match=r"^CA_BUNDLE: "):
             Settings.from_env({"CA_BUNDLE": str(path)})
+
+
+def test_an_api_token_that_is_refused_is_not_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"API_TOKENS": "s3cret"})
+    assert "s3cret" not in str(caught.value)
+
+
+ALL = {each.name.upper() for each in fields(Settings)}
+OF_THE_IMAGE = {"HOST", "PORT", "DATA_DIR", "CA_BUNDLE", "WORKER_THREADS"}
+
+
+def test_every_setting_is_in_the_readme_and_the_compose_file() -> None:
+    documented = set(re.findall(r"`([A-Z_]+)`", (PROJECT / "README.md").read_text()))
+    composed = re.findall(r"^    ([A-Z_]+): ", (PROJECT / "docker-compose.yml").read_text(), re.MULTILINE)
+    assert documented >= ALL
+    assert set(composed) >= ALL - OF_THE_IMAGE

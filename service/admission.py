@@ -1,0 +1,87 @@
+"""Who may submit how much: tokens, a rate for each client, and a ceiling for all."""
+
+import hashlib
+import hmac
+import ipaddress
+import math
+from datetime import timedelta
+from http import HTTPStatus
+
+from sanic import Request
+
+from service.errors import RefusedError
+from settings import Settings
+from tasks.limits import Ceiling, RateLimit
+from tasks.store import TaskStore
+
+CEILING_RETRY_SECONDS = 30  # what a client is told to wait while there are too many tasks
+IPV6_PREFIX = 64  # the rest of an address is its owner's to choose, RFC 4291 § 2.5.4
+
+
+class Admission:
+    """The limits on submissions."""
+
+    def __init__(self, settings: Settings, store: TaskStore) -> None:
+        self._rate = RateLimit(store, "submit", settings.submits_per_minute, timedelta(minutes=1))
+        self._ceiling = Ceiling(store, settings.max_unfinished)
+
+    def admit(self, client: str) -> None:
+        """Count one more submission of the client at an address.
+
+        Raises RefusedError for one too many, StoreUnavailableError if that can't be told.
+        """
+        if self._ceiling.is_reached():
+            raise RefusedError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "too_many_unfinished",
+                "Too many tasks are waiting already. Please try again later.",
+                {"Retry-After": str(CEILING_RETRY_SECONDS)},
+            )
+        if pause := self._rate.hit(client):
+            raise RefusedError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "rate_limited",
+                "Your address has submitted as many tasks as it may in a minute.",
+                {"Retry-After": str(math.ceil(pause.total_seconds()))},
+            )
+
+    def note_insert(self) -> None:
+        self._ceiling.note_insert()
+
+
+def client_of(request: Request) -> str:
+    """The client's address; of an IPv6 address the network, of which one client has all."""
+    text = request.client_ip.strip("[]")
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:  # what a proxy was told, or a name of its own
+        return text
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
+        address = address.ipv4_mapped
+    return str(address)
+
+
+def require_token(request: Request) -> None:
+    """Raises RefusedError if tokens are asked for and this request, not one for health, has none.
+
+    As in RFC 6750 § 2.1 and § 3. The comparison takes as long for a wrong token as for a right one.
+    """
+    tokens: tuple[str, ...] = request.app.ctx.settings.api_tokens
+    if not tokens or request.path.startswith("/health/"):
+        return
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = _digest(token.strip())
+    are_equal = [hmac.compare_digest(given, _digest(each)) for each in tokens]
+    if scheme.lower() != "bearer" or not any(are_equal):
+        raise RefusedError(
+            HTTPStatus.UNAUTHORIZED,
+            "unauthorized",
+            "This service answers only with a valid token: Authorization: Bearer <token>.",
+            {"WWW-Authenticate": "Bearer"},
+        )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()

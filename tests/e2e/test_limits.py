@@ -1,0 +1,138 @@
+"""What one client, and all of them, may ask for."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.e2e.conftest import System
+from tests.servers.inbox import Inbox
+from tests.servers.origin import Origin
+from tests.servers.system import Service
+from tests.waiting import wait_for
+
+Serve = Callable[[Mapping[str, bytes]], Origin]
+
+URL = "http://127.0.0.1:1025/never-fetched"
+TOKEN = "a-token-of-the-tests"
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Iterator[System]:
+    """An embedded system that reaches nothing."""
+    system = System(tmp_path, {"ALLOW_NETWORKS": ""})
+    yield system
+    system.stop()
+
+
+def submit(service: Service, headers: Mapping[str, str] | None = None) -> requests.Response:
+    return requests.post(f"{service.base}/submit", data={"url": URL}, headers=headers, timeout=10)
+
+
+def wait_for_a_fresh_minute() -> None:
+    """So that what follows, which takes less, is in one window of the limit."""
+    wait_for(lambda: datetime.now(UTC).second < 45, 20)
+
+
+def test_a_client_that_submits_too_much_is_told_to_wait(lone: System) -> None:
+    service = lone.start_service(SUBMITS_PER_MINUTE="3")
+    wait_for_a_fresh_minute()
+
+    answers = [submit(service) for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [202, 202, 202, 429, 429]
+    assert answers[3].json()["error"]["code"] == "rate_limited"
+    assert 0 < int(answers[3].headers["Retry-After"]) <= 60
+
+
+def test_what_is_refused_for_its_form_is_not_counted(lone: System) -> None:
+    service = lone.start_service(SUBMITS_PER_MINUTE="1")
+    wait_for_a_fresh_minute()
+    for _ in range(3):
+        assert service.try_to_submit("ftp://example.com/").status_code == 400
+    assert submit(service).status_code == 202
+
+
+def test_processes_count_together(lone: System) -> None:
+    first = lone.start_service(SUBMITS_PER_MINUTE="3")
+    second = lone.start_service(SUBMITS_PER_MINUTE="3")
+    wait_for_a_fresh_minute()
+    codes = [submit(service).status_code for service in (first, second, first, second)]
+    assert codes == [202, 202, 202, 429]
+
+
+@pytest.mark.parametrize(
+    ("proxies", "own", "other", "codes"),
+    [
+        ("1", "203.0.113.1", "203.0.113.2", [202, 202, 429]),
+        ("1", "1.2.3.4, 203.0.113.1", "203.0.113.2", [202, 202, 429]),
+        ("1", "2001:db8:1:2::3", "2001:db8:1:3::3", [202, 202, 429]),
+        ("0", "203.0.113.1", "203.0.113.2", [202, 429, 429]),
+    ],
+    ids=["one proxy", "a forged address", "IPv6", "no proxy"],
+)
+def test_the_client_behind_a_proxy(
+    lone: System, proxies: str, own: str, other: str, codes: list[int]
+) -> None:
+    service = lone.start_service(SUBMITS_PER_MINUTE="1", PROXIES_COUNT=proxies)
+    wait_for_a_fresh_minute()
+    again = own.replace("1.2.3.4", "5.6.7.8").replace("::3", "::4")  # what the client can choose
+    answers = [submit(service, {"X-Forwarded-For": each}) for each in (own, other, again)]
+    assert [answer.status_code for answer in answers] == codes
+
+
+def test_too_many_unfinished_tasks(embedded: System, serve: Serve) -> None:
+    origin = serve({"/file": b"x" * 1000})
+    origin.may_finish.clear()
+    service = embedded.start_service(MAX_UNFINISHED="3")
+    tasks = [service.submit(f"{origin.base}/file") for _ in range(3)]
+
+    refused = service.try_to_submit(f"{origin.base}/file")
+
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "too_many_unfinished"
+    assert int(refused.headers["Retry-After"]) > 0
+    origin.may_finish.set()
+    for task_id in tasks:
+        service.wait_for_end(task_id)
+    wait_for(lambda: service.try_to_submit(f"{origin.base}/file").status_code == 202)
+
+
+def test_a_mail_over_the_limit_waits_and_says_so(
+    system: System, serve: Serve, inbox: Inbox
+) -> None:
+    origin = serve({"/file": b"x"})
+    system.environ["MAILS_PER_HOUR"] = "2"
+    service = system.start()
+    # In one hour, of which the limit has a window.
+    wait_for(lambda: (datetime.now(UTC).minute, datetime.now(UTC).second) < (59, 30), 40)
+
+    addresses = ["a@example.com", "A+b@Example.com", "a+c@example.com", "other@example.com"]
+    tasks = [service.submit(f"{origin.base}/file", email=email) for email in addresses]
+
+    def count(status: str) -> int:
+        return [service.check(each).json().get("mail_status") for each in tasks].count(status)
+
+    wait_for(lambda: count("sent") == 3)
+    wait_for(lambda: count("delayed") == 1)
+    assert len(inbox.mails) == 3
+    assert "other@example.com" in inbox.recipients
+
+
+def test_without_a_token_there_are_only_answers_about_health(lone: System) -> None:
+    service = lone.start_service(API_TOKENS=f"another-token-of-16, {TOKEN}")
+
+    for path in ("/check", "/submit", "/", "/nowhere"):
+        for authorization in (None, "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer"):
+            headers = {"Authorization": authorization} if authorization else {}
+            answer = requests.post(f"{service.base}{path}", headers=headers, timeout=10)
+            assert answer.status_code == 401, path
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+            assert answer.json()["error"]["code"] == "unauthorized"
+    for path in ("/health/live", "/health/ready"):
+        assert requests.get(f"{service.base}{path}", timeout=10).status_code == 200
+
+    for authorization in (f"Bearer {TOKEN}", f"bearer {TOKEN}", "Bearer another-token-of-16"):
+        assert submit(service, {"Authorization": authorization}).status_code == 202
