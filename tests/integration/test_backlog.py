@@ -1,0 +1,131 @@
+"""Many tasks for a long time, and many sweepers: no task gets more messages than it needs."""
+
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pymongo
+import pytest
+from dramatiq import Message
+
+from actors.broker import count_waiting, make_broker
+from actors.dispatcher import Dispatcher, published_at
+from actors.sweeper import Sweeper
+from settings import Settings
+from tasks.document import to_document
+from tasks.mongo import MongoStore
+from tasks.task import Step, Task
+from tests.examples import make_task
+from tests.servers.mongod import Mongod
+from tests.servers.process import PROJECT
+from tests.servers.rabbitmq import RabbitMQ
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.services
+
+BACKLOG = 20_000
+HOURS = 3  # long enough for the longest pause between two looks at a task
+QUEUE = Step.COMPUTE_MD5.value
+
+
+class LateStore(MongoStore):
+    """A store whose time a test moves on."""
+
+    offset = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.offset
+
+
+@pytest.fixture
+def url(mongod: Mongod) -> str:
+    return mongod.database_url(f"backlog_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[LateStore]:
+    opened = LateStore.connect(url)
+    yield opened
+    opened.close()
+
+
+def insert_all(url: str, tasks: list[Task]) -> None:
+    with pymongo.MongoClient[dict[str, object]](url) as client:
+        client.get_default_database()["tasks"].insert_many(map(to_document, tasks))
+
+
+def consume(rabbitmq: RabbitMQ, count: int) -> list[Message[None]]:
+    """Take so many messages out of the queue, as workers do."""
+    connection = rabbitmq.connect()
+    channel = connection.channel()
+    bodies = [channel.basic_get(QUEUE, auto_ack=True)[2] for _ in range(count)]
+    connection.close()
+    return [Message.decode(body) for body in bodies]
+
+
+def test_a_long_backlog_breeds_no_copies(rabbitmq: RabbitMQ, url: str, store: LateStore) -> None:
+    rabbitmq.purge()
+    settings = Settings(rabbitmq_url=rabbitmq.url)
+    broker = make_broker(settings)
+    dispatcher = Dispatcher(broker, store)
+    sweeper = Sweeper(store, dispatcher, settings)
+    tasks = [make_task(now=store.now()) for _ in range(BACKLOG)]
+    insert_all(url, tasks)
+    dispatcher.dispatch(tasks)
+    dispatcher.start()
+    consumed = 0
+    try:
+        for _ in range(HOURS * 6):
+            wait_for(lambda: dispatcher.is_idle, 60)
+            store.offset += timedelta(minutes=10)
+            # A few are taken up meanwhile, and are at work for all of the time.
+            for message in consume(rabbitmq, 10):
+                consumed += 1
+                dispatcher.note_consumed(Step.COMPUTE_MD5, published_at(message))
+                task = store.get(message.args[0])
+                assert task is not None
+                assert store.save(task.claimed(store.now(), timedelta(days=1)))
+            while sweeper.sweep():
+                wait_for(lambda: dispatcher.is_idle, 60)
+        assert BACKLOG <= consumed + count_waiting(broker, QUEUE) <= BACKLOG * 1.05
+    finally:
+        dispatcher.stop()
+        broker.close()
+
+
+SWEEP = """
+import sys
+from datetime import timedelta
+from tasks.mongo import MongoStore
+
+store = MongoStore.connect(sys.argv[1])
+sys.stdin.readline()
+for _ in range(40):
+    for task in store.take_due(store.now(), store.now() + timedelta(minutes=10), 50):
+        print(task.id)
+"""
+
+
+def test_each_due_task_goes_to_one_of_eight_sweeping_processes(url: str, store: LateStore) -> None:
+    due = [replace(make_task(), wake_at=store.now()) for _ in range(1000)]
+    insert_all(url, due)
+    sweepers = [
+        subprocess.Popen(
+            [sys.executable, "-c", SWEEP, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=PROJECT,
+        )
+        for _ in range(8)
+    ]
+    for sweeper in sweepers:
+        assert sweeper.stdin is not None
+        sweeper.stdin.write("go\n")
+        sweeper.stdin.flush()
+    taken = [line for sweeper in sweepers for line in sweeper.communicate(timeout=60)[0].split()]
+    assert Counter(taken) == Counter(task.id for task in due)
