@@ -11,6 +11,8 @@ from tasks.task import FailureCode
 
 # The longest single wait on a socket: how soon a cancelled download notices.
 SLICE_SECONDS = 0.5
+# How often a download under way asks whether it may go on.
+CHECK_SECONDS = 0.1
 # Over how many seconds of waiting for an origin its speed is measured.
 MIN_SPEED_WINDOW = 60.0
 
@@ -52,6 +54,7 @@ class Bounds:
         self.limits = limits
         self._is_cancelled = is_cancelled
         self._deadline = time.monotonic() + limits.deadline
+        self._check_at = 0.0
         self.begin_window()
 
     def begin_window(self) -> None:
@@ -99,8 +102,16 @@ class Bounds:
         counts, so it isn't blamed for ours.
         """
         began = time.monotonic()
-        size = self.wait(operation, self.limits.read_timeout, too_late)
-        self._waited += time.monotonic() - began
+        try:
+            size = operation()
+        except TimeoutError:
+            left = self.limits.read_timeout - (time.monotonic() - began)
+            size = self.wait(operation, left, too_late)
+        now = time.monotonic()
+        if now > self._check_at:
+            self.check()
+            self._check_at = now + CHECK_SECONDS
+        self._waited += now - began
         self._received += size
         if self._waited >= self.limits.min_speed_window:
             if self._received < self.limits.min_speed * self._waited:

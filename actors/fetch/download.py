@@ -1,6 +1,5 @@
 """One safe, bounded, resumable download: the digest of `curl -sfL URL | md5sum`, or an error."""
 
-import hashlib
 import re
 import string
 import time
@@ -10,22 +9,18 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 
 from actors.fetch.bounds import Bounds, Limits
+from actors.fetch.digest import ReadAheadMD5
 from actors.fetch.errors import FetchError
-from actors.fetch.transport import Transport, translated_errors
+from actors.fetch.transport import Transport, body_of, translated_errors
 from tasks.errors import InvalidURLError
 from tasks.task import Digest, FailureCode
 from tasks.url import parse_url
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
-CHUNK_BYTES = 2**18
 HEADERS = {"User-Agent": "md5-light/1.0", "Accept": "*/*", "Accept-Encoding": "identity"}
 REDIRECTS = (301, 302, 303, 307, 308)  # RFC 9110 § 15.4: the ones that name one place to go
 LATER = (408, 425, 429)  # the 4xx that may be another answer later
@@ -59,7 +54,8 @@ def download(
     and FetchCancelledError once `is_cancelled()` is true.
     """
     transport.bounds = Bounds(limits, is_cancelled)
-    return _Download(url, transport, limits, progress).run()
+    with closing(_Download(url, transport, limits, progress)) as under_way:
+        return under_way.run()
 
 
 @dataclass(slots=True)
@@ -70,7 +66,7 @@ class _Body:
     total: int | None
     coding: str | None  # the Content-Encoding, which is not undone
     validator: str | None  # for If-Range; None: it cannot be gone on with after a break
-    hash: "_Hash" = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
+    md5: ReadAheadMD5 = field(default_factory=ReadAheadMD5)
     size: int = 0
 
 
@@ -99,6 +95,10 @@ class _Download:
                     raise
                 self._transport.bounds.pause(pause)
 
+    def close(self) -> None:
+        if self._body is not None:
+            self._body.md5.close()
+
     def _start(self) -> requests.Response:
         """A response whose body is the file, after any redirects."""
         url = self._url
@@ -123,6 +123,7 @@ class _Download:
             response.close()
             raise self._too_large()
         validator = None if total is None else _strong_validator(response)
+        self.close()
         self._body = _Body(url, total, response.headers.get("Content-Encoding"), validator)
 
     def _resume(self) -> requests.Response | None:
@@ -151,25 +152,27 @@ class _Download:
         error = _unexpected_status(response)
         if not error.is_permanent and response.status_code not in REDIRECTS:
             raise error
+        self.close()
         self._body = None  # the address may have been good for once only: ask the first one again
         return None
 
     def _read(self, response: requests.Response) -> Digest:
         body = self._body
         assert body is not None
+        read_into = body_of(response).read_into
         with closing(response), translated_errors():
-            while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
-                body.size += len(chunk)
+            while size := body.md5.read(read_into):
+                body.size += size
                 if body.size > self._limits.max_bytes:
                     raise self._too_large()
                 if body.total is not None and body.size > body.total:
                     raise _changed()
-                body.hash.update(chunk)
                 self._progress(body.size, body.total)
+            response.raw.release_conn()
         if body.total not in (None, body.size):
             raise _changed()
         is_length_verified = body.total is not None or bool(response.raw.chunked)
-        return Digest(body.hash.hexdigest(), body.size, body.url, is_length_verified)
+        return Digest(body.md5.hexdigest(), body.size, body.url, is_length_verified)
 
     def _too_large(self) -> FetchError:
         return FetchError(

@@ -6,6 +6,7 @@ answer, and reads `-5` as the size of a chunk: each of them a wrong digest.
 """
 
 import http.client
+import io
 import re
 from typing import NoReturn
 
@@ -30,6 +31,7 @@ class StrictResponse(http.client.HTTPResponse):
     """An http.client response that raises FetchError instead of guessing."""
 
     chunk_left: int | None  # None: at the first chunk
+    _may_be_buffered: bool  # what the socket has sent behind the last line
 
     def begin(self) -> None:
         """Read the status line and the headers, skipping interim responses (1xx but 101)."""
@@ -43,29 +45,45 @@ class StrictResponse(http.client.HTTPResponse):
         self.headers = self.msg = headers
         self._frame()
 
-    def read1(self, n: int = -1) -> bytes:
-        """At most `n` bytes of the body, whatever its framing; nothing when it is complete.
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill a buffer, or a part of it, with what comes next of the body, whatever its framing.
 
-        Raises FetchError for a body that is cut short or badly chunked.
+        Returns the number of bytes; 0 when the body is complete. Raises FetchError for one that is
+        cut short or badly chunked.
         """
         if self.fp is None:
-            return b""
+            return 0
         left = self._bytes_left_in_chunk() if self.chunked else self.length
         if left == 0:
             self.close()
-            return b""
-        data = self.fp.read1(n if left is None else min(n, left))
-        if not data:
+            return 0
+        size = self._receive_into(buffer[:left])
+        if not size:
             if left is not None:
                 _report_cut("the whole file was sent")
             self.close()
         elif self.chunked:
-            self.chunk_left = (left or 0) - len(data)
+            self.chunk_left = (left or 0) - size
         elif left is not None:
-            self.length = left - len(data)
-        return data
+            self.length = left - size
+        return size
+
+    def _receive_into(self, buffer: memoryview) -> int:
+        """Wait for the network once at the most; 0 at the end of the connection.
+
+        What was buffered behind a line comes first, then the socket's bytes without a detour. A
+        BufferedReader's own readinto1 would wait for more although it has some.
+        """
+        if not self._may_be_buffered:
+            return self.fp.raw.readinto(buffer) or 0
+        data = self.fp.read1(min(len(buffer), io.DEFAULT_BUFFER_SIZE + 1))
+        buffer[: len(data)] = data
+        # More than it holds has not come out of the BufferedReader's buffer.
+        self._may_be_buffered = len(data) == len(buffer) <= io.DEFAULT_BUFFER_SIZE
+        return len(data)
 
     def _read_line(self, limit: int, what: str) -> bytes:
+        self._may_be_buffered = True
         line: bytes = self.fp.readline(limit + 1)
         if len(line) > limit:
             _refuse(f"The server's {what} are too long.")
@@ -137,6 +155,7 @@ class StrictResponse(http.client.HTTPResponse):
         return self.chunk_left
 
     def _read_chunk_line(self) -> bytes:
+        self._may_be_buffered = True
         line: bytes = self.fp.readline(MAX_CHUNK_LINE_BYTES)
         if not line:
             _report_cut("the whole file was sent")

@@ -180,7 +180,7 @@ def translated_errors() -> Iterator[None]:
     """Raises FetchError for the errors of requests and urllib3."""
     try:
         yield
-    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError):
+    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError, ssl.SSLError):
         raise FetchError(
             FailureCode.TLS_ERROR,
             "No secure connection: the server's certificate or its TLS is not acceptable.",
@@ -190,8 +190,15 @@ def translated_errors() -> Iterator[None]:
         raise FetchError(
             FailureCode.PROTOCOL_ERROR, "The URL cannot be requested.", is_permanent=True
         ) from None
-    except (requests.RequestException, urllib3.exceptions.HTTPError):
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
         raise _broken_connection() from None
+
+
+def body_of(response: requests.Response) -> StrictResponse:
+    """What reads a response's body into buffers, which requests and urllib3 do not offer."""
+    body = response.raw._original_response  # noqa: SLF001
+    assert isinstance(body, StrictResponse)
+    return body
 
 
 def _target(parts: SplitResult) -> str:

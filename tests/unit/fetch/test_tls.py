@@ -210,7 +210,7 @@ class TestBounds:
         assert (error.failure.code, error.is_permanent) == (FailureCode.INCOMPLETE_BODY, False)
 
     def test_body(self, context: ssl.SSLContext, originate: Originate, tls_fetch: Fetch) -> None:
-        origin = originate([reply(BODY)[:-9], drip(b"x" * 9, 0.1)], context=context)
+        origin = originate([reply(BODY)[:-9], drip(b"x" * 9, 0.5)], context=context)
         assert tls_fetch.code(origin.base, deadline=0.3) is FailureCode.DEADLINE
         slow = {"min_speed": 10**6, "min_speed_window": 0.2}
         assert tls_fetch.code(origin.base, **slow) is FailureCode.TOO_SLOW

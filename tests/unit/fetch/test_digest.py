@@ -1,0 +1,56 @@
+import hashlib
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from actors.fetch.digest import BUFFER_BYTES, ReadAheadMD5
+
+
+def reader(body: bytes, most: int) -> Callable[[memoryview], int]:
+    """Reads a body in pieces of up to so many bytes, as a socket does."""
+    left = memoryview(body)
+
+    def read_into(buffer: memoryview) -> int:
+        nonlocal left
+        size = min(len(buffer), len(left), random.randint(1, most))
+        buffer[:size] = left[:size]
+        left = left[size:]
+        return size
+
+    return read_into
+
+
+def digest(body: bytes, most: int) -> str:
+    read_into, md5 = reader(body, most), ReadAheadMD5()
+    while md5.read(read_into):
+        pass
+    return md5.hexdigest()
+
+
+SIZES = [0, 1, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 7 * BUFFER_BYTES, 10**7]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("most", [2000, BUFFER_BYTES // 3, 10**8])
+def test_digest(size: int, most: int) -> None:
+    body = random.Random(size).randbytes(size)
+    assert digest(body, most) == hashlib.md5(body).hexdigest()
+
+
+def test_a_small_body_takes_no_thread() -> None:
+    md5, before = ReadAheadMD5(), threading.active_count()
+    read_into = reader(b"x" * (BUFFER_BYTES - 1), BUFFER_BYTES)
+    while md5.read(read_into):
+        assert threading.active_count() == before
+
+
+def test_no_thread_is_left() -> None:
+    before = threading.active_count()
+    digest(bytes(3 * BUFFER_BYTES), BUFFER_BYTES)
+    broken_off = ReadAheadMD5()
+    broken_off.read(reader(bytes(BUFFER_BYTES), 10**8))
+    assert threading.active_count() == before + 1
+    broken_off.close()
+    assert threading.active_count() == before
