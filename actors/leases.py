@@ -3,12 +3,11 @@
 import logging
 import random
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from actors.patience import find_saved, patiently, save_patiently
+from actors.patience import claim_patiently, find_saved, patiently, save_patiently
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
 from tasks.task import Step, Task
@@ -18,8 +17,6 @@ PROGRESS_SECONDS = 2.0
 
 # What an outcome means for the task as it then is, at that time.
 Change = Callable[[Task, datetime], Task]
-
-_CLAIMS = {Step.COMPUTE_MD5: Task.claimed, Step.SEND_EMAIL: Task.mail_claimed}
 
 _log = logging.getLogger(__name__)
 
@@ -124,18 +121,20 @@ class LeaseKeeper:
         Returns the task as it was left, or None when it was somebody else's or not yet time.
         Raises StoreUnavailableError when the worker stops while the store is out of reach.
         """
-        task = patiently(lambda: self._store.get(task_id), stopping)
-        now = patiently(self._store.now, stopping)
-        if task is None or task.next_step is not step or task.is_pausing(now):
-            return None
         if stopping.is_set():
-            return self._store.save(task.released(now))
-        claim_of = _CLAIMS[step](task, now, self._lease, uuid.uuid4().hex)
-        claimed = save_patiently(self._store, claim_of, stopping)
+            return self._give_back(task_id, step)
+        claimed = claim_patiently(self._store, task_id, step, self._lease, stopping)
         if claimed is None:
             return None
         with self.keep(claimed) as claim:
             return claim.settle(act(claim), stopping)
+
+    def _give_back(self, task_id: str, step: Step) -> Task | None:
+        """Let another worker have a task whose message this one took while it was stopping."""
+        task, now = self._store.get(task_id), self._store.now()
+        if task is None or task.next_step is not step or task.is_pausing(now):
+            return None
+        return self._store.save(task.released(now))
 
     @contextmanager
     def keep(self, task: Task) -> Iterator[Claim]:

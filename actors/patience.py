@@ -1,13 +1,15 @@
 """Store calls that outlast an outage of the store."""
 
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import TypeVar
 
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
-from tasks.task import Task
+from tasks.task import Step, Task
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0  # shorter than a sweeper's grace after an outage
@@ -43,6 +45,25 @@ def save_patiently(store: TaskStore, task: Task, stopping: threading.Event) -> T
         return find_saved(store, task)
 
     return patiently(save, stopping)
+
+
+def claim_patiently(
+    store: TaskStore, task_id: str, step: Step, lease: timedelta, stopping: threading.Event
+) -> Task | None:
+    """`store.claim`, through an outage: a claim whose answer got lost is found to be ours."""
+    token = uuid.uuid4().hex
+    is_first = True
+
+    def claim() -> Task | None:
+        nonlocal is_first
+        was_first, is_first = is_first, False
+        claimed = store.claim(task_id, step, store.now(), lease, token)
+        if claimed is not None or was_first:
+            return claimed
+        current = store.get(task_id)
+        return current if current and current.is_claimed and current.claim == token else None
+
+    return patiently(claim, stopping)
 
 
 def find_saved(store: TaskStore, task: Task) -> Task | None:

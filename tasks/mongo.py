@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import pymongo
+from pymongo import ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from tasks.document import Document, from_document, read_all, to_document
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
-from tasks.task import Task
+from tasks.task import CLOCK_TOLERANCE, Step, Task
 
 SERVER_SELECTION_MILLIS = 2000
 OPERATION_MILLIS = 5000
@@ -84,6 +85,35 @@ class MongoStore:
                 {"_id": task.id, "version": task.version}, to_document(saved)
             )
         return saved if result.matched_count else None
+
+    def claim(
+        self, task_id: str, step: Step, now: datetime, lease: timedelta, token: str
+    ) -> Task | None:
+        """As in TaskStore: the update does to the document what `claimed_for` does to the task."""
+        is_hash = step is Step.COMPUTE_MD5
+        update = {
+            "$set": {
+                "wake_at": now + lease,
+                "claim": token,
+                **({"status": "running"} if is_hash else {"mail_status": "sending"}),
+            },
+            "$inc": {"version": 1, "attempt" if is_hash else "mail_attempt": 1},
+            "$unset": dict.fromkeys(
+                ("retry_at", "dispatched_at", *(("bytes_done", "bytes_total") if is_hash else ())),
+                "",
+            ),
+        }
+        is_next = {
+            "_id": task_id,
+            **({"status": "queued"} if is_hash else {"mail_status": {"$in": MAIL_DUE}}),
+            "$or": [{"retry_at": None}, {"retry_at": {"$lte": now + CLOCK_TOLERANCE}}],
+        }
+        with _translated_errors():
+            tasks = self._hints if is_hash else self._tasks
+            document = tasks.find_one_and_update(
+                is_next, update, return_document=ReturnDocument.AFTER
+            )
+        return from_document(document) if document else None
 
     def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
         """As in TaskStore: the token says which of several callers moved a task's wake_at."""

@@ -7,12 +7,12 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tasks.document import Document, from_document, read_all, to_document
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
-from tasks.task import Task
+from tasks.task import Step, Task
 
 BUSY_SECONDS = 5  # how long one process waits for another one's write
 
@@ -65,8 +65,11 @@ class SQLiteStore:
         return _from_row(row) if row else None
 
     def save(self, task: Task) -> Task | None:
+        return self._save(task, self._durable)
+
+    def _save(self, task: Task, over: sqlite3.Connection) -> Task | None:
         saved = replace(task, version=task.version + 1)
-        with self._translated_errors(self._durable) as connection:
+        with self._translated_errors(over) as connection:
             cursor = connection.execute(
                 "UPDATE tasks SET version = :version, wake_at = :wake_at, document = :document,"
                 " dispatched_at = :dispatched_at, expires_at = :expires_at"
@@ -74,6 +77,15 @@ class SQLiteStore:
                 _to_row(saved),
             )
         return saved if cursor.rowcount else None
+
+    def claim(
+        self, task_id: str, step: Step, now: datetime, lease: timedelta, token: str
+    ) -> Task | None:
+        task = self.get(task_id)
+        claimed = None if task is None else task.claimed_for(step, now, lease, token)
+        if claimed is None:
+            return None
+        return self._save(claimed, self._hints if step is Step.COMPUTE_MD5 else self._durable)
 
     def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
         """As in TaskStore; also removes what has expired."""

@@ -1,11 +1,11 @@
 """Where tasks are remembered: the contract that every store keeps, and the choice of one."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from settings import Settings
-from tasks.task import Task
+from tasks.task import Step, Task
 
 
 class TaskStore(Protocol):
@@ -29,6 +29,16 @@ class TaskStore(Protocol):
 
         Returns the task with its new version, or None when somebody else was first; then nothing
         was written.
+        """
+
+    def claim(
+        self, task_id: str, step: Step, now: datetime, lease: timedelta, token: str
+    ) -> Task | None:
+        """Claim a task's next step: read the task and save what `claimed_for` makes of it, in one.
+
+        Returns None when there is no such task, when its next step is another one, or when it
+        pauses; then nothing was written. The claim of a step that can be done twice without harm
+        need not be durable.
         """
 
     def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:

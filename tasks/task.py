@@ -154,7 +154,7 @@ class Task:
         return self.digest.md5 == self.expected_md5
 
     @property
-    def _is_claimed(self) -> bool:
+    def is_claimed(self) -> bool:
         return self.status is Status.RUNNING or self.mail_status is MailStatus.SENDING
 
     def dispatched(self, now: datetime) -> Self:
@@ -187,9 +187,19 @@ class Task:
             bytes_total=None,
         )
 
+    def claimed_for(
+        self, step: Step, now: datetime, lease: timedelta, claim: str | None = None
+    ) -> Self | None:
+        """`claimed` or `mail_claimed`; None if the step is not the next one, or it is too early."""
+        if self.next_step is not step or self.is_pausing(now):
+            return None
+        if step is Step.COMPUTE_MD5:
+            return self.claimed(now, lease, claim)
+        return self.mail_claimed(now, lease, claim)
+
     def renewed(self, now: datetime, lease: timedelta) -> Self:
         """The actor that has claimed the task or its mail is alive: the lease begins anew."""
-        self._require(self._is_claimed, "renewed")
+        self._require(self.is_claimed, "renewed")
         return replace(self, wake_at=now + lease)
 
     def progressed(self, done: int, total: int | None) -> Self:

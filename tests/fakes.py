@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from dramatiq import Message
@@ -15,8 +16,8 @@ from tasks.task import Step, Task
 class FlakyStore(SQLiteStore):
     """A store that a test takes out of reach.
 
-    `failures` calls of get and save fail before they do anything; then `lost_answers` saves fail
-    after they have written. `before_failure` is called at each failure.
+    `failures` calls of get, save and claim fail before they do anything; then `lost_answers` saves
+    and claims fail after they have written. `before_failure` is called at each failure.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,10 +35,21 @@ class FlakyStore(SQLiteStore):
         self.saves += 1
         self._maybe_fail()
         saved = super().save(task)
+        self._maybe_lose_the_answer()
+        return saved
+
+    def claim(
+        self, task_id: str, step: Step, now: datetime, lease: timedelta, token: str
+    ) -> Task | None:
+        self._maybe_fail()
+        claimed = SQLiteStore.claim(self, task_id, step, now, lease, token)
+        self._maybe_lose_the_answer()
+        return claimed
+
+    def _maybe_lose_the_answer(self) -> None:
         if self.lost_answers:
             self.lost_answers -= 1
             self._fail()
-        return saved
 
     def _maybe_fail(self) -> None:
         if self.failures:

@@ -22,7 +22,7 @@ from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.mongo import MongoStore
 from tasks.sqlite import SQLiteStore
 from tasks.store import TaskStore, open_store
-from tasks.task import Status, Task
+from tasks.task import Status, Step, Task
 from tests.examples import DIGEST, FULL_TASK, LEASE, NOW, PAUSE, RETENTION, STATES, make_task
 from tests.servers.mongod import Mongod
 from tests.servers.process import free_port
@@ -201,6 +201,26 @@ def test_save_of_an_unknown_task_writes_nothing(store: TaskStore) -> None:
     task = make_task()
     assert store.save(task) is None
     assert store.get(task.id) is None
+
+
+@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("task", STATES.values(), ids=STATES)
+def test_claim_is_that_of_the_task(store: TaskStore, task: Task, step: Step) -> None:
+    store.insert(task)
+    for now in (NOW, NOW + PAUSE):
+        expected = get(store, task).claimed_for(step, now, LEASE, "token")
+        claimed = store.claim(task.id, step, now, LEASE, "token")
+        if expected is None:
+            assert claimed is None
+            assert get(store, task) == task
+        else:
+            assert claimed == replace(expected, version=task.version + 1)
+            assert get(store, task) == claimed
+            return
+
+
+def test_claim_of_an_unknown_task(store: TaskStore) -> None:
+    assert store.claim("unknown", Step.COMPUTE_MD5, NOW, LEASE, "token") is None
 
 
 def test_take_due_takes_what_has_been_due_longest(store: TaskStore) -> None:
@@ -422,6 +442,7 @@ UNREACHABLE: list[Callable[[TaskStore], object]] = [
     lambda store: store.insert(make_task()),
     lambda store: store.get("x"),
     lambda store: store.save(make_task()),
+    lambda store: store.claim("x", Step.COMPUTE_MD5, NOW, LEASE, "token"),
     lambda store: store.take_due(NOW, HOLD, 1),
     lambda store: store.mark_dispatched([make_task().dispatched(NOW)]),
     lambda store: store.wake_unclaimed(NOW),
@@ -434,6 +455,7 @@ METHODS = (
     "insert",
     "get",
     "save",
+    "claim",
     "take_due",
     "mark_dispatched",
     "wake_unclaimed",

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from actors.patience import patiently, save_patiently
+from actors.patience import claim_patiently, patiently, save_patiently
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.sqlite import SQLiteStore
-from tasks.task import Task
+from tasks.task import Step, Task
 from tests.examples import DIGEST, LEASE, NOW, RETENTION, make_task
 from tests.fakes import FlakyStore
 
@@ -121,17 +121,37 @@ def test_save_does_not_take_another_change_for_its_own(
     assert found.digest is None
 
 
-def test_save_does_not_take_another_claim_for_its_own(
+def test_claim_outlasts_an_outage(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
+    store.failures = 2
+    claimed = claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping)
+    assert claimed is not None
+    assert claimed == store.get(task.id)
+
+
+def test_claim_recognises_its_own(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
+    store.lost_answers = 1
+    claimed = claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping)
+    assert claimed is not None
+    assert claimed == store.get(task.id)
+
+
+def test_claim_does_not_take_another_one_for_its_own(
     store: FlakyStore, task: Task, stopping: threading.Event
 ) -> None:
     store.failures = 1
     store.before_failure = lambda: SQLiteStore.save(store, task.claimed(NOW, LEASE, "theirs"))
-    assert save_patiently(store, task.claimed(NOW, LEASE, "ours"), stopping) is None
+    assert claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping) is None
 
 
-def test_save_recognises_its_own_claim(
+def test_claim_that_was_lost_meanwhile_is_not_ours(
     store: FlakyStore, task: Task, stopping: threading.Event
 ) -> None:
+    def lose() -> None:
+        claimed = SQLiteStore.get(store, task.id)
+        assert claimed is not None
+        lost = claimed.lost(NOW, max_attempts=5, retention=RETENTION)
+        SQLiteStore.save(store, replace(lost, retry_at=store.now() + LEASE))
+
     store.lost_answers = 1
-    saved = save_patiently(store, task.claimed(NOW, LEASE, "ours"), stopping)
-    assert saved == store.get(task.id)
+    store.before_failure = lose
+    assert claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping) is None
