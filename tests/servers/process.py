@@ -70,10 +70,10 @@ class Process:
         return self._process.wait(seconds)
 
     def kill(self) -> None:
-        """SIGKILL to the program and all its children."""
-        if self.is_running:
+        """SIGKILL to the program and all its children, also to those that outlived it."""
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-            self.wait()
+        self.wait()
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for what is left of the group after a while."""
