@@ -3,10 +3,13 @@
 import os
 import uuid
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
+from settings import Settings
+from tasks.store import TaskStore, open_store
 from tests.servers.inbox import Inbox
 from tests.servers.mongod import Mongod
 from tests.servers.process import Process
@@ -17,7 +20,9 @@ from tests.servers.system import Service, Workers
 class System:
     """A deployment: its settings, and the processes that were started with them."""
 
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, settings: dict[str, str], rabbitmq: RabbitMQ | None = None
+    ) -> None:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self.environ = {
             **inherited,
@@ -29,6 +34,7 @@ class System:
         self._folder = folder
         self._processes: list[Process] = []
         self.is_distributed = "RABBITMQ_URL" in settings
+        self.rabbitmq = rabbitmq
 
     def start(self) -> Service:
         """All that is needed for a task to be done; returns the service."""
@@ -36,16 +42,33 @@ class System:
             self.start_workers()
         return self.start_service()
 
-    def start_service(self, **settings: str) -> Service:
-        service = Service(self._next_folder(), {**self.environ, **settings})
+    def start_service(self, *, module: str = "service", **settings: str) -> Service:
+        environ = {**self.environ, **settings}
+        service = Service(self._next_folder(), environ, module=module)
         self._processes.append(service)
+        self.service = service
         return service
 
-    def start_workers(self, *, processes: int = 1, threads: int = 10, **settings: str) -> Workers:
+    def start_workers(
+        self, *, processes: int = 1, threads: int = 10, module: str = "actors", **settings: str
+    ) -> Workers:
         environ = {**self.environ, **settings}
-        workers = Workers(self._next_folder(), environ, processes=processes, threads=threads)
+        workers = Workers(
+            self._next_folder(), environ, processes=processes, threads=threads, module=module
+        )
         self._processes.append(workers)
         return workers
+
+    @cached_property
+    def store(self) -> TaskStore:
+        """Another look at the system's tasks."""
+        return open_store(Settings.from_env(self.environ))
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.kill()
+        if "store" in self.__dict__:
+            self.store.close()
 
     def _next_folder(self) -> Path:
         return self._folder / f"process{len(self._processes)}"
@@ -64,7 +87,7 @@ class System:
 def embedded(tmp_path: Path, inbox: Inbox) -> Iterator[System]:
     system = System(tmp_path, {"SMTP_URL": inbox.url, "WORKER_THREADS": "10"})
     yield system
-    system.stop()
+    system.close()
 
 
 @pytest.fixture
@@ -79,9 +102,10 @@ def distributed(
             "RABBITMQ_URL": f"{rabbitmq.url}?heartbeat=4",  # a frozen worker is noticed soon
             "MONGODB_URL": mongod.database_url(f"test_{uuid.uuid4().hex}"),
         },
+        rabbitmq,
     )
     yield system
-    system.stop()
+    system.close()
 
 
 @pytest.fixture(params=["embedded", pytest.param("distributed", marks=pytest.mark.services)])

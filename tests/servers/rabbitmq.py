@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pika
 
@@ -10,6 +11,9 @@ from tests.servers.process import MissingServerError, Process, free_port
 from tests.waiting import wait_for
 
 RABBITMQ_COMMAND = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+RABBITMQ_CONTROL = RABBITMQ_COMMAND.with_name("rabbitmqctl")
+# Each of the project's, and what dramatiq declares beside it: for delayed and for dead messages.
+QUEUES = [f"{name}{end}" for name in ("compute_md5", "send_email") for end in ("", ".DQ", ".XQ")]
 
 
 class RabbitMQ:
@@ -61,21 +65,42 @@ class RabbitMQ:
     def connect(self) -> pika.BlockingConnection:
         return pika.BlockingConnection(pika.URLParameters(self.url))
 
+    def control(self, *arguments: str) -> str:
+        """What `rabbitmqctl` says."""
+        command = [str(RABBITMQ_CONTROL), "--quiet", *arguments]
+        done = subprocess.run(
+            command, check=False, env=self._environ, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def purge(self) -> None:
         """Drop every message of the project's queues."""
+        for queue in QUEUES:
+            self._try_on_channel("queue_purge", queue)
+
+    def delete_queues(self) -> None:
+        for queue in QUEUES:
+            self._try_on_channel("queue_delete", queue)
+
+    def waiting(self) -> dict[str, int]:
+        """How many messages wait, by queue, where there are any."""
+        counts = {}
+        for queue in QUEUES:
+            found = self._try_on_channel("queue_declare", queue, passive=True)
+            if found is not None and found.method.message_count:
+                counts[queue] = found.method.message_count
+        return counts
+
+    def _try_on_channel(self, method: str, queue: str, **arguments: bool) -> Any:  # noqa: ANN401  pika has no types
+        """What the method returns; None when there is no such queue."""
         connection = self.connect()
-        for queue in ("compute_md5", "send_email"):
-            channel = connection.channel()
-            channel.queue_declare(
-                queue,
-                durable=True,
-                arguments={
-                    "x-dead-letter-exchange": "",
-                    "x-dead-letter-routing-key": f"{queue}.XQ",
-                },
-            )
-            channel.queue_purge(queue)
-        connection.close()
+        try:
+            return getattr(connection.channel(), method)(queue, **arguments)
+        except pika.exceptions.ChannelClosedByBroker:
+            return None
+        finally:
+            connection.close()
 
     def stop(self) -> None:
         self.process.kill()

@@ -1,5 +1,6 @@
 """The programs that are tested."""
 
+import re
 import sys
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -14,10 +15,12 @@ from tests.waiting import wait_for
 class Service(Process):
     """`python -m service`, asked over HTTP."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, environ: Mapping[str, str], *, module: str = "service"
+    ) -> None:
         port = free_port()
         self.base = f"http://127.0.0.1:{port}"
-        super().__init__([sys.executable, "-m", "service"], folder, {**environ, "PORT": str(port)})
+        super().__init__([sys.executable, "-m", module], folder, {**environ, "PORT": str(port)})
         wait_for(self._answers)
 
     def _answers(self) -> bool:
@@ -28,14 +31,14 @@ class Service(Process):
             return False
         return response.status_code == HTTPStatus.OK
 
-    def submit(self, url: str, **parameters: str) -> str:
-        """The id of a new task."""
-        response = self.try_to_submit(url, **parameters)
+    def submit(self, url: str, *, seconds: float = 10, **data: str) -> str:
+        """The id of a new task, answered within so many seconds."""
+        response = self.try_to_submit(url, seconds=seconds, **data)
         assert response.status_code == HTTPStatus.ACCEPTED, response.text
         return str(response.json()["id"])
 
-    def try_to_submit(self, url: str, **parameters: str) -> requests.Response:
-        return requests.post(f"{self.base}/submit", data={"url": url, **parameters}, timeout=10)
+    def try_to_submit(self, url: str, *, seconds: float = 10, **data: str) -> requests.Response:
+        return requests.post(f"{self.base}/submit", data={"url": url, **data}, timeout=seconds)
 
     def check(self, task_id: str) -> requests.Response:
         return requests.get(f"{self.base}/check", params={"id": task_id}, timeout=10)
@@ -56,12 +59,23 @@ class Workers(Process):
     """`dramatiq actors`, ready for messages."""
 
     def __init__(
-        self, folder: Path, environ: Mapping[str, str], *, processes: int = 1, threads: int = 4
+        self,
+        folder: Path,
+        environ: Mapping[str, str],
+        *,
+        processes: int = 1,
+        threads: int = 4,
+        module: str = "actors",
     ) -> None:
         super().__init__(
-            [sys.executable, "-m", "dramatiq", "actors", "-p", str(processes), "-t", str(threads)],
+            [sys.executable, "-m", "dramatiq", module, "-p", str(processes), "-t", str(threads)],
             folder,
             environ,
         )
         wait_for(lambda: self.output.count("ready for action") >= processes or not self.is_running)
         assert self.is_running, self.output[-4000:]
+
+    @property
+    def children(self) -> list[int]:
+        """The process ids of the workers proper; the program itself is their master."""
+        return [int(pid) for pid in re.findall(r"\[PID (\d+)\].*ready for action", self.output)]

@@ -1,0 +1,63 @@
+"""What the system owes its users after any fault, and what a test does with its books."""
+
+import email
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from http import HTTPStatus
+
+from tasks.mongo import MongoStore
+from tasks.sqlite import SQLiteStore
+from tasks.store import TaskStore
+from tasks.task import Task
+from tests.e2e.conftest import System
+from tests.servers.inbox import Inbox
+from tests.waiting import wait_for
+
+
+def assert_kept(
+    system: System,
+    tasks: Mapping[str, str],
+    inbox: Inbox,
+    *,
+    most_mails: int = 1,
+    seconds: float = 60,
+) -> None:
+    """Every task ends done, with the digest given by its id, and one mail; nothing is left over.
+
+    A task that has an address is told of once, or up to `most_mails` times by the same mail.
+    """
+    wait_for(lambda: not [task for task in all_tasks(system.store) if not task.is_settled], seconds)
+    stored = {task.id: task for task in all_tasks(system.store)}
+    for task_id, md5 in tasks.items():
+        answer = system.service.check(task_id)
+        assert answer.status_code == HTTPStatus.OK, answer.text
+        assert answer.json()["md5"] == md5
+    mails = count_mails(inbox)
+    assert set(mails) == {task.id for task in stored.values() if task.email is not None}
+    assert max(mails.values(), default=0) <= most_mails, mails
+    if system.rabbitmq is not None:
+        wait_for(lambda: not system.rabbitmq.waiting())  # type: ignore[union-attr]
+
+
+def count_mails(inbox: Inbox) -> Counter[str]:
+    """How many mails there are about each task; their Message-ID begins with the task's id."""
+    names = (email.message_from_bytes(mail)["Message-ID"] for mail in list(inbox.mails))
+    return Counter(name.strip("<>").partition("@")[0] for name in names)
+
+
+def all_tasks(store: TaskStore) -> list[Task]:
+    """Also those whose submit was never answered."""
+    if isinstance(store, MongoStore):
+        ids = [document["_id"] for document in store._tasks.find({}, {"_id": True})]
+    else:
+        assert isinstance(store, SQLiteStore)
+        with store._translated_errors() as connection:
+            ids = [row[0] for row in connection.execute("SELECT _id FROM tasks")]
+    return [task for each in ids if (task := store.get(each)) is not None]
+
+
+def pass_time(store: TaskStore) -> None:
+    """As if the pause were over of every task that waits for its message."""
+    waiting = [task for task in all_tasks(store) if task.next_step is not None]
+    store.mark_dispatched([replace(task, wake_at=store.now()) for task in waiting])
