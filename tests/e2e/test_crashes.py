@@ -1,0 +1,61 @@
+"""A process that dies between any two steps loses nothing, and repeats no mail but one."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.e2e.conftest import System
+from tests.e2e.ledger import all_tasks, assert_kept, pass_time
+from tests.servers.inbox import Inbox
+from tests.servers.origin import Origin
+from tests.servers.process import Process
+from tests.servers.system import Service
+
+Serve = Callable[[Mapping[str, bytes]], Origin]
+
+BODY = bytes(range(256)) * 100
+MD5 = hashlib.md5(BODY).hexdigest()
+
+
+def submit(service: Service, url: str) -> str | None:
+    """The id of a new task; None when the service died before it answered."""
+    try:
+        return service.submit(url, email="user@example.com")
+    except requests.ConnectionError:
+        return None
+
+
+def start_crashing(system: System, point: str, flag: Path) -> Process:
+    """The whole system; returns the process that will crash."""
+    module, crash_flag = "tests.crashing", str(flag)
+    if system.is_distributed and point not in ("insert", "publish"):
+        system.start_service()
+        return system.start_workers(module=module, CRASH_POINT=point, CRASH_FLAG=crash_flag)
+    return system.start_service(module=module, CRASH_POINT=point, CRASH_FLAG=crash_flag)
+
+
+@pytest.mark.parametrize("point", ["insert", "publish", "claim", "hash", "result", "mail"])
+def test_a_crash_right_after(
+    point: str, system: System, serve: Serve, inbox: Inbox, tmp_path: Path
+) -> None:
+    origin = serve({"/file": BODY})
+    victim = start_crashing(system, point, tmp_path / "flag")
+    is_answered_first = victim is not system.service
+
+    answered = submit(system.service, f"{origin.base}/file")
+
+    assert victim.wait() != 0
+    assert (tmp_path / "flag").exists()
+    (task,) = all_tasks(system.store)
+    assert answered == task.id or (answered is None and not is_answered_first)
+    if is_answered_first:
+        system.start_workers()
+    else:
+        system.start()
+    pass_time(system.store)
+    most_mails = 2 if point == "mail" else 1
+    assert_kept(system, {task.id: MD5}, inbox, most_mails=most_mails)
+    assert len(inbox.mails) == most_mails
