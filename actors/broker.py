@@ -2,26 +2,31 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+import dramatiq.brokers.rabbitmq
 from dramatiq import Broker, MessageProxy, Middleware
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.errors import ConnectionClosed
 
 from settings import Settings
 
 # So that a server which is gone is noticed within seconds; the URL's own parameters go first.
 CONNECTION_PARAMETERS = {
     "heartbeat": "10",
-    "blocked_connection_timeout": "10",
+    "blocked_connection_timeout": "5",
     "connection_attempts": "1",
     "socket_timeout": "5",
     "stack_timeout": "10",
 }
 
+# Over the connection at hand, over a new one, and when that has shown the queue to be gone. More
+# would only keep the dispatcher from telling that the broker is out of reach.
+dramatiq.brokers.rabbitmq.MAX_ENQUEUE_ATTEMPTS = 3
 
 # One line from us says that the server is gone; pika writes twelve, and a trace.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
@@ -46,7 +51,8 @@ class _Consumer(_RabbitmqConsumer):
 
     def ack(self, message: MessageProxy) -> None:
         if self._delivered.pop(id(message), None) is not None:
-            super().ack(message)
+            with suppress(ConnectionClosed):  # RabbitMQ delivers the message again
+                super().ack(message)
 
     def nack(self, message: MessageProxy) -> None:
         """Drop a message for no actor of ours; keep one that a stopping worker could not serve.

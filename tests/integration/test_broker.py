@@ -84,3 +84,29 @@ def test_garbage_and_unknown_actors_are_dropped_with_a_log_line(
     assert "Failed to decode message" in caplog.text
     for name in (queue, f"{queue}.XQ"):
         assert count(rabbitmq, name) == 0
+
+
+def test_an_ack_over_a_lost_connection_holds_nobody_up(broker: Broker, queue: str) -> None:
+    broker.declare_queue(queue)
+    broker.enqueue(message_for(queue, "actor", "x"))
+    consumer = broker.consume(queue, prefetch=1, timeout=1000)
+    taken = wait_for(lambda: next(consumer))
+    assert taken is not None
+    consumer.connection.close()  # type: ignore[attr-defined]
+
+    consumer.ack(taken)
+
+
+def test_a_publish_survives_a_lost_connection_and_a_deleted_queue(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    broker.declare_queue(queue)
+    broker.enqueue(message_for(queue, "actor", "first"))
+    connection = rabbitmq.connect()
+    connection.channel().queue_delete(queue)
+    connection.close()
+    broker.connection.close()  # type: ignore[attr-defined]
+
+    broker.enqueue(message_for(queue, "actor", "second"))
+
+    assert count(rabbitmq, queue) == 1
