@@ -57,6 +57,7 @@ class System:
             self._next_folder(), environ, processes=processes, threads=threads, module=module
         )
         self._processes.append(workers)
+        self.workers = workers
         return workers
 
     @cached_property

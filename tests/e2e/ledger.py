@@ -1,6 +1,7 @@
 """What the system owes its users after any fault, and what a test does with its books."""
 
 import email
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +13,8 @@ from tasks.store import TaskStore
 from tasks.task import Task
 from tests.e2e.conftest import System
 from tests.servers.inbox import Inbox
+from tests.servers.origin import Origin
+from tests.servers.system import Service
 from tests.waiting import wait_for
 
 
@@ -61,3 +64,18 @@ def pass_time(store: TaskStore) -> None:
     """As if the pause were over of every task that waits for its message."""
     waiting = [task for task in all_tasks(store) if task.next_step is not None]
     store.mark_dispatched([replace(task, wake_at=store.now()) for task in waiting])
+
+
+def submit_all(
+    service: Service, origin: Origin, files: Mapping[str, bytes], *, seconds: float = 10
+) -> dict[str, str]:
+    """A task with an address for each file; the digests that are due, by id.
+
+    Each submit is answered within so many seconds.
+    """
+    return {
+        service.submit(f"{origin.base}{path}", seconds=seconds, email="user@example.com"): (
+            hashlib.md5(body).hexdigest()
+        )
+        for path, body in files.items()
+    }

@@ -11,7 +11,6 @@ from tests.e2e.conftest import System
 from tests.servers.inbox import Inbox
 from tests.servers.mongod import Mongod
 from tests.servers.origin import Origin
-from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.system import Service
 from tests.waiting import wait_for
 
@@ -90,21 +89,6 @@ def test_the_system_killed_in_the_middle_of_the_mailing(
 
 
 @pytest.mark.services
-def test_submits_while_rabbitmq_is_down(
-    distributed: System, serve: Serve, inbox: Inbox, rabbitmq: RabbitMQ
-) -> None:
-    origin = serve(FILES)
-    service = distributed.start()
-    rabbitmq.stop()
-    try:
-        tasks = submit_all(service, origin)
-    finally:
-        rabbitmq.start()
-
-    assert_all_done_and_mailed(service, tasks, inbox)
-
-
-@pytest.mark.services
 def test_a_finished_hash_survives_an_outage_of_mongodb(
     distributed: System, serve: Serve, inbox: Inbox, mongod: Mongod
 ) -> None:
@@ -121,24 +105,6 @@ def test_a_finished_hash_survives_an_outage_of_mongodb(
 
     assert_all_done_and_mailed(service, tasks, inbox)
     assert len(origin.requests) == len(FILES), "something was downloaded again"
-
-
-@pytest.mark.services
-def test_a_worker_told_to_stop_gives_its_tasks_back_at_once(
-    distributed: System, serve: Serve, inbox: Inbox
-) -> None:
-    workers = distributed.start_workers()
-    service = distributed.start_service()
-    origin, tasks = begin_all(service, serve)
-
-    workers.send(signal.SIGTERM)
-
-    assert workers.wait(10) == 0
-    distributed.start_workers()
-    wait_for(lambda: len(origin.requests) == 2 * len(FILES))
-    origin.may_finish.set()
-    assert_all_done_and_mailed(service, tasks, inbox)
-    assert {service.check(task_id).status_code for task_id in tasks} == {HTTPStatus.OK}
 
 
 @pytest.mark.services

@@ -20,6 +20,7 @@ class Inbox:
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.sessions = 0
+        self.waiting = 0  # mails without their answer yet
         self.mails: list[bytes] = []
         self.recipients: list[str] = []
         self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
@@ -38,7 +39,9 @@ class Inbox:
         self, _server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
         self.sessions += 1
+        self.waiting += 1
         await asyncio.to_thread(self.may_answer.wait)
+        self.waiting -= 1
         if self.reply.startswith("250"):
             assert isinstance(envelope.content, bytes)
             self.recipients += envelope.rcpt_tos

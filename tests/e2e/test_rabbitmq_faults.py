@@ -1,0 +1,157 @@
+"""Whatever RabbitMQ does, submits are answered at once, and every task ends."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from tasks.task import Status
+from tests.e2e.conftest import System
+from tests.e2e.ledger import all_tasks, assert_kept, pass_time, submit_all
+from tests.servers.inbox import Inbox
+from tests.servers.origin import Origin
+from tests.servers.rabbitmq import RabbitMQ
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.services
+
+Serve = Callable[[Mapping[str, bytes]], Origin]
+Fault = Callable[[RabbitMQ], AbstractContextManager[None]]
+
+FILES = {f"/file{number}": bytes([number]) * 50_000 for number in range(10)}
+SECONDS = 2  # in which a submit is answered, also on a busy machine
+
+# Four times, so often that a consumer hardly comes back in between.
+CLOSE_ALL_CONNECTIONS = """
+    [begin
+        [rabbit_networking:close_connection(Pid, "test") || Pid <- rabbit_networking:connections()],
+        timer:sleep(2000)
+    end || _ <- lists:seq(1, 4)]."""
+
+
+@pytest.fixture
+def origin(serve: Serve) -> Origin:
+    return serve(FILES)
+
+
+@contextmanager
+def frozen(rabbitmq: RabbitMQ) -> Iterator[None]:
+    rabbitmq.process.signal_all(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        rabbitmq.process.signal_all(signal.SIGCONT)
+
+
+@contextmanager
+def out_of_memory(rabbitmq: RabbitMQ) -> Iterator[None]:
+    """RabbitMQ reads nothing more from whoever publishes."""
+    rabbitmq.control("set_vm_memory_high_watermark", "0.0001")
+    try:
+        yield
+    finally:
+        rabbitmq.control("set_vm_memory_high_watermark", "0.4")
+
+
+@contextmanager
+def down(rabbitmq: RabbitMQ) -> Iterator[None]:
+    rabbitmq.stop()
+    try:
+        yield
+    finally:
+        rabbitmq.start()
+
+
+@pytest.mark.parametrize("fault", [down, frozen, out_of_memory])
+def test_a_rabbitmq_that_takes_nothing(
+    fault: Fault, distributed: System, rabbitmq: RabbitMQ, origin: Origin, inbox: Inbox
+) -> None:
+    # So that it takes the processes less time to notice.
+    distributed.environ["RABBITMQ_URL"] = (
+        f"{rabbitmq.url}?heartbeat=1&blocked_connection_timeout=1&stack_timeout=1"
+    )
+    service = distributed.start()
+    origin.may_finish.clear()
+    tasks = submit_all(service, origin, FILES)
+    wait_for(lambda: len(origin.requests) == len(FILES))
+
+    with fault(rabbitmq):
+        tasks |= submit_all(service, origin, FILES, seconds=SECONDS)
+        origin.may_finish.set()
+        wait_for(lambda: count(distributed, Status.DONE) >= len(FILES))
+        wait_for(lambda: "the broker is out of reach" in service.output)
+
+    wait_for(lambda: "the broker is back" in service.output)
+    pass_time(distributed.store)
+    assert_kept(distributed, tasks, inbox)
+
+
+def count(system: System, status: Status) -> int:
+    return len([task for task in all_tasks(system.store) if task.status is status])
+
+
+def test_all_connections_closed_again_and_again(
+    distributed: System, rabbitmq: RabbitMQ, origin: Origin, inbox: Inbox
+) -> None:
+    service = distributed.start()
+    closing = threading.Thread(target=rabbitmq.control, args=("eval", CLOSE_ALL_CONNECTIONS))
+    closing.start()
+    tasks: dict[str, str] = {}
+
+    while closing.is_alive():
+        tasks |= submit_all(service, origin, FILES, seconds=SECONDS)
+        closing.join(0.5)
+
+    assert "CONNECTION_FORCED" in distributed.workers.output
+    pass_time(distributed.store)
+    assert_kept(distributed, tasks, inbox)
+
+
+@pytest.mark.parametrize("lose", [RabbitMQ.purge, RabbitMQ.delete_queues])
+def test_the_waiting_messages_lost(
+    lose: Callable[[RabbitMQ], None],
+    distributed: System,
+    rabbitmq: RabbitMQ,
+    origin: Origin,
+    inbox: Inbox,
+) -> None:
+    distributed.start_workers(threads=1)
+    service = distributed.start_service()
+    origin.may_finish.clear()
+    tasks = submit_all(service, origin, FILES)
+    wait_for(lambda: rabbitmq.waiting().get("compute_md5") == len(FILES) - 1)
+
+    lose(rabbitmq)
+    origin.may_finish.set()
+
+    pass_time(distributed.store)
+    assert_kept(distributed, tasks, inbox)
+
+
+def test_downloads_longer_than_the_consumer_timeout(
+    distributed: System, rabbitmq: RabbitMQ, origin: Origin, inbox: Inbox
+) -> None:
+    origin.may_finish.clear()
+    with short_consumer_timeout(rabbitmq):
+        workers = distributed.start_workers()
+        tasks = submit_all(distributed.start_service(), origin, FILES)
+        wait_for(lambda: "PRECONDITION_FAILED - delivery acknowledgement" in workers.output)
+        origin.may_finish.set()
+        assert_kept(distributed, tasks, inbox)
+    assert len(origin.requests) == len(FILES), "something was downloaded again"
+
+
+@contextmanager
+def short_consumer_timeout(rabbitmq: RabbitMQ) -> Iterator[None]:
+    """For channels that are opened meanwhile."""
+    set_both = (
+        "application:set_env(rabbit, consumer_timeout, {}),"
+        "application:set_env(rabbit, channel_tick_interval, {})."
+    )
+    rabbitmq.control("eval", set_both.format(1500, 500))
+    try:
+        yield
+    finally:
+        rabbitmq.control("eval", set_both.format(1_800_000, 60_000))

@@ -1,0 +1,73 @@
+"""Workers that are killed, or told to stop, in the middle of a lot of work."""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tasks.task import Status
+from tests.e2e.conftest import System
+from tests.e2e.ledger import all_tasks, assert_kept, submit_all
+from tests.servers.inbox import Inbox
+from tests.servers.origin import Origin
+from tests.servers.system import Workers
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.services
+
+Serve = Callable[[Mapping[str, bytes]], Origin]
+
+FILES = {f"/file{number}": bytes([number]) * 5_000 for number in range(30)}
+
+
+def kill_a_child(workers: Workers) -> None:
+    """Its master then stops the others, and exits."""
+    os.kill(workers.children[0], signal.SIGKILL)
+
+
+def kill_the_master(workers: Workers) -> None:
+    """Its children go on."""
+    workers.send(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kill", [kill_a_child, kill_the_master, Workers.kill])
+def test_workers_killed_in_the_middle_of_thirty_tasks(
+    kill: Callable[[Workers], None], distributed: System, serve: Serve, inbox: Inbox
+) -> None:
+    origin = serve(FILES)
+    workers = distributed.start_workers(processes=2, threads=2)
+    tasks = submit_all(distributed.start_service(), origin, FILES)
+    wait_for(lambda: len(inbox.mails) > 3)
+    inbox.may_answer.clear()  # what is killed is in the middle of its work
+    wait_for(lambda: inbox.waiting == 4)
+
+    kill(workers)
+
+    inbox.may_answer.set()
+    assert workers.wait() != 0
+    if kill is not kill_the_master:
+        distributed.start_workers()
+    # Each mail under way at the kill may have been taken by the server, and be sent once more.
+    assert_kept(distributed, tasks, inbox, most_mails=1 if kill is kill_the_master else 2)
+    assert len(inbox.mails) <= len(FILES) + 4
+
+
+def test_a_worker_told_to_stop_gives_thirty_tasks_back_at_once(
+    distributed: System, serve: Serve, inbox: Inbox
+) -> None:
+    origin = serve(FILES)
+    origin.may_finish.clear()
+    workers = distributed.start_workers(threads=len(FILES))
+    tasks = submit_all(distributed.start_service(), origin, FILES)
+    wait_for(lambda: len(origin.requests) == len(FILES))
+
+    workers.send(signal.SIGTERM)
+
+    assert workers.wait(10) == 0
+    left = all_tasks(distributed.store)
+    assert {(task.status, task.attempt) for task in left} == {(Status.QUEUED, 0)}
+    distributed.start_workers(threads=len(FILES))
+    wait_for(lambda: len(origin.requests) == 2 * len(FILES))
+    origin.may_finish.set()
+    assert_kept(distributed, tasks, inbox)
