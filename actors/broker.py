@@ -1,7 +1,8 @@
 """Makes the broker; nothing else knows whether it is RabbitMQ or in-process."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -23,6 +24,8 @@ CONNECTION_PARAMETERS = {
     "socket_timeout": "5",
     "stack_timeout": "10",
 }
+
+CLOSE_SECONDS = 1.0  # for each of the connections that a worker closes when it stops
 
 # Over the connection at hand, over a new one, and when that has shown the queue to be gone. More
 # would only keep the dispatcher from telling that the broker is out of reach.
@@ -66,11 +69,29 @@ class _Consumer(_RabbitmqConsumer):
         """Drop what is no message at all; dramatiq has logged it."""
         self.connection.add_callback_threadsafe(partial(self.channel.basic_ack, tag))
 
+    def close(self) -> None:
+        _close_soon(super().close)
+
 
 class _Broker(RabbitmqBroker):
     @property
     def consumer_class(self) -> type[_Consumer]:
         return _Consumer
+
+    def close(self) -> None:
+        _close_soon(super().close)
+
+
+def _close_soon(close: Callable[[], None]) -> None:
+    """Say goodbye, but do not wait long for a server that does not answer."""
+
+    def run() -> None:
+        with suppress(ConnectionClosed):
+            close()
+
+    thread = threading.Thread(target=run, name="goodbye", daemon=True)
+    thread.start()
+    thread.join(CLOSE_SECONDS)
 
 
 def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:

@@ -1,6 +1,5 @@
 """Whatever RabbitMQ does, submits are answered at once, and every task ends."""
 
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -37,15 +36,6 @@ def origin(serve: Serve) -> Origin:
 
 
 @contextmanager
-def frozen(rabbitmq: RabbitMQ) -> Iterator[None]:
-    rabbitmq.process.signal_all(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        rabbitmq.process.signal_all(signal.SIGCONT)
-
-
-@contextmanager
 def out_of_memory(rabbitmq: RabbitMQ) -> Iterator[None]:
     """RabbitMQ reads nothing more from whoever publishes."""
     rabbitmq.control("set_vm_memory_high_watermark", "0.0001")
@@ -64,7 +54,9 @@ def down(rabbitmq: RabbitMQ) -> Iterator[None]:
         rabbitmq.start()
 
 
-@pytest.mark.parametrize("fault", [down, frozen, out_of_memory])
+@pytest.mark.parametrize(
+    "fault", [down, RabbitMQ.frozen, out_of_memory], ids=["down", "frozen", "out of memory"]
+)
 def test_a_rabbitmq_that_takes_nothing(
     fault: Fault, distributed: System, rabbitmq: RabbitMQ, origin: Origin, inbox: Inbox
 ) -> None:

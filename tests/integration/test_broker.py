@@ -1,5 +1,6 @@
 """What our consumer does with messages, against a real RabbitMQ."""
 
+import threading
 import uuid
 from collections.abc import Iterator
 
@@ -110,3 +111,16 @@ def test_a_publish_survives_a_lost_connection_and_a_deleted_queue(
     broker.enqueue(message_for(queue, "actor", "second"))
 
     assert count(rabbitmq, queue) == 1
+
+
+def test_closing_does_not_wait_for_a_frozen_server(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    broker.declare_queue(queue)
+    consumer = broker.consume(queue, prefetch=1, timeout=1000)
+    next(consumer)
+    closing = threading.Thread(target=consumer.close, daemon=True)
+    with rabbitmq.frozen():
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive()

@@ -1,7 +1,10 @@
 """A RabbitMQ server of the tests' own."""
 
 import os
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +104,14 @@ class RabbitMQ:
             return None
         finally:
             connection.close()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        self.process.signal_all(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.signal_all(signal.SIGCONT)
 
     def stop(self) -> None:
         self.process.kill()
