@@ -9,10 +9,11 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import dramatiq.brokers.rabbitmq
-from dramatiq import Broker, MessageProxy, Middleware
+from dramatiq import Broker, Consumer, MessageProxy, Middleware
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import ConnectionClosed
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from settings import Settings
 
@@ -77,6 +78,12 @@ class _Broker(RabbitmqBroker):
     @property
     def consumer_class(self) -> type[_Consumer]:
         return _Consumer
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        try:
+            return super().consume(queue_name, prefetch, timeout)
+        except AMQPConnectorException as error:  # of pika, but no AMQPError
+            raise ConnectionClosed(error) from None
 
     def close(self) -> None:
         _close_soon(super().close)

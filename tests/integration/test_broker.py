@@ -8,6 +8,7 @@ import dramatiq
 import pika
 import pytest
 from dramatiq import Broker, Message
+from dramatiq.errors import ConnectionClosed
 
 from actors.broker import make_broker
 from settings import Settings
@@ -124,3 +125,10 @@ def test_closing_does_not_wait_for_a_frozen_server(
         closing.start()
         closing.join(10)
         assert not closing.is_alive()
+
+
+def test_a_frozen_server_is_no_unexpected_error(rabbitmq: RabbitMQ, queue: str) -> None:
+    broker = make_broker(Settings(rabbitmq_url=f"{rabbitmq.url}?stack_timeout=1"))
+    broker.declare_queue(queue)
+    with rabbitmq.frozen(), pytest.raises(ConnectionClosed):
+        broker.consume(queue)
