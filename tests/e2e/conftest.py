@@ -16,6 +16,8 @@ from tests.servers.process import Process
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.system import Service, Workers
 
+pytest.register_assert_rewrite("tests.e2e.ledger")
+
 
 class System:
     """A deployment: its settings, and the processes that were started with them."""
