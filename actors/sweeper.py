@@ -65,6 +65,8 @@ class Sweeper:
     def sweep(self) -> int:
         """Look once at the tasks that are due; returns how many there were."""
         if not self._dispatcher.is_idle:
+            self._store.ping()
+            self._note_outage()
             return 0
         # While the broker is down, one task is enough to see whether it is back.
         limit = 1 if self._dispatcher.is_failing else BATCH

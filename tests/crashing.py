@@ -33,7 +33,7 @@ _STORES = (MongoStore, SQLiteStore)
 _POINTS: dict[str, tuple[tuple[Any, ...], str, Callable[[Any], bool]]] = {
     "insert": (_STORES, "insert", lambda _: True),
     "publish": ((_Broker, StubBroker), "enqueue", lambda _: True),
-    "claim": (_STORES, "save", _is_claimed),
+    "claim": (_STORES, "claim", _is_claimed),
     "hash": ((actors.worker,), "download", lambda _: True),
     "result": (_STORES, "save", _is_done),
     "mail": ((SMTPMailer,), "send", lambda _: True),

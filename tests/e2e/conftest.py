@@ -31,6 +31,8 @@ class System:
             "DATA_DIR": str(folder / "data"),
             "ALLOW_NETWORKS": "127.0.0.0/8",
             "LEASE": "3s",
+            "SUBMITS_PER_MINUTE": "0",
+            "MAILS_PER_HOUR": "0",
             **settings,
         }
         self._folder = folder

@@ -57,7 +57,7 @@ def all_tasks(store: TaskStore) -> list[Task]:
         ids = [document["_id"] for document in store._tasks.find({}, {"_id": True})]
     else:
         assert isinstance(store, SQLiteStore)
-        with store._translated_errors() as connection:
+        with store._translated_errors(store._durable) as connection:
             ids = [row[0] for row in connection.execute("SELECT _id FROM tasks")]
     return [task for each in ids if (task := store.get(each)) is not None]
 
