@@ -18,6 +18,8 @@ from tasks.task import Status, Task
 from tasks.url import parse_url
 
 POLL_SECONDS = 1  # how long a client is told to wait before it asks again
+# How long a request waits for the store: its driver tries twice, and all its threads may be taken.
+STORE_SECONDS = 5.0
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -154,5 +156,13 @@ async def ready(request: Request) -> HTTPResponse:
 
 
 async def _in_thread(request: Request, call: Callable[[], Result]) -> Result:
-    """Call what waits for the store off the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(request.app.ctx.store_threads, call)
+    """Call what waits for the store off the event loop, and wait for it so long, and no longer.
+
+    Raises StoreUnavailableError. A call that began may still come to its end, unheard.
+    """
+    threads = request.app.ctx.store_threads
+    future = asyncio.get_running_loop().run_in_executor(threads, call)
+    try:
+        return await asyncio.wait_for(future, STORE_SECONDS)
+    except TimeoutError:
+        raise StoreUnavailableError(f"no answer within {STORE_SECONDS:.0f} s") from None
