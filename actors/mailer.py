@@ -4,6 +4,7 @@ import logging
 import os
 import smtplib
 import ssl
+import threading
 from contextlib import suppress
 from datetime import datetime
 from email.headerregistry import Address
@@ -18,6 +19,9 @@ from settings import Settings
 from tasks.task import Status, Task
 
 TIMEOUT_SECONDS = 30.0
+# A server that has fallen silent must not take all threads of a worker: some are for downloads.
+MAX_LOGINS = 4
+LOGIN_WAIT_SECONDS = 1.0
 MAX_LINE = 998  # RFC 5322 § 2.1.1: up to there a link stays in one piece
 PERMANENT_CODE = 500  # and above, RFC 5321 § 4.2.1
 
@@ -108,13 +112,18 @@ class SMTPMailer:
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
         self._tls = ssl.create_default_context()
+        self._logins = threading.BoundedSemaphore(MAX_LOGINS)
 
     def send(self, message: EmailMessage) -> None:
+        if not self._logins.acquire(timeout=LOGIN_WAIT_SECONDS):
+            raise MailError("the mail server is slow, other mails wait for its greeting")
         try:
             smtp = self._log_in()
         except (OSError, UnicodeError, smtplib.SMTPException) as error:
             # Whatever the code: a login that fails is ours to mend, not the recipient's fault.
             raise MailError(f"no session with the mail server: {_describe(error)}") from None
+        finally:
+            self._logins.release()
         try:
             smtp.send_message(message)
         except smtplib.SMTPRecipientsRefused as error:
