@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import hypothesis
 import pytest
@@ -19,10 +20,12 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 # For `make fuzz`; the usual profile has 100 examples.
 hypothesis.settings.register_profile("minutes", max_examples=2000)
 
+Server = TypeVar("Server")
+
 REQUIRE_SERVICES = os.environ.get("REQUIRE_SERVICES") == "1"
 
 
-def _start(server: Callable[[Path], object], folder: Path) -> object:
+def start_server(server: Callable[[Path], Server], folder: Path) -> Server:
     """A server; without its program the tests skip on a laptop and fail in CI."""
     try:
         return server(folder)
@@ -34,16 +37,14 @@ def _start(server: Callable[[Path], object], folder: Path) -> object:
 
 @pytest.fixture(scope="session")
 def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    server = _start(Mongod, tmp_path_factory.mktemp("mongod"))
-    assert isinstance(server, Mongod)
+    server = start_server(Mongod, tmp_path_factory.mktemp("mongod"))
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    server = _start(RabbitMQ, tmp_path_factory.mktemp("rabbitmq"))
-    assert isinstance(server, RabbitMQ)
+    server = start_server(RabbitMQ, tmp_path_factory.mktemp("rabbitmq"))
     yield server
     server.stop()
 
