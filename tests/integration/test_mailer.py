@@ -174,11 +174,11 @@ def test_refused_recipient_is_permanent(inbox: Inbox) -> None:
     ],
 )
 def test_refused_mail(inbox: Inbox, reply: str, is_permanent: bool) -> None:  # noqa: FBT001
-    inbox.reply = reply
+    inbox.replies["DATA"] = reply
     with pytest.raises(MailError, match=reply[:3]) as caught:
         SMTPMailer(inbox.url).send(build_message(DONE, SETTINGS))
     assert caught.value.is_permanent is is_permanent
-    inbox.reply = "250 OK"
+    inbox.replies["DATA"] = "250 OK"
     SMTPMailer(inbox.url).send(build_message(DONE, SETTINGS))
     assert len(inbox.mails) == 1
 
