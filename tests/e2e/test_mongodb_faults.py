@@ -1,0 +1,226 @@
+"""MongoDB dies, freezes, steps down, fails and is slow, at every moment of a task's life."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+
+import pytest
+import requests
+
+from tests.conftest import start_server
+from tests.e2e.conftest import System, assert_accounts_balance
+from tests.servers.inbox import Inbox
+from tests.servers.mongod import Mongod
+from tests.servers.origin import Origin
+from tests.servers.system import Service, Workers
+from tests.waiting import wait_for
+
+Serve = Callable[[Mapping[str, bytes]], Origin]
+Fault = Callable[[Mongod], AbstractContextManager[None]]
+
+pytestmark = pytest.mark.services
+
+FILES = {f"/file{number}": bytes([number]) * 100_000 for number in range(9)}
+OUTAGE_SECONDS = 4.0  # longer than the LEASE of the tests
+WRITES = ("insert", "update")
+ANSWER_SECONDS = 6.0  # what a client may have to wait for a 503
+
+
+@pytest.fixture(scope="module")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """One that may be spoiled: a replica set of one, which has a primary to lose."""
+    server = start_server(partial(Mongod, is_replica_set=True), tmp_path_factory.mktemp("mongod"))
+    yield server
+    server.stop()
+
+
+@contextmanager
+def killed(mongod: Mongod) -> Iterator[None]:
+    mongod.stop()
+    try:
+        yield
+    finally:
+        mongod.start()
+
+
+@contextmanager
+def frozen(mongod: Mongod) -> Iterator[None]:
+    mongod.process.send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        mongod.process.send(signal.SIGCONT)
+
+
+@contextmanager
+def stepped_down(mongod: Mongod) -> Iterator[None]:
+    mongod.step_down()
+    try:
+        yield
+    finally:
+        mongod.step_up()
+
+
+@contextmanager
+def hanging_up(mongod: Mongod) -> Iterator[None]:
+    mongod.fail("find", *WRITES, closeConnection=True)
+    try:
+        yield
+    finally:
+        mongod.heal()
+
+
+@contextmanager
+def without_disk(mongod: Mongod) -> Iterator[None]:
+    mongod.fail(*WRITES, errorCode=14031)  # OutOfDiskSpace
+    try:
+        yield
+    finally:
+        mongod.heal()
+
+
+@dataclass
+class Scene:
+    """Two worker processes with tasks at every moment of their lives."""
+
+    system: System
+    workers: Workers
+    service: Service
+    origin: Origin
+    inbox: Inbox
+    bodies: dict[str, bytes] = field(default_factory=dict)
+
+    def submit(self, *numbers: int) -> list[str]:
+        ids = []
+        for path in (f"/file{number}" for number in numbers):
+            ids.append(self.service.submit(f"{self.origin.base}{path}", email="a@example.com"))
+            self.bodies[ids[-1]] = FILES[path]
+        return ids
+
+    def begin(self) -> None:
+        """Three mails and three downloads under way; three messages that no worker has seen."""
+        self.inbox.may_answer.clear()
+        self.submit(0, 1, 2)
+        wait_for(lambda: self.inbox.sessions == 3)
+        self.origin.may_finish.clear()
+        self.submit(3, 4, 5)
+        wait_for(lambda: len(self.origin.requests) == 6)
+        self.workers.signal_all(signal.SIGSTOP)
+        waiting = self.submit(6, 7, 8)
+        with self.system.store() as store:
+            wait_for(lambda: all(task and task.dispatches for task in map(store.get, waiting)))
+
+    def go_on(self) -> None:
+        """Mails are sent, downloads end, messages arrive: all of them want to be saved."""
+        self.workers.signal_all(signal.SIGCONT)
+        self.origin.may_finish.set()
+        self.inbox.may_answer.set()
+
+    def live_through(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert_alive(self.service)
+
+
+@pytest.fixture
+def scene(distributed: System, inbox: Inbox, serve: Serve) -> Iterator[Scene]:
+    workers = distributed.start_workers(processes=2)
+    yield Scene(distributed, workers, distributed.start_service(), serve(FILES), inbox)
+    distributed.kill()  # a polite stop takes seconds
+
+
+def assert_alive(service: Service) -> None:
+    response = requests.get(f"{service.base}/health/live", timeout=1)
+    assert response.status_code == HTTPStatus.OK
+
+
+def assert_unavailable(response: requests.Response) -> None:
+    assert response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert response.json()["error"]["code"] == "store_unavailable"
+    assert response.headers["Retry-After"] == "5"
+    assert response.elapsed.total_seconds() < ANSWER_SECONDS
+
+
+@pytest.mark.parametrize("fault", [killed, frozen, stepped_down, hanging_up, without_disk])
+def test_an_outage_longer_than_the_lease(scene: Scene, mongod: Mongod, fault: Fault) -> None:
+    scene.begin()
+
+    with fault(mongod):
+        scene.go_on()
+        began = time.monotonic()
+        assert_unavailable(scene.service.try_to_submit(f"{scene.origin.base}/file0"))
+        scene.live_through(began + OUTAGE_SECONDS - time.monotonic())
+
+    assert_accounts_balance(scene.system, scene.bodies, scene.inbox)
+    assert len(scene.origin.requests) == len(FILES), "something was downloaded again"
+
+
+def test_writes_that_are_done_but_answered_with_an_error(scene: Scene, mongod: Mongod) -> None:
+    scene.begin()
+
+    mongod.fail(*WRITES, writeConcernError={"code": 64, "errmsg": "waiting timed out"})
+    try:
+        scene.go_on()
+        assert_unavailable(scene.service.try_to_submit(f"{scene.origin.base}/file0"))
+        scene.live_through(OUTAGE_SECONDS)
+    finally:
+        mongod.heal()
+
+    assert_accounts_balance(scene.system, scene.bodies, scene.inbox)
+    assert len(scene.origin.requests) == len(FILES), "something was downloaded again"
+
+
+def test_a_slow_mongodb_costs_no_lease(scene: Scene, mongod: Mongod) -> None:
+    mongod.fail("find", *WRITES, blockConnection=True, blockTimeMS=100)
+    try:
+        scene.begin()
+        scene.workers.signal_all(signal.SIGCONT)
+        scene.live_through(OUTAGE_SECONDS)
+        scene.go_on()
+        assert_accounts_balance(scene.system, scene.bodies, scene.inbox)
+    finally:
+        mongod.heal()
+
+    assert len(scene.origin.requests) == len(FILES), "something was downloaded again"
+
+
+def test_no_client_waits_for_long_while_mongodb_is_silent(
+    distributed: System, mongod: Mongod
+) -> None:
+    """There are more clients than threads that wait for MongoDB."""
+    service = distributed.start_service()
+    task_id = service.submit("http://127.0.0.1/")
+    with ThreadPoolExecutor(80) as clients, frozen(mongod):
+        answers = [
+            *(clients.submit(service.try_to_submit, "http://127.0.0.1/") for _ in range(70)),
+            *(clients.submit(service.check, task_id) for _ in range(10)),
+        ]
+        while not all(answer.done() for answer in answers):
+            assert_alive(service)
+        for answer in answers:
+            assert_unavailable(answer.result())
+
+
+def test_what_was_accepted_outlives_a_kill_of_mongodb(distributed: System, mongod: Mongod) -> None:
+    service = distributed.start_service()
+    accepted: list[str] = []
+
+    def submit_until_refused() -> requests.Response:
+        while (response := service.try_to_submit("http://127.0.0.1/")).ok:
+            accepted.append(response.json()["id"])
+        return response
+
+    with ThreadPoolExecutor(4) as clients:
+        answers = [clients.submit(submit_until_refused) for _ in range(4)]
+        wait_for(lambda: len(accepted) > 100)
+        with killed(mongod):
+            for answer in answers:
+                assert_unavailable(answer.result())
+
+    with distributed.store() as store:
+        assert all(store.get(task_id) for task_id in accepted)

@@ -1,0 +1,226 @@
+"""The mail server is away, busy, silent or picky: results are there at once, mails in the end."""
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from http import HTTPStatus
+
+import pytest
+import trustme
+
+from tasks.store import TaskStore
+from tasks.task import MailStatus, Task
+from tests.e2e.conftest import System, assert_accounts_balance, wait_until_settled
+from tests.servers.inbox import Inbox
+from tests.servers.origin import Origin
+from tests.servers.system import Service
+from tests.waiting import wait_for
+
+Fault = Callable[[Inbox], AbstractContextManager[None]]
+
+BODY = b"to be hashed" * 10_000
+
+
+@pytest.fixture(scope="module")
+def shared_inbox() -> Iterator[Inbox]:
+    inbox = Inbox()
+    inbox.knows_us = True
+    yield inbox
+    inbox.stop()
+
+
+@pytest.fixture
+def inbox(shared_inbox: Inbox) -> Inbox:
+    """The same for all tests of this module, as the running system is."""
+    shared_inbox.mails.clear()
+    return shared_inbox
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Whose certificates the running system trusts."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, shared_inbox: Inbox, authority: trustme.CA
+) -> Iterator[tuple[System, Service]]:
+    folder = tmp_path_factory.mktemp("running")
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    settings = {
+        "SMTP_URL": shared_inbox.url.replace("://", "://us:secret@"),
+        "SSL_CERT_FILE": str(folder / "authority.pem"),
+    }
+    system = System(folder, settings)
+    yield system, system.start_service()
+    system.kill()
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[Origin]:
+    with Origin({"/file": BODY}) as origin:
+        yield origin
+
+
+@contextmanager
+def closed(inbox: Inbox) -> Iterator[None]:
+    inbox.stop()
+    try:
+        yield
+    finally:
+        inbox.start()
+
+
+@contextmanager
+def silent(inbox: Inbox) -> Iterator[None]:
+    """Connections wait for somebody to accept them, until the listener is closed."""
+    with closed(inbox), socket.create_server(("127.0.0.1", inbox.port)):
+        yield
+
+
+@contextmanager
+def busy(inbox: Inbox) -> Iterator[None]:
+    with closed(inbox), socket.create_server(("127.0.0.1", inbox.port)) as listener:
+        thread = threading.Thread(target=refuse_all, args=(listener,))
+        thread.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def refuse_all(listener: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"421 too many connections\r\n")
+
+
+@contextmanager
+def with_tls(inbox: Inbox, authority: trustme.CA) -> Iterator[None]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    inbox.stop()
+    inbox.start(context)
+    try:
+        yield
+    finally:
+        inbox.stop()
+        inbox.start()
+
+
+def with_a_bad_certificate(inbox: Inbox) -> AbstractContextManager[None]:
+    return with_tls(inbox, trustme.CA())
+
+
+@contextmanager
+def locked(inbox: Inbox) -> Iterator[None]:
+    inbox.knows_us = False
+    try:
+        yield
+    finally:
+        inbox.knows_us = True
+
+
+def replying(command: str, reply: str) -> Fault:
+    @contextmanager
+    def fault(inbox: Inbox) -> Iterator[None]:
+        inbox.replies[command] = reply
+        try:
+            yield
+        finally:
+            inbox.replies[command] = "250 OK"
+
+    fault.__name__ = f"{command} {reply[:3] or 'hangs up'}"
+    return fault
+
+
+def wait_for_first_try(store: TaskStore, task_id: str) -> Task:
+    def tried() -> Task | None:
+        task = store.get(task_id)
+        return task if task is not None and (task.retry_at or task.is_settled) else None
+
+    task = wait_for(tried)
+    assert task is not None
+    return task
+
+
+def let_the_pause_pass(store: TaskStore, task: Task) -> None:
+    if not task.is_settled:
+        assert store.save(replace(task, wake_at=store.now(), retry_at=store.now()))
+
+
+TRANSIENT = [
+    closed,
+    busy,
+    with_a_bad_certificate,
+    locked,
+    replying("MAIL", "550 we do not know you"),
+    replying("RCPT", "421 closing"),
+    replying("RCPT", "450 greylisted"),
+    replying("DATA", "421 closing"),
+    replying("DATA", "451 try again"),
+    replying("DATA", ""),
+]
+
+
+@pytest.mark.parametrize("fault", TRANSIENT, ids=lambda fault: fault.__name__)
+def test_one_mail_arrives_when_the_server_is_well_again(
+    running: tuple[System, Service], origin: Origin, inbox: Inbox, fault: Fault
+) -> None:
+    system, service = running
+    with system.store() as store:
+        with fault(inbox):
+            task_id = service.submit(f"{origin.base}/file", email="a@example.com")
+            assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
+            task = wait_for_first_try(store, task_id)
+            assert inbox.mails == []
+        let_the_pause_pass(store, task)
+    assert_accounts_balance(system, {task_id: BODY}, inbox)
+
+
+@pytest.mark.parametrize("command", ["RCPT", "DATA"])
+@pytest.mark.parametrize("reply", ["550 no such user", "552 mailbox full"])
+def test_a_refusal_of_the_recipient_ends_it(
+    running: tuple[System, Service], origin: Origin, inbox: Inbox, command: str, reply: str
+) -> None:
+    system, service = running
+    with replying(command, reply)(inbox), system.store() as store:
+        task_id = service.submit(f"{origin.base}/file", email="a@example.com")
+        task = wait_until_settled(store, task_id)
+    assert task.mail_status is MailStatus.REFUSED
+    assert task.mail_attempt == 1
+    assert service.check(task_id).status_code == HTTPStatus.OK
+    assert inbox.mails == []
+
+
+def test_mail_over_starttls(
+    running: tuple[System, Service], origin: Origin, inbox: Inbox, authority: trustme.CA
+) -> None:
+    system, service = running
+    with with_tls(inbox, authority):
+        task_id = service.submit(f"{origin.base}/file", email="a@example.com")
+        assert_accounts_balance(system, {task_id: BODY}, inbox)
+
+
+def test_a_silent_mail_server_holds_up_no_downloads(
+    running: tuple[System, Service], origin: Origin, inbox: Inbox
+) -> None:
+    """There are more mails than threads; each waits half a minute for a word."""
+    system, service = running
+    with system.store() as store:
+        with silent(inbox):
+            tasks = [
+                service.submit(f"{origin.base}/file", email="a@example.com") for _ in range(12)
+            ]
+            for task_id in tasks:
+                assert service.wait_for_end(task_id, 20).status_code == HTTPStatus.OK
+        for task_id in tasks:
+            let_the_pause_pass(store, wait_for_first_try(store, task_id))
+    assert_accounts_balance(system, dict.fromkeys(tasks, BODY), inbox)
