@@ -27,7 +27,7 @@ pytestmark = pytest.mark.services
 
 FILES = {f"/file{number}": bytes([number]) * 100_000 for number in range(9)}
 OUTAGE_SECONDS = 4.0  # longer than the LEASE of the tests
-WRITES = ("insert", "update")
+COMMANDS = ("find", "insert", "update", "findAndModify", "aggregate")
 ANSWER_SECONDS = 6.0  # what a client may have to wait for a 503
 
 
@@ -68,7 +68,7 @@ def stepped_down(mongod: Mongod) -> Iterator[None]:
 
 @contextmanager
 def hanging_up(mongod: Mongod) -> Iterator[None]:
-    mongod.fail("find", *WRITES, closeConnection=True)
+    mongod.fail(*COMMANDS, closeConnection=True)
     try:
         yield
     finally:
@@ -77,7 +77,7 @@ def hanging_up(mongod: Mongod) -> Iterator[None]:
 
 @contextmanager
 def without_disk(mongod: Mongod) -> Iterator[None]:
-    mongod.fail(*WRITES, errorCode=14031)  # OutOfDiskSpace
+    mongod.fail("insert", "update", "findAndModify", errorCode=14031)  # OutOfDiskSpace
     try:
         yield
     finally:
@@ -113,7 +113,7 @@ class Scene:
         self.workers.signal_all(signal.SIGSTOP)
         waiting = self.submit(6, 7, 8)
         with self.system.store() as store:
-            wait_for(lambda: all(task and task.dispatches for task in map(store.get, waiting)))
+            wait_for(lambda: all(task and task.dispatched_at for task in map(store.get, waiting)))
 
     def go_on(self) -> None:
         """Mails are sent, downloads end, messages arrive: all of them want to be saved."""
@@ -163,7 +163,7 @@ def test_an_outage_longer_than_the_lease(scene: Scene, mongod: Mongod, fault: Fa
 def test_writes_that_are_done_but_answered_with_an_error(scene: Scene, mongod: Mongod) -> None:
     scene.begin()
 
-    mongod.fail(*WRITES, writeConcernError={"code": 64, "errmsg": "waiting timed out"})
+    mongod.fail("insert", "update", writeConcernError={"code": 64, "errmsg": "waiting timed out"})
     try:
         scene.go_on()
         assert_unavailable(scene.service.try_to_submit(f"{scene.origin.base}/file0"))
@@ -176,7 +176,7 @@ def test_writes_that_are_done_but_answered_with_an_error(scene: Scene, mongod: M
 
 
 def test_a_slow_mongodb_costs_no_lease(scene: Scene, mongod: Mongod) -> None:
-    mongod.fail("find", *WRITES, blockConnection=True, blockTimeMS=100)
+    mongod.fail(*COMMANDS, blockConnection=True, blockTimeMS=100)
     try:
         scene.begin()
         scene.workers.signal_all(signal.SIGCONT)
