@@ -6,6 +6,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class System:
             **settings,
         }
         self._folder = folder
-        self._processes: list[Process] = []
+        self.processes: list[Process] = []
         self.is_distributed = "RABBITMQ_URL" in settings
         self.rabbitmq = rabbitmq
 
@@ -54,7 +55,7 @@ class System:
     def start_service(self, *, module: str = "service", **settings: str) -> Service:
         environ = {**self.environ, **settings}
         service = Service(self._next_folder(), environ, module=module)
-        self._processes.append(service)
+        self.processes.append(service)
         self.service = service
         return service
 
@@ -65,7 +66,7 @@ class System:
         workers = Workers(
             self._next_folder(), environ, processes=processes, threads=threads, module=module
         )
-        self._processes.append(workers)
+        self.processes.append(workers)
         self.workers = workers
         return workers
 
@@ -81,15 +82,15 @@ class System:
             self.store.close()
 
     def _next_folder(self) -> Path:
-        return self._folder / f"process{len(self._processes)}"
+        return self._folder / f"process{len(self.processes)}"
 
     def kill(self) -> None:
         """SIGKILL to every process, children included."""
-        for process in self._processes:
+        for process in self.processes:
             process.kill()
 
     def stop(self) -> None:
-        for process in self._processes:
+        for process in self.processes:
             process.stop()
 
 
@@ -112,6 +113,21 @@ def wait_until_settled(store: TaskStore, task_id: str) -> Task:
     task = wait_for(settled, 60)
     assert task is not None
     return task
+
+
+def wait_for_first_mailing(store: TaskStore, task_id: str) -> Task:
+    def tried() -> Task | None:
+        task = store.get(task_id)
+        return task if task is not None and (task.retry_at or task.is_settled) else None
+
+    task = wait_for(tried)
+    assert task is not None
+    return task
+
+
+def let_the_pause_pass(store: TaskStore, task: Task) -> None:
+    if not task.is_settled:
+        assert store.save(replace(task, wake_at=store.now(), retry_at=store.now()))
 
 
 def message_id(mail: bytes) -> str:

@@ -5,19 +5,22 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 from http import HTTPStatus
 
 import pytest
 import trustme
 
-from tasks.store import TaskStore
-from tasks.task import MailStatus, Task
-from tests.e2e.conftest import System, assert_accounts_balance, wait_until_settled
+from tasks.task import MailStatus
+from tests.e2e.conftest import (
+    System,
+    assert_accounts_balance,
+    let_the_pause_pass,
+    wait_for_first_mailing,
+    wait_until_settled,
+)
 from tests.servers.inbox import Inbox
 from tests.servers.origin import Origin
 from tests.servers.system import Service
-from tests.waiting import wait_for
 
 Fault = Callable[[Inbox], AbstractContextManager[None]]
 
@@ -141,21 +144,6 @@ def replying(command: str, reply: str) -> Fault:
     return fault
 
 
-def wait_for_first_try(store: TaskStore, task_id: str) -> Task:
-    def tried() -> Task | None:
-        task = store.get(task_id)
-        return task if task is not None and (task.retry_at or task.is_settled) else None
-
-    task = wait_for(tried)
-    assert task is not None
-    return task
-
-
-def let_the_pause_pass(store: TaskStore, task: Task) -> None:
-    if not task.is_settled:
-        assert store.save(replace(task, wake_at=store.now(), retry_at=store.now()))
-
-
 TRANSIENT = [
     closed,
     busy,
@@ -179,7 +167,7 @@ def test_one_mail_arrives_when_the_server_is_well_again(
         with fault(inbox):
             task_id = service.submit(f"{origin.base}/file", email="a@example.com")
             assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
-            task = wait_for_first_try(store, task_id)
+            task = wait_for_first_mailing(store, task_id)
             assert inbox.mails == []
         let_the_pause_pass(store, task)
     assert_accounts_balance(system, {task_id: BODY}, inbox)
@@ -222,5 +210,5 @@ def test_a_silent_mail_server_holds_up_no_downloads(
             for task_id in tasks:
                 assert service.wait_for_end(task_id, 20).status_code == HTTPStatus.OK
         for task_id in tasks:
-            let_the_pause_pass(store, wait_for_first_try(store, task_id))
+            let_the_pause_pass(store, wait_for_first_mailing(store, task_id))
     assert_accounts_balance(system, dict.fromkeys(tasks, BODY), inbox)
