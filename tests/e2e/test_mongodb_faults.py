@@ -26,7 +26,7 @@ Fault = Callable[[Mongod], AbstractContextManager[None]]
 pytestmark = pytest.mark.services
 
 FILES = {f"/file{number}": bytes([number]) * 100_000 for number in range(9)}
-OUTAGE_SECONDS = 5.0  # longer than the LEASE of the tests, and a sweep more
+OUTAGE_SECONDS = 4.5  # longer than the LEASE of the tests, and a sweep more
 COMMANDS = ("find", "insert", "update", "findAndModify", "aggregate")
 ANSWER_SECONDS = 6.0  # what a client may have to wait for a 503
 
