@@ -217,7 +217,7 @@ def test_what_was_accepted_outlives_a_kill_of_mongodb(distributed: System, mongo
 
     with ThreadPoolExecutor(4) as clients:
         answers = [clients.submit(submit_until_refused) for _ in range(4)]
-        wait_for(lambda: len(accepted) > 100)
+        wait_for(lambda: len(accepted) > 50)
         with killed(mongod):
             for answer in answers:
                 assert_unavailable(answer.result())
