@@ -74,7 +74,11 @@ class Sweeper:
         if self._has_to_wake_all:
             self._store.wake_unclaimed(now)
             self._has_to_wake_all = False
-        due = self._store.take_due(now, now + self._hold, limit)
+        try:
+            due = self._store.take_due(now, now + self._hold, limit)
+        except StoreUnavailableError:
+            self._swept_at = -math.inf  # a store may read and not write: then this is its outage
+            raise
         self._note_outage()
         woken = [self._wake(task) for task in due if not self._stopped.is_set()]
         self._dispatcher.dispatch(task for task in woken if task is not None)

@@ -1,12 +1,8 @@
 """The running system, embedded and distributed."""
 
-import email
-import hashlib
 import os
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -14,13 +10,11 @@ import pytest
 
 from settings import Settings
 from tasks.store import TaskStore, open_store
-from tasks.task import MailStatus, Task
 from tests.servers.inbox import Inbox
 from tests.servers.mongod import Mongod
 from tests.servers.process import Process
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.system import Service, Workers
-from tests.waiting import wait_for
 
 pytest.register_assert_rewrite("tests.e2e.ledger")
 
@@ -92,48 +86,6 @@ class System:
     def stop(self) -> None:
         for process in self.processes:
             process.stop()
-
-
-def assert_accounts_balance(system: System, bodies: Mapping[str, bytes], inbox: Inbox) -> None:
-    """Each task, given by id with its file, is done and settled, its digest right, its mail one."""
-    with system.store() as store:
-        for task_id, body in bodies.items():
-            task = wait_until_settled(store, task_id)
-            assert task.digest is not None, task.failure
-            assert task.digest.md5 == hashlib.md5(body).hexdigest()
-            assert task.mail_status is MailStatus.SENT
-    assert Counter(map(message_id, inbox.mails)) == dict.fromkeys(bodies, 1)
-
-
-def wait_until_settled(store: TaskStore, task_id: str) -> Task:
-    def settled() -> Task | None:
-        task = store.get(task_id)
-        return task if task is not None and task.is_settled else None
-
-    task = wait_for(settled, 60)
-    assert task is not None
-    return task
-
-
-def wait_for_first_mailing(store: TaskStore, task_id: str) -> Task:
-    def tried() -> Task | None:
-        task = store.get(task_id)
-        return task if task is not None and (task.retry_at or task.is_settled) else None
-
-    task = wait_for(tried)
-    assert task is not None
-    return task
-
-
-def let_the_pause_pass(store: TaskStore, task: Task) -> None:
-    if not task.is_settled:
-        assert store.save(replace(task, wake_at=store.now(), retry_at=store.now()))
-
-
-def message_id(mail: bytes) -> str:
-    """The id of the task that a mail is about."""
-    header: str = email.message_from_bytes(mail)["Message-ID"]
-    return header.strip("<>").partition("@")[0]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from tasks.mongo import MongoStore
 from tasks.sqlite import SQLiteStore
 from tasks.store import TaskStore
-from tasks.task import Task
+from tasks.task import MailStatus, Task
 from tests.e2e.conftest import System
 from tests.servers.inbox import Inbox
 from tests.servers.origin import Origin
@@ -43,6 +43,44 @@ def assert_kept(
     assert {task_id for task_id, count in mails.items() if count > most_mails} == set()
     if system.rabbitmq is not None:
         wait_for(lambda: not system.rabbitmq.waiting())  # type: ignore[union-attr]
+
+
+def assert_done_and_mailed(store: TaskStore, bodies: Mapping[str, bytes], inbox: Inbox) -> None:
+    """Each task, given by id with its file, is settled, with the right digest and one mail."""
+    for task_id, body in bodies.items():
+        task = wait_until_settled(store, task_id)
+        assert task.digest is not None, task.failure
+        assert task.digest.md5 == hashlib.md5(body).hexdigest()
+        assert task.mail_status is MailStatus.SENT
+    assert count_mails(inbox) == dict.fromkeys(bodies, 1)
+
+
+def wait_until_settled(store: TaskStore, task_id: str) -> Task:
+    def settled() -> Task | None:
+        task = store.get(task_id)
+        return task if task is not None and task.is_settled else None
+
+    task = wait_for(settled, 60)
+    assert task is not None
+    return task
+
+
+def wait_for_first_mailing(store: TaskStore, task_id: str) -> Task:
+    """The task when its first mailing has ended, one way or the other."""
+
+    def tried() -> Task | None:
+        task = store.get(task_id)
+        return task if task is not None and (task.retry_at or task.is_settled) else None
+
+    task = wait_for(tried)
+    assert task is not None
+    return task
+
+
+def let_the_pause_pass(store: TaskStore, task: Task) -> None:
+    """As if the time for the task's next try had come."""
+    if not task.is_settled:
+        assert store.save(replace(task, wake_at=store.now(), retry_at=store.now()))
 
 
 def count_mails(inbox: Inbox) -> Counter[str]:

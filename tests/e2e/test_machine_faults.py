@@ -15,12 +15,8 @@ from typing import BinaryIO
 import pytest
 import requests
 
-from tests.e2e.conftest import (
-    System,
-    assert_accounts_balance,
-    let_the_pause_pass,
-    wait_for_first_mailing,
-)
+from tests.e2e.conftest import System
+from tests.e2e.ledger import assert_done_and_mailed, let_the_pause_pass, wait_for_first_mailing
 from tests.servers.inbox import Inbox
 from tests.servers.origin import Origin
 from tests.servers.process import Process
@@ -76,7 +72,7 @@ def test_a_worker_whose_clock_is_an_hour_off(
 
     workers[dying].kill()
     origin.may_finish.set()
-    assert_accounts_balance(distributed, bodies, inbox)
+    assert_done_and_mailed(distributed.store, bodies, inbox)
     assert len(origin.requests) == len(FILES) + 5
     distributed.kill()  # a polite stop takes seconds
 
@@ -122,11 +118,11 @@ def test_no_file_descriptor_is_left(system: System, serve: Serve, inbox: Inbox) 
             assert answer.status_code in {HTTPStatus.ACCEPTED, HTTPStatus.SERVICE_UNAVAILABLE}
     if answer.ok:
         bodies[answer.json()["id"]] = FILES["/file0"]
-    with system.store() as store:
-        store.wake_unclaimed(store.now())  # or one whose message did not get out waits for 30 s
-        for task_id in bodies:
-            let_the_pause_pass(store, wait_for_first_mailing(store, task_id))
-    assert_accounts_balance(system, bodies, inbox)
+    store = system.store
+    store.wake_unclaimed(store.now())  # or one whose message did not get out waits for 30 s
+    for task_id in bodies:
+        let_the_pause_pass(store, wait_for_first_mailing(store, task_id))
+    assert_done_and_mailed(system.store, bodies, inbox)
     assert all(process.is_running for process in system.processes)
     system.kill()  # a polite stop takes seconds
 
@@ -175,10 +171,10 @@ def test_no_space_is_left_for_the_tasks(small_disk: Path, serve: Serve, inbox: I
             origin.may_finish.set()
             live_through(requests.Session(), service, OUTAGE_SECONDS)
 
-        assert_accounts_balance(system, bodies, inbox)
+        assert_done_and_mailed(system.store, bodies, inbox)
         assert len(origin.requests) == len(bodies), "something was downloaded again"
     finally:
-        system.kill()
+        system.close()
     with closing(sqlite3.connect(small_disk / "tasks.sqlite3")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
@@ -191,16 +187,16 @@ def test_no_space_is_left_for_the_mails(small_disk: Path, tmp_path: Path, serve:
     origin = serve(FILES)
     try:
         service = system.start_service()
-        with system.store() as store:
-            with full(small_disk):
-                bodies = submit_all(service, origin)
-                for task_id in bodies:
-                    assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
-                tasks = [wait_for_first_mailing(store, task_id) for task_id in bodies]
-                assert not list(mails.glob("*.eml"))
-            for task in tasks:
-                let_the_pause_pass(store, task)
+        store = system.store
+        with full(small_disk):
+            bodies = submit_all(service, origin)
+            for task_id in bodies:
+                assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
+            tasks = [wait_for_first_mailing(store, task_id) for task_id in bodies]
+            assert not list(mails.glob("*.eml"))
+        for task in tasks:
+            let_the_pause_pass(store, task)
         wait_for(lambda: {path.name for path in mails.iterdir()} == {f"{i}.eml" for i in bodies})
         assert all(path.stat().st_size for path in mails.iterdir())
     finally:
-        system.kill()
+        system.close()

@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from tests.conftest import start_server
-from tests.e2e.conftest import System, assert_accounts_balance
+from tests.e2e.conftest import System
+from tests.e2e.ledger import assert_done_and_mailed
 from tests.servers.inbox import Inbox
 from tests.servers.mongod import Mongod
 from tests.servers.origin import Origin
@@ -112,8 +113,8 @@ class Scene:
         wait_for(lambda: len(self.origin.requests) == 6)
         self.workers.signal_all(signal.SIGSTOP)
         waiting = self.submit(6, 7, 8)
-        with self.system.store() as store:
-            wait_for(lambda: all(task and task.dispatched_at for task in map(store.get, waiting)))
+        store = self.system.store
+        wait_for(lambda: all(task and task.dispatched_at for task in map(store.get, waiting)))
 
     def go_on(self) -> None:
         """Mails are sent, downloads end, messages arrive: all of them want to be saved."""
@@ -156,7 +157,7 @@ def test_an_outage_longer_than_the_lease(scene: Scene, mongod: Mongod, fault: Fa
         assert_unavailable(scene.service.try_to_submit(f"{scene.origin.base}/file0"))
         scene.live_through(began + OUTAGE_SECONDS - time.monotonic())
 
-    assert_accounts_balance(scene.system, scene.bodies, scene.inbox)
+    assert_done_and_mailed(scene.system.store, scene.bodies, scene.inbox)
     assert len(scene.origin.requests) == len(FILES), "something was downloaded again"
 
 
@@ -171,7 +172,7 @@ def test_writes_that_are_done_but_answered_with_an_error(scene: Scene, mongod: M
     finally:
         mongod.heal()
 
-    assert_accounts_balance(scene.system, scene.bodies, scene.inbox)
+    assert_done_and_mailed(scene.system.store, scene.bodies, scene.inbox)
     assert len(scene.origin.requests) == len(FILES), "something was downloaded again"
 
 
@@ -182,7 +183,7 @@ def test_a_slow_mongodb_costs_no_lease(scene: Scene, mongod: Mongod) -> None:
         scene.workers.signal_all(signal.SIGCONT)
         scene.live_through(OUTAGE_SECONDS)
         scene.go_on()
-        assert_accounts_balance(scene.system, scene.bodies, scene.inbox)
+        assert_done_and_mailed(scene.system.store, scene.bodies, scene.inbox)
     finally:
         mongod.heal()
 
@@ -222,5 +223,5 @@ def test_what_was_accepted_outlives_a_kill_of_mongodb(distributed: System, mongo
             for answer in answers:
                 assert_unavailable(answer.result())
 
-    with distributed.store() as store:
-        assert all(store.get(task_id) for task_id in accepted)
+    store = distributed.store
+    assert all(store.get(task_id) for task_id in accepted)

@@ -11,9 +11,9 @@ import pytest
 import trustme
 
 from tasks.task import MailStatus
-from tests.e2e.conftest import (
-    System,
-    assert_accounts_balance,
+from tests.e2e.conftest import System
+from tests.e2e.ledger import (
+    assert_done_and_mailed,
     let_the_pause_pass,
     wait_for_first_mailing,
     wait_until_settled,
@@ -163,14 +163,14 @@ def test_one_mail_arrives_when_the_server_is_well_again(
     running: tuple[System, Service], origin: Origin, inbox: Inbox, fault: Fault
 ) -> None:
     system, service = running
-    with system.store() as store:
-        with fault(inbox):
-            task_id = service.submit(f"{origin.base}/file", email="a@example.com")
-            assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
-            task = wait_for_first_mailing(store, task_id)
-            assert inbox.mails == []
-        let_the_pause_pass(store, task)
-    assert_accounts_balance(system, {task_id: BODY}, inbox)
+    store = system.store
+    with fault(inbox):
+        task_id = service.submit(f"{origin.base}/file", email="a@example.com")
+        assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
+        task = wait_for_first_mailing(store, task_id)
+        assert inbox.mails == []
+    let_the_pause_pass(store, task)
+    assert_done_and_mailed(system.store, {task_id: BODY}, inbox)
 
 
 @pytest.mark.parametrize("command", ["RCPT", "DATA"])
@@ -179,9 +179,9 @@ def test_a_refusal_of_the_recipient_ends_it(
     running: tuple[System, Service], origin: Origin, inbox: Inbox, command: str, reply: str
 ) -> None:
     system, service = running
-    with replying(command, reply)(inbox), system.store() as store:
+    with replying(command, reply)(inbox):
         task_id = service.submit(f"{origin.base}/file", email="a@example.com")
-        task = wait_until_settled(store, task_id)
+        task = wait_until_settled(system.store, task_id)
     assert task.mail_status is MailStatus.REFUSED
     assert task.mail_attempt == 1
     assert service.check(task_id).status_code == HTTPStatus.OK
@@ -194,7 +194,7 @@ def test_mail_over_starttls(
     system, service = running
     with with_tls(inbox, authority):
         task_id = service.submit(f"{origin.base}/file", email="a@example.com")
-        assert_accounts_balance(system, {task_id: BODY}, inbox)
+        assert_done_and_mailed(system.store, {task_id: BODY}, inbox)
 
 
 def test_a_silent_mail_server_holds_up_no_downloads(
@@ -202,13 +202,11 @@ def test_a_silent_mail_server_holds_up_no_downloads(
 ) -> None:
     """There are more mails than threads; each waits half a minute for a word."""
     system, service = running
-    with system.store() as store:
-        with silent(inbox):
-            tasks = [
-                service.submit(f"{origin.base}/file", email="a@example.com") for _ in range(12)
-            ]
-            for task_id in tasks:
-                assert service.wait_for_end(task_id, 20).status_code == HTTPStatus.OK
+    store = system.store
+    with silent(inbox):
+        tasks = [service.submit(f"{origin.base}/file", email="a@example.com") for _ in range(12)]
         for task_id in tasks:
-            let_the_pause_pass(store, wait_for_first_mailing(store, task_id))
-    assert_accounts_balance(system, dict.fromkeys(tasks, BODY), inbox)
+            assert service.wait_for_end(task_id, 20).status_code == HTTPStatus.OK
+    for task_id in tasks:
+        let_the_pause_pass(store, wait_for_first_mailing(store, task_id))
+    assert_done_and_mailed(system.store, dict.fromkeys(tasks, BODY), inbox)

@@ -282,6 +282,17 @@ def test_living_workers_may_renew_after_an_outage(
     assert store.save(running.renewed(store.now(), LEASE)) is not None
 
 
+def test_living_workers_may_renew_after_a_sweep_that_failed(
+    sweeper: Sweeper, store: UnreliableStore
+) -> None:
+    running = insert_due(store, make_task().claimed(store.now(), LEASE))
+    store.errors = [StoreUnavailableError("the disk is full")]
+    with pytest.raises(StoreUnavailableError):
+        sweeper.sweep()
+    assert sweeper.sweep() == 1
+    assert get(store, running).status is Status.RUNNING
+
+
 def test_a_sweeper_just_started_cannot_know_of_an_outage(
     store: UnreliableStore, dispatcher: Dispatcher
 ) -> None:
