@@ -31,10 +31,12 @@ format: $(VENV)/dev.stamp  ## format the code, and mend what the linter can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-services:  # RabbitMQ for the tests, which start their own from it; RUNLEVEL=1 keeps apt from starting one
-	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || \
-	{ echo "installing rabbitmq-server"; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
-	apt-get -qq update && apt-get -qq install -y --no-install-recommends rabbitmq-server libcurl4 >/dev/null; }
+services:  # for the tests, which start their own; RUNLEVEL=1 keeps apt from starting RabbitMQ; Ubuntu's chromium is a snap
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || exit 0; missing=; \
+	test -x /usr/lib/rabbitmq/bin/rabbitmq-server || missing="rabbitmq-server libcurl4"; \
+	test -x /usr/bin/chromium || ! grep -q '^ID=debian$$' /etc/os-release || missing="$$missing chromium"; \
+	test -z "$$missing" || { echo "installing $$missing"; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing >/dev/null; }
 
 clean:  ## remove what the targets above have made, but not the data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,161 @@
+// One task on the page.
+
+import { isEnd, isTrouble } from "./follow.js";
+import { describe, Speed } from "./progress.js";
+import { exactBytes, mail, moment, shortName } from "./words.js";
+
+const COPIED_MS = 2000;
+const NOT_FOUND =
+  "There is no such task. The link may be incomplete, or the result has been forgotten: " +
+  "results are kept for a limited time.";
+
+export class Card {
+  #task;
+  #speed = new Speed();
+
+  /** `actions`: remove, retry and announce, called with the task or the text. */
+  constructor(task, actions) {
+    const template = document.getElementById("task");
+    this.element = template.content.firstElementChild.cloneNode(true);
+    this.#part(".link").href = `?id=${encodeURIComponent(task.id)}`;
+    this.#part(".remove").addEventListener("click", () => actions.remove(this.#task));
+    this.#part(".again").addEventListener("click", () => actions.retry(this.#task));
+    this.#part(".copy").addEventListener("click", () => this.#copy(actions.announce));
+    this.#part(".pace").textContent = "Asking how it stands";
+    this.update(task);
+    if (task.end) this.show(task.end);
+  }
+
+  /** The task has got a URL, or its end. */
+  update(task) {
+    this.#task = task;
+    const name = this.name;
+    this.#part("h3").replaceChildren(linkTo(task.url) ?? `Task ${task.id.slice(0, 100)}`);
+    this.#part(".remove").setAttribute("aria-label", `Remove ${name} from this list`);
+    this.#part(".copy").setAttribute("aria-label", `Copy the MD5 of ${name}`);
+    this.#part(".again").setAttribute("aria-label", `Try again: ${name}`);
+    this.#part("progress").setAttribute("aria-label", `Download of ${name}`);
+  }
+
+  get name() {
+    return this.#task.url ? shortName(this.#task.url) : "this task";
+  }
+
+  focus() {
+    this.#part("h3").focus();
+  }
+
+  /** Show an answer of the service about this task. */
+  show(answer) {
+    const { status, body } = answer;
+    if (isTrouble(answer)) {
+      this.#note(["The service cannot be reached just now. It is asked again."]);
+      return;
+    }
+    this.#note([]);
+    if (status === 202) this.#showRunning(body);
+    else if (status === 200) this.#showDone(body);
+    else this.#showFailed(answer);
+  }
+
+  /** The end in a sentence, for those who listen. */
+  summary({ status, body }) {
+    if (status !== 200) return `${this.name}: ${this.#part(".failure").textContent}`;
+    return `${this.name}: the MD5 is ${body.md5}. ${this.#part(".verdict").textContent}`;
+  }
+
+  #showRunning(body) {
+    const { text, part } = describe(body, this.#speed, performance.now());
+    const progress = this.#part("progress");
+    if (part === undefined) progress.removeAttribute("value");
+    else progress.value = part;
+    progress.setAttribute("aria-valuetext", text);
+    this.#part(".pace").textContent = text;
+    this.#switchTo(".running");
+  }
+
+  #showDone(body) {
+    this.#part(".digest").replaceChildren(...inHalves(body.md5));
+    this.#showVerdict(body.verified);
+    this.#part(".fact").textContent = `${exactBytes(body.size)} · ${moment(body.finished_at)}`;
+    this.#note([
+      body.final_url !== body.url && `The server led on to ${body.final_url}`,
+      body.length_verified === false &&
+        "The server did not say how long the file is, so a cut would not have been seen.",
+      mail(body.mail_status),
+    ]);
+    this.#switchTo(".done");
+  }
+
+  #showVerdict(isVerified) {
+    const verdict = this.#part(".verdict");
+    verdict.hidden = isVerified === undefined;
+    if (verdict.hidden) return;
+    verdict.className = `verdict ${isVerified ? "good" : "bad"}`;
+    verdict.textContent = `It is ${isVerified ? "" : "not "}the MD5 you expected.`;
+    if (isVerified || !this.#task.expected) return;
+    const expected = document.createElement("code");
+    expected.append(...inHalves(this.#task.expected.toLowerCase()));
+    verdict.replaceChildren("It is not the MD5 you expected, ", expected);
+  }
+
+  #showFailed({ status, body }) {
+    const reason = body.error?.message ?? "the service gave no reason.";
+    this.#part(".failure").textContent = status === 404 ? NOT_FOUND : `Failed: ${reason}`;
+    if (isEnd({ status })) {
+      this.#part(".fact").textContent = moment(body.finished_at);
+      this.#note([mail(body.mail_status)]);
+      this.#part(".again").hidden = false;
+    }
+    this.#switchTo(".failure");
+  }
+
+  #switchTo(shown) {
+    for (const part of [".running", ".done", ".failure"]) this.#part(part).hidden = part !== shown;
+  }
+
+  #note(texts) {
+    const notes = texts.filter(Boolean).map((text) => {
+      const paragraph = document.createElement("p");
+      paragraph.textContent = text;
+      return paragraph;
+    });
+    this.#part(".notes").replaceChildren(...notes);
+  }
+
+  async #copy(announce) {
+    const digest = this.#part(".digest");
+    try {
+      await navigator.clipboard.writeText(digest.textContent);
+    } catch {
+      // Not there over plain HTTP: mark it, and copy what is marked, the old way.
+      getSelection().selectAllChildren(digest);
+      if (!document.execCommand("copy")) return;
+    }
+    const button = this.#part(".copy");
+    button.textContent = "Copied";
+    announce("Copied.");
+    setTimeout(() => (button.textContent = "Copy"), COPIED_MS);
+  }
+
+  #part(selector) {
+    return this.element.querySelector(selector);
+  }
+}
+
+/** A digest that breaks in the middle where the line is too short; what is copied has no break. */
+function inHalves(md5) {
+  return [md5.slice(0, md5.length / 2), document.createElement("wbr"), md5.slice(md5.length / 2)];
+}
+
+/** A link, or plain text for what is no web address; undefined for nothing. */
+function linkTo(url) {
+  if (!url) return undefined;
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) return url;
+  const link = document.createElement("a");
+  link.href = url;
+  link.rel = "noopener noreferrer nofollow";
+  link.title = url;
+  link.textContent = url;
+  return link;
+}

@@ -1,0 +1,155 @@
+// The page: its form, the list of recent tasks, and the link to one of them.
+
+import { Card } from "./card.js";
+import { ask, follow, isEnd, isTrouble, isUnsettled } from "./follow.js";
+import { forget, onChange, recent, remember } from "./recent.js";
+import { duration } from "./words.js";
+
+const MAX_NEWS = 5;
+const LABELS = { url: "The URL", email: "The address", md5: "The MD5" };
+
+const form = document.getElementById("form");
+const list = document.getElementById("tasks");
+const news = document.getElementById("news");
+const shown = new Map(); // id -> { card, stop }
+
+// The form
+
+async function submit() {
+  if (form.ariaBusy === "true") return;
+  clearErrors();
+  form.ariaBusy = "true";
+  const fields = [...new FormData(form)].map(([name, value]) => [name, value.trim()]);
+  const answer = await ask("submit", {
+    method: "POST",
+    body: new URLSearchParams(fields.filter(([, value]) => value)),
+  });
+  form.ariaBusy = "false";
+  if (answer.status !== 202) {
+    showError(answer);
+    return;
+  }
+  const { url, md5 } = Object.fromEntries(fields);
+  const task = { id: answer.body.id, url, expected: md5 || undefined };
+  remember(task);
+  const card = add(task);
+  announce(`${card.name}: begun.`);
+  card.element.scrollIntoView({ block: "nearest" });
+  form.elements.url.value = form.elements.md5.value = ""; // the address is most often the same for the next one
+  history.replaceState(null, "", location.pathname);
+}
+
+function showError({ status, body, retryAfter }) {
+  const { field, message = "The service did not answer. Please try again." } = body.error ?? {};
+  if (Object.hasOwn(LABELS, field ?? "")) {
+    const input = form.elements[field];
+    input.setAttribute("aria-invalid", "true");
+    errorOf(field).textContent = message.replace(field, LABELS[field]);
+    input.focus();
+    return;
+  }
+  const wait = status === 429 && retryAfter ? ` Next try in ${duration(retryAfter)}.` : "";
+  errorOf("form").textContent = message + wait;
+}
+
+function errorOf(name) {
+  return document.getElementById(`${name}-error`);
+}
+
+function clearErrors(names = [...Object.keys(LABELS), "form"]) {
+  for (const name of names) {
+    errorOf(name).textContent = "";
+    form.elements[name]?.removeAttribute("aria-invalid");
+  }
+}
+
+// The list
+
+/** A card for the task, at the top, which follows it until its end. */
+function add(task) {
+  const card = new Card(task, { remove, retry, announce });
+  const entry = { card, stop() {} };
+  if (!task.end || isUnsettled(task.end)) {
+    entry.stop = follow(task.id, (answer) => {
+      task = learn(task, answer, card);
+    });
+  }
+  shown.set(task.id, entry);
+  list.prepend(card.element);
+  showList();
+  return card;
+}
+
+/** The task with what the answer tells about it, remembered and shown. */
+function learn(task, answer, card) {
+  const hadEnded = Boolean(task.end);
+  if (hadEnded && !isEnd(answer)) return task; // nothing new of its mail
+  const { url } = answer.body;
+  if (isEnd(answer) || (url && url !== task.url)) {
+    task = { ...task, url, end: isEnd(answer) ? answer : undefined };
+    remember(task);
+    card.update(task);
+  }
+  card.show(answer);
+  if (!hadEnded && answer.status !== 202 && !isTrouble(answer)) announce(card.summary(answer));
+  return task;
+}
+
+function remove({ id }) {
+  const { element } = shown.get(id).card;
+  const next = element.nextElementSibling ?? element.previousElementSibling;
+  forget(id);
+  drop(id);
+  (next?.querySelector(".remove") ?? form.elements.url).focus();
+}
+
+function drop(id) {
+  const { card, stop } = shown.get(id);
+  stop();
+  card.element.remove();
+  shown.delete(id);
+  showList();
+}
+
+function retry({ url, expected }) {
+  form.elements.url.value = url;
+  form.elements.md5.value = expected ?? "";
+  form.requestSubmit();
+}
+
+function showList() {
+  document.getElementById("recent").hidden = shown.size === 0;
+}
+
+/** Say something to those who listen to the page: a begin or an end, never each percent. */
+function announce(text) {
+  const paragraph = document.createElement("p");
+  paragraph.textContent = text;
+  news.append(paragraph);
+  while (news.children.length > MAX_NEWS) news.firstElementChild.remove();
+}
+
+/** Take over what another tab has added or removed. */
+function synchronize() {
+  const tasks = recent();
+  for (const task of tasks.toReversed()) if (!shown.has(task.id)) add(task);
+  for (const id of [...shown.keys()]) if (!tasks.some((task) => task.id === id)) drop(id);
+}
+
+function openLink() {
+  const id = new URLSearchParams(location.search).get("id")?.trim();
+  if (!id) return;
+  const card = shown.get(id)?.card ?? add({ id });
+  list.prepend(card.element);
+  card.focus();
+}
+
+form.noValidate = true; // the service knows the rules, and says which one was broken
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit();
+});
+form.addEventListener("input", ({ target }) => clearErrors([target.name, "form"]));
+onChange(synchronize);
+synchronize();
+openLink();

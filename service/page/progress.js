@@ -1,0 +1,44 @@
+// How a download that is under way is described.
+
+import { bytes, duration } from "./words.js";
+
+const WINDOW_MS = 12_000; // the speed is that of this long; the service writes progress every 2 s
+const STALE_MS = 6_000; // without a new byte for this long, the speed goes down
+
+/** The speed of a download, from what is told about it now and then. */
+export class Speed {
+  #samples = [];
+
+  /** Bytes per second, after one more sample; undefined while there is too little to tell. */
+  sample(done, now) {
+    const last = this.#samples.at(-1);
+    if (last && done < last.done) this.#samples = []; // another attempt, from the beginning
+    if (!last || done !== last.done || now - last.now > STALE_MS) this.#samples.push({ done, now });
+    while (this.#samples.length > 2 && now - this.#samples[0].now > WINDOW_MS) {
+      this.#samples.shift();
+    }
+    const [first, newest] = [this.#samples[0], this.#samples.at(-1)];
+    return newest.now > first.now
+      ? ((newest.done - first.done) * 1000) / (newest.now - first.now)
+      : undefined;
+  }
+}
+
+/** A running task in words, and the part that is done (undefined: nobody knows). */
+export function describe(task, speed, now) {
+  const { attempt, bytes_done: done, bytes_total: total } = task;
+  const parts = [];
+  let part = 0;
+  if (done === undefined) {
+    parts.push(attempt ? "Asking the server for the file" : "Waiting for its turn");
+  } else {
+    const rate = speed.sample(done, now);
+    part = total ? Math.min(done / total, 1) : undefined;
+    parts.push(total ? `${bytes(done)} of ${bytes(total)}` : `${bytes(done)}, size unknown`);
+    if (rate === 0) parts.push("nothing is coming just now");
+    if (rate > 0) parts.push(`${bytes(rate)}/s`);
+    if (rate > 0 && total) parts.push(`about ${duration((total - done) / rate)} left`);
+  }
+  if (attempt > 1) parts.push(`attempt ${attempt}`);
+  return { text: parts.join("\u00a0· "), part };
+}

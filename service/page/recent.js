@@ -1,0 +1,46 @@
+// The tasks of this browser, newest first: { id, url, expected?, end? }, `end` being the last answer.
+
+const KEY = "md5-light.tasks";
+const LIMIT = 50;
+
+let unsaved = []; // where the browser keeps nothing, the list lasts as long as the page
+
+export function recent() {
+  let tasks;
+  try {
+    tasks = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+  } catch {
+    tasks = unsaved;
+  }
+  if (!Array.isArray(tasks)) return [];
+  return tasks.filter((task) => typeof task?.id === "string" && typeof task.url === "string");
+}
+
+/** Keep a task: at its place if it is known, else as the newest. */
+export function remember(task) {
+  const tasks = recent(); // read anew: another tab may have written
+  const place = tasks.findIndex(({ id }) => id === task.id);
+  if (place < 0) tasks.unshift(task);
+  else tasks[place] = task;
+  write(tasks.slice(0, LIMIT));
+}
+
+export function forget(id) {
+  write(recent().filter((task) => task.id !== id));
+}
+
+/** Call back when another tab has changed the list. */
+export function onChange(callback) {
+  addEventListener("storage", ({ key }) => {
+    if (key === KEY || key === null) callback();
+  });
+}
+
+function write(tasks) {
+  unsaved = tasks;
+  try {
+    localStorage.setItem(KEY, JSON.stringify(tasks));
+  } catch {
+    // Switched off, or full.
+  }
+}
