@@ -77,7 +77,7 @@ def _lines(task: Task, settings: Settings) -> list[str]:
         lines.append(f"Failed:    {task.failure.message} ({task.failure.code})")
     lines += [f"Submitted: {_time(task.submitted_at)}", f"Finished:  {_time(task.finished_at)}"]
     if settings.public_url is not None:
-        lines.append(f"Details:   {settings.public_url.rstrip('/')}/check?id={task.id}")
+        lines.append(f"Details:   {settings.public_url.rstrip('/')}/?id={task.id}")
     return lines
 
 

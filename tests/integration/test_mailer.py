@@ -86,7 +86,7 @@ def test_no_verdict_where_nothing_was_expected() -> None:
 @pytest.mark.parametrize("public_url", ["https://md5.example.com", "https://md5.example.com/"])
 def test_link(public_url: str) -> None:
     lines = body(sent(DONE, replace(SETTINGS, public_url=public_url))).splitlines()
-    assert lines[-1] == f"Details:   https://md5.example.com/check?id={DONE.id}"
+    assert lines[-1] == f"Details:   https://md5.example.com/?id={DONE.id}"
 
 
 def test_every_try_is_the_same_mail() -> None:
