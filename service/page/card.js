@@ -1,6 +1,6 @@
 // One task on the page.
 
-import { isEnd, isTrouble } from "./follow.js";
+import { isTrouble } from "./follow.js";
 import { describe, Speed } from "./progress.js";
 import { exactBytes, mail, moment, shortName } from "./words.js";
 
@@ -100,9 +100,10 @@ export class Card {
   }
 
   #showFailed({ status, body }) {
-    const reason = body.error?.message ?? "the service gave no reason.";
-    this.#part(".failure").textContent = status === 404 ? NOT_FOUND : `Failed: ${reason}`;
-    if (isEnd({ status })) {
+    const reason = body.error?.message ?? "The service gave no reason.";
+    this.#part(".failure").textContent = status === 404 ? NOT_FOUND : reason;
+    if (status === 424) {
+      this.#part(".failure").prepend("Failed: ");
       this.#part(".fact").textContent = moment(body.finished_at);
       this.#note([mail(body.mail_status)]);
       this.#part(".again").hidden = false;

@@ -2,6 +2,7 @@
 
 const TIMEOUT_MS = 20_000;
 const MAX_PAUSE_SECONDS = 60;
+const MAX_RETRY_AFTER_SECONDS = 3600;
 const UNSETTLED_MAILS = ["pending", "sending", "delayed"];
 
 /** The service's answer: its status (0: none came), its body, and the pause it asks for. */
@@ -71,7 +72,7 @@ export function follow(id, tell) {
     slowness = isSlow ? slowness + 1 : 0;
     if (isSlow || answer.status === 202) {
       const pause = isSlow ? Math.min(2 ** slowness, MAX_PAUSE_SECONDS) : 1;
-      dueAt = Date.now() + (answer.retryAfter ?? pause) * 1000;
+      dueAt = Date.now() + Math.min(answer.retryAfter ?? pause, MAX_RETRY_AFTER_SECONDS) * 1000;
       schedule();
     } else {
       stopping.abort();

@@ -3,17 +3,13 @@
 const KEY = "md5-light.tasks";
 const LIMIT = 50;
 
-let unsaved = []; // where the browser keeps nothing, the list lasts as long as the page
-
 export function recent() {
-  let tasks;
   try {
-    tasks = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+    const tasks = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+    return tasks.filter((task) => typeof task?.id === "string" && typeof task.url === "string");
   } catch {
-    tasks = unsaved;
+    return []; // not kept by this browser, or not written by this page
   }
-  if (!Array.isArray(tasks)) return [];
-  return tasks.filter((task) => typeof task?.id === "string" && typeof task.url === "string");
 }
 
 /** Keep a task: at its place if it is known, else as the newest. */
@@ -37,10 +33,9 @@ export function onChange(callback) {
 }
 
 function write(tasks) {
-  unsaved = tasks;
   try {
     localStorage.setItem(KEY, JSON.stringify(tasks));
   } catch {
-    // Switched off, or full.
+    // Switched off, or full: the list lasts as long as the page.
   }
 }
