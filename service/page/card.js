@@ -42,7 +42,8 @@ export class Card {
   }
 
   focus() {
-    this.#part("h3").focus();
+    this.element.scrollIntoView();
+    this.#part("h3").focus({ preventScroll: true });
   }
 
   /** Show an answer of the service about this task. */
