@@ -11,20 +11,21 @@ const LABELS = { url: "The URL", email: "The address", md5: "The MD5" };
 const form = document.getElementById("form");
 const list = document.getElementById("tasks");
 const news = document.getElementById("news");
+const underWay = new Set(); // what is being submitted
 const shown = new Map(); // id -> { card, stop }
 
 // The form
 
 async function submit() {
-  if (form.ariaBusy === "true") return;
-  clearErrors();
-  form.ariaBusy = "true";
   const fields = [...new FormData(form)].map(([name, value]) => [name, value.trim()]);
-  const answer = await ask("submit", {
-    method: "POST",
-    body: new URLSearchParams(fields.filter(([, value]) => value)),
-  });
-  form.ariaBusy = "false";
+  const body = new URLSearchParams(fields.filter(([, value]) => value));
+  if (underWay.has(String(body))) return;
+  clearErrors();
+  underWay.add(String(body));
+  form.ariaBusy = "true";
+  const answer = await ask("submit", { method: "POST", body });
+  underWay.delete(String(body));
+  form.ariaBusy = String(underWay.size > 0);
   if (answer.status !== 202) {
     showError(answer);
     return;
@@ -35,8 +36,15 @@ async function submit() {
   const card = add(task);
   announce(`${card.name}: begun.`);
   card.element.scrollIntoView({ block: "nearest" });
-  form.elements.url.value = form.elements.md5.value = ""; // the address is most often the same for the next one
+  clearForm(url);
   history.replaceState(null, "", location.pathname);
+}
+
+/** Make room for the next URL, unless it is there already; the address is most often the same. */
+function clearForm(url) {
+  if (form.elements.url.value.trim() === url) {
+    form.elements.url.value = form.elements.md5.value = "";
+  }
 }
 
 function showError({ status, body, retryAfter }) {
@@ -48,7 +56,7 @@ function showError({ status, body, retryAfter }) {
     input.focus();
     return;
   }
-  const wait = status === 429 && retryAfter ? ` Next try in ${duration(retryAfter)}.` : "";
+  const wait = status === 429 && retryAfter ? ` Please try again in ${duration(retryAfter)}.` : "";
   errorOf("form").textContent = message + wait;
 }
 
@@ -148,6 +156,9 @@ form.noValidate = true; // the service knows the rules, and says which one was b
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   submit();
+});
+form.querySelector("button").addEventListener("click", (event) => {
+  if (event.detail > 1) event.preventDefault(); // the second of a double click
 });
 form.addEventListener("input", ({ target }) => clearErrors([target.name, "form"]));
 onChange(synchronize);

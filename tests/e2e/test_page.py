@@ -195,7 +195,7 @@ def test_an_error_is_told_at_its_field(
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [
-        (429, {"error": {"code": "x", "message": "Too many."}}, "Too many. Next try in 7 s."),
+        (429, {"error": {"code": "x", "message": "Later."}}, "Later. Please try again in 7 s."),
         (503, {"error": {"code": "x", "message": "Not now."}}, "Not now."),
         (502, "<h1>Bad Gateway</h1>", "The service did not answer. Please try again."),
     ],
@@ -208,6 +208,32 @@ def test_a_refusal_of_the_service_is_told(
     expect(page.get_by_role("alert").filter(has_text=message)).to_have_text(message)
     expect(page.get_by_label("URL of the file")).to_have_value("http://example.com/file")
     expect(page.get_by_role("listitem")).to_have_count(0)
+
+
+def test_the_next_one_can_be_submitted_before_the_answer(page: Page, serve: Serve) -> None:
+    base = serve({}).base
+    held: list[Route] = []
+    page.route("**/submit", lambda route: held.append(route))  # noqa: PLW0108  Playwright's wish
+    submit(page, f"{base}/a")
+    submit(page, f"{base}/a")
+    submit(page, f"{base}/b")
+    wait_for(lambda: page.evaluate("true") and len(held) >= 2)
+    first, second = held
+    first.continue_()
+    expect(card(page, f"{base}/a")).to_contain_text("404")
+    expect(page.get_by_label("URL of the file")).to_have_value(f"{base}/b")
+    second.continue_()
+    expect(card(page, f"{base}/b")).to_contain_text("404")
+    expect(page.get_by_label("URL of the file")).to_have_value("")
+
+
+def test_a_double_click_submits_once(page: Page, serve: Serve) -> None:
+    url = f"{serve({'/file': BODY}).base}/file"
+    page.get_by_label("URL of the file").fill(url)
+    page.get_by_role("button", name="Compute MD5").dblclick(delay=50)
+    expect(card(page, url)).to_contain_text(MD5)
+    expect(page.get_by_role("listitem")).to_have_count(1)
+    expect(page.get_by_role("alert").filter(has_text="must be given")).to_have_count(0)
 
 
 def test_recent_tasks_survive_a_reload(page: Page, serve: Serve) -> None:
