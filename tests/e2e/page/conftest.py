@@ -1,0 +1,58 @@
+"""A browser, and the service whose page it opens."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.conftest import REQUIRE_SERVICES
+from tests.e2e.conftest import System
+from tests.servers.browser import open_browser
+from tests.servers.process import MissingServerError
+from tests.servers.system import Service
+
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; without it the tests skip on a laptop and fail in CI."""
+    try:
+        with open_browser() as browser:
+            yield browser
+    except MissingServerError as error:
+        if REQUIRE_SERVICES:
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    system = System(tmp_path_factory.mktemp("page"), {"WORKER_THREADS": "10"})
+    yield system.start()
+    system.stop()
+
+
+@pytest.fixture
+def context(browser: Browser, service: Service) -> Iterator[BrowserContext]:
+    """A browser that was never here, in which nothing may go wrong unseen."""
+    context = browser.new_context(base_url=service.base, viewport={"width": 900, "height": 900})
+    context.set_default_timeout(30_000)
+    troubles: list[str] = []
+    hosts: set[str] = set()
+    context.on("weberror", lambda error: troubles.append(str(error.error)))
+    context.on("console", lambda message: troubles.append(message.text))
+    context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    yield context
+    context.close()
+    # The browser itself writes down each answer that is an error, which some are here.
+    assert [text for text in troubles if not text.startswith("Failed to load resource")] == []
+    assert hosts <= {urlsplit(service.base).netloc}
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.goto("/")
+    return page

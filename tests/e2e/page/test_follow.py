@@ -1,0 +1,146 @@
+"""How the page follows a task, with a clock and answers of the tests' own."""
+
+import re
+from itertools import pairwise
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.page.actions import BODY, ID, MD5, Serve, answer, card, news
+from tests.servers.system import Service
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.services
+
+
+def stop_clock(page: Page) -> None:
+    """From now on, time passes on the page only when the test lets it."""
+    page.clock.install(time=0)
+    page.clock.pause_at(60)
+
+
+def test_a_size_that_is_unknown(page: Page) -> None:
+    body = {"status": "running", "url": "http://example.com/", "attempt": 2}
+    page.route("**/check?*", answer(202, body | {"bytes_done": 5_000_000, "bytes_total": None}))
+    page.goto(f"/?id={ID}")
+    expect(page.locator(".pace")).to_have_text("5.00 MB, size unknown · attempt 2")
+    expect(page.get_by_role("progressbar")).to_have_js_property("position", -1)
+
+
+def test_speed_and_time_left(page: Page) -> None:
+    stop_clock(page)
+    done = iter(range(0, 100_000_000, 1_000_000))
+    body = {"status": "running", "url": "http://example.com/", "bytes_total": 100_000_000}
+    page.route(
+        "**/check?*",
+        lambda route: route.fulfill(
+            status=202, json=body | {"bytes_done": next(done)}, headers={"Retry-After": "1"}
+        ),
+    )
+    page.goto(f"/?id={ID}")
+    page.clock.run_for(1)
+    expect(page.locator(".pace")).to_have_text("0 bytes of 100 MB")
+    for number in range(1, 16):
+        page.clock.run_for(1000)
+        expect(page.locator(".pace")).to_have_text(re.compile(rf"^{number}\.0+.MB of 100.MB"))
+    expect(page.locator(".pace")).to_contain_text("1.00 MB/s · about 2 min left")
+
+
+@pytest.mark.parametrize(
+    ("mail_status", "words"),
+    [
+        ("pending", "on its way"),
+        ("delayed", "tried again"),
+        ("sent", "has been sent"),
+        ("refused", "could not be delivered"),
+    ],
+)
+def test_the_mail_is_told_in_words(page: Page, mail_status: str, words: str) -> None:
+    url, moment = "http://example.com/file", "2026-11-23T13:12:42.094Z"
+    done = {"md5": MD5, "status": "done", "url": url, "size": 1, "length_verified": False}
+    done |= {"final_url": "http://example.com/other", "finished_at": moment}
+    page.route("**/check?*", answer(200, done | {"mail_status": mail_status}))
+    page.goto(f"/?id={ID}")
+    expect(card(page, url)).to_contain_text(words)
+    expect(card(page, url)).to_contain_text("led on to http://example.com/other")
+    expect(card(page, url)).to_contain_text("a cut would not have been seen")
+
+
+def test_an_outage_is_told_and_outlasted(page: Page, service: Service, serve: Serve) -> None:
+    url = f"{serve({'/file': BODY}).base}/file"
+    task_id = service.submit(url)
+    page.route("**/check?*", answer(503, {}, **{"Retry-After": "1"}), times=2)
+    page.goto(f"/?id={task_id}")
+    expect(page.get_by_role("listitem")).to_contain_text("cannot be reached just now")
+    expect(card(page, url)).to_contain_text(MD5)
+    expect(page.get_by_text("cannot be reached")).to_have_count(0)
+
+
+def test_a_mail_is_followed_to_its_end(page: Page) -> None:
+    stop_clock(page)
+    url, moment = "http://example.com/file", "2026-11-23T13:12:42.094Z"
+    failed = {"url": url, "error": {"message": "No."}, "finished_at": moment}
+    statuses = ["sent", "delayed", "sending", "pending"]
+    page.route(
+        "**/check?*",
+        lambda route: route.fulfill(status=424, json=failed | {"mail_status": statuses.pop()}),
+    )
+    page.goto(f"/?id={ID}")
+    page.clock.run_for(1)
+    expect(card(page, url)).to_contain_text("on its way")
+
+    def has_been_sent() -> bool:
+        page.clock.run_for(1000)
+        return page.get_by_text("has been sent").count() == 1
+
+    wait_for(has_been_sent)
+    expect(news(page).locator("p")).to_have_text(["file: Failed: No."])
+
+
+def test_an_outage_is_met_with_growing_pauses(page: Page) -> None:
+    stop_clock(page)
+    page.add_init_script(
+        """window.askedAt = []; const ask = fetch;
+        window.fetch = (...request) => { askedAt.push(Date.now()); return ask(...request); };"""
+    )
+    page.route("**/check?*", lambda route: route.abort())
+    page.goto(f"/?id={ID}")
+
+    def asked_at() -> list[int]:
+        page.clock.run_for(500)
+        times: list[int] = page.evaluate("askedAt")
+        return times if len(times) >= 5 else []
+
+    times = wait_for(asked_at)
+    first, second, third, fourth = (later - earlier for earlier, later in pairwise(times[:5]))
+    assert first >= 2000
+    assert second >= 4000
+    assert third >= 8000
+    assert fourth >= 16_000
+
+
+def test_nobody_is_asked_while_nobody_looks(page: Page) -> None:
+    stop_clock(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.route("**/check?*", answer(202, {"status": "running", "url": "http://example.com/"}))
+
+    def look(*, hidden: bool) -> None:
+        page.evaluate(
+            """hidden => {
+                Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+                document.dispatchEvent(new Event("visibilitychange"));
+            }""",
+            hidden,
+        )
+
+    page.goto(f"/?id={ID}")
+    page.clock.run_for(1)
+    expect(page.locator(".pace")).to_have_text("Waiting for its turn")
+    look(hidden=True)
+    asked.clear()
+    page.clock.run_for(60_000)
+    assert asked == []
+    with page.expect_response("**/check?*"):
+        look(hidden=False)
+        page.clock.run_for(1)
