@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast fuzz check format services clean
+.PHONY: help run test test-fast fuzz chaos check format services clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -20,6 +20,9 @@ test-fast: $(VENV)/dev.stamp  ## the tests that need no server
 
 fuzz: $(VENV)/dev.stamp  ## the downloads against damaged answers, for minutes
 	$(BIN)/python -m pytest --hypothesis-profile=minutes --timeout 3600 tests/unit/fetch/test_fuzz.py
+
+chaos: $(VENV)/dev.stamp services  ## disasters at random, MINUTES=5 of them (SEED=: those of an earlier run)
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/dev.stamp  ## lint, format, types, and which module may import which
 	$(BIN)/ruff check

@@ -85,8 +85,13 @@ def let_the_pause_pass(store: TaskStore, task: Task) -> None:
 
 def count_mails(inbox: Inbox) -> Counter[str]:
     """How many mails there are about each task; their Message-ID begins with the task's id."""
-    names = (email.message_from_bytes(mail)["Message-ID"] for mail in list(inbox.mails))
-    return Counter(name.strip("<>").partition("@")[0] for name in names)
+    return Counter(map(message_id, list(inbox.mails)))
+
+
+def message_id(mail: bytes) -> str:
+    """The id of the task that a mail is about."""
+    header: str = email.message_from_bytes(mail)["Message-ID"]
+    return header.strip("<>").partition("@")[0]
 
 
 def all_tasks(store: TaskStore) -> list[Task]:

@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -15,6 +15,14 @@ import requests
 from tests.conftest import start_server
 from tests.e2e.conftest import System
 from tests.e2e.ledger import assert_done_and_mailed
+from tests.faults.mongodb import (
+    frozen,
+    hanging_up,
+    killed,
+    slow,
+    stepped_down,
+    without_disk,
+)
 from tests.servers.inbox import Inbox
 from tests.servers.mongod import Mongod
 from tests.servers.origin import Origin
@@ -28,7 +36,6 @@ pytestmark = pytest.mark.services
 
 FILES = {f"/file{number}": bytes([number]) * 100_000 for number in range(9)}
 OUTAGE_SECONDS = 4.5  # longer than the LEASE of the tests, and a sweep more
-COMMANDS = ("find", "insert", "update", "findAndModify", "aggregate")
 ANSWER_SECONDS = 6.0  # what a client may have to wait for a 503
 
 
@@ -38,51 +45,6 @@ def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     server = start_server(partial(Mongod, is_replica_set=True), tmp_path_factory.mktemp("mongod"))
     yield server
     server.stop()
-
-
-@contextmanager
-def killed(mongod: Mongod) -> Iterator[None]:
-    mongod.stop()
-    try:
-        yield
-    finally:
-        mongod.start()
-
-
-@contextmanager
-def frozen(mongod: Mongod) -> Iterator[None]:
-    mongod.process.send(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        mongod.process.send(signal.SIGCONT)
-
-
-@contextmanager
-def stepped_down(mongod: Mongod) -> Iterator[None]:
-    mongod.step_down()
-    try:
-        yield
-    finally:
-        mongod.step_up()
-
-
-@contextmanager
-def hanging_up(mongod: Mongod) -> Iterator[None]:
-    mongod.fail(*COMMANDS, closeConnection=True)
-    try:
-        yield
-    finally:
-        mongod.heal()
-
-
-@contextmanager
-def without_disk(mongod: Mongod) -> Iterator[None]:
-    mongod.fail("insert", "update", "findAndModify", errorCode=14031)  # OutOfDiskSpace
-    try:
-        yield
-    finally:
-        mongod.heal()
 
 
 @dataclass
@@ -177,15 +139,12 @@ def test_writes_that_are_done_but_answered_with_an_error(scene: Scene, mongod: M
 
 
 def test_a_slow_mongodb_costs_no_lease(scene: Scene, mongod: Mongod) -> None:
-    mongod.fail(*COMMANDS, blockConnection=True, blockTimeMS=100)
-    try:
+    with slow(mongod):
         scene.begin()
         scene.workers.signal_all(signal.SIGCONT)
         scene.live_through(OUTAGE_SECONDS)
         scene.go_on()
         assert_done_and_mailed(scene.system.store, scene.bodies, scene.inbox)
-    finally:
-        mongod.heal()
 
     assert len(scene.origin.requests) == len(FILES), "something was downloaded again"
 

@@ -9,6 +9,7 @@ import pytest
 from tasks.task import Status
 from tests.e2e.conftest import System
 from tests.e2e.ledger import all_tasks, assert_kept, pass_time, submit_all
+from tests.faults.rabbitmq import down, frozen, out_of_memory
 from tests.servers.inbox import Inbox
 from tests.servers.origin import Origin
 from tests.servers.rabbitmq import RabbitMQ
@@ -35,27 +36,8 @@ def origin(serve: Serve) -> Origin:
     return serve(FILES)
 
 
-@contextmanager
-def out_of_memory(rabbitmq: RabbitMQ) -> Iterator[None]:
-    """RabbitMQ reads nothing more from whoever publishes."""
-    rabbitmq.control("set_vm_memory_high_watermark", "0.0001")
-    try:
-        yield
-    finally:
-        rabbitmq.control("set_vm_memory_high_watermark", "0.4")
-
-
-@contextmanager
-def down(rabbitmq: RabbitMQ) -> Iterator[None]:
-    rabbitmq.stop()
-    try:
-        yield
-    finally:
-        rabbitmq.start()
-
-
 @pytest.mark.parametrize(
-    "fault", [down, RabbitMQ.frozen, out_of_memory], ids=["down", "frozen", "out of memory"]
+    "fault", [down, frozen, out_of_memory], ids=["down", "frozen", "out of memory"]
 )
 def test_a_rabbitmq_that_takes_nothing(
     fault: Fault, distributed: System, rabbitmq: RabbitMQ, origin: Origin, inbox: Inbox

@@ -1,10 +1,6 @@
 """The mail server is away, busy, silent or picky: results are there at once, mails in the end."""
 
-import socket
-import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
 from http import HTTPStatus
 
 import pytest
@@ -18,11 +14,19 @@ from tests.e2e.ledger import (
     wait_for_first_mailing,
     wait_until_settled,
 )
+from tests.faults.smtp import (
+    Fault,
+    busy,
+    closed,
+    locked,
+    replying,
+    silent,
+    with_a_bad_certificate,
+    with_tls,
+)
 from tests.servers.inbox import Inbox
 from tests.servers.origin import Origin
 from tests.servers.system import Service
-
-Fault = Callable[[Inbox], AbstractContextManager[None]]
 
 BODY = b"to be hashed" * 10_000
 
@@ -67,81 +71,6 @@ def running(
 def origin() -> Iterator[Origin]:
     with Origin({"/file": BODY}) as origin:
         yield origin
-
-
-@contextmanager
-def closed(inbox: Inbox) -> Iterator[None]:
-    inbox.stop()
-    try:
-        yield
-    finally:
-        inbox.start()
-
-
-@contextmanager
-def silent(inbox: Inbox) -> Iterator[None]:
-    """Connections wait for somebody to accept them, until the listener is closed."""
-    with closed(inbox), socket.create_server(("127.0.0.1", inbox.port)):
-        yield
-
-
-@contextmanager
-def busy(inbox: Inbox) -> Iterator[None]:
-    with closed(inbox), socket.create_server(("127.0.0.1", inbox.port)) as listener:
-        thread = threading.Thread(target=refuse_all, args=(listener,))
-        thread.start()
-        try:
-            yield
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
-def refuse_all(listener: socket.socket) -> None:
-    with suppress(OSError):
-        while True:
-            connection, _ = listener.accept()
-            with connection:
-                connection.sendall(b"421 too many connections\r\n")
-
-
-@contextmanager
-def with_tls(inbox: Inbox, authority: trustme.CA) -> Iterator[None]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    inbox.stop()
-    inbox.start(context)
-    try:
-        yield
-    finally:
-        inbox.stop()
-        inbox.start()
-
-
-def with_a_bad_certificate(inbox: Inbox) -> AbstractContextManager[None]:
-    return with_tls(inbox, trustme.CA())
-
-
-@contextmanager
-def locked(inbox: Inbox) -> Iterator[None]:
-    inbox.knows_us = False
-    try:
-        yield
-    finally:
-        inbox.knows_us = True
-
-
-def replying(command: str, reply: str) -> Fault:
-    @contextmanager
-    def fault(inbox: Inbox) -> Iterator[None]:
-        inbox.replies[command] = reply
-        try:
-            yield
-        finally:
-            inbox.replies[command] = "250 OK"
-
-    fault.__name__ = f"{command} {reply[:3] or 'hangs up'}"
-    return fault
 
 
 TRANSIENT = [

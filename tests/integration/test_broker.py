@@ -12,6 +12,7 @@ from dramatiq.errors import ConnectionClosed
 
 from actors.broker import make_broker
 from settings import Settings
+from tests.faults.rabbitmq import frozen
 from tests.servers.rabbitmq import RabbitMQ
 from tests.waiting import wait_for
 
@@ -121,7 +122,7 @@ def test_closing_does_not_wait_for_a_frozen_server(
     consumer = broker.consume(queue, prefetch=1, timeout=1000)
     next(consumer)
     closing = threading.Thread(target=consumer.close, daemon=True)
-    with rabbitmq.frozen():
+    with frozen(rabbitmq):
         closing.start()
         closing.join(10)
         assert not closing.is_alive()
@@ -130,5 +131,5 @@ def test_closing_does_not_wait_for_a_frozen_server(
 def test_a_frozen_server_is_no_unexpected_error(rabbitmq: RabbitMQ, queue: str) -> None:
     broker = make_broker(Settings(rabbitmq_url=f"{rabbitmq.url}?stack_timeout=1"))
     broker.declare_queue(queue)
-    with rabbitmq.frozen(), pytest.raises(ConnectionClosed):
+    with frozen(rabbitmq), pytest.raises(ConnectionClosed):
         broker.consume(queue)

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import threading
+import time
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
@@ -25,6 +26,7 @@ class Inbox:
         self.sessions = 0
         self.waiting = 0  # mails without their answer yet
         self.mails: list[bytes] = []
+        self.arrivals: list[float] = []  # of each mail, by the monotonic clock
         self.recipients: list[str] = []
         self.port = free_port()
         self.url = f"smtp://127.0.0.1:{self.port}"
@@ -68,6 +70,7 @@ class Inbox:
             assert isinstance(envelope.content, bytes)
             self.recipients += envelope.rcpt_tos
             self.mails.append(envelope.content)
+            self.arrivals.append(time.monotonic())
         if not reply:
             assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()

@@ -1,10 +1,7 @@
 """A RabbitMQ server of the tests' own."""
 
 import os
-import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +101,6 @@ class RabbitMQ:
             return None
         finally:
             connection.close()
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        self.process.signal_all(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.process.signal_all(signal.SIGCONT)
 
     def stop(self) -> None:
         self.process.kill()

@@ -1,0 +1,1 @@
+"""The whole system under load and one random fault after another; its ledger must balance."""

@@ -1,0 +1,95 @@
+"""One run: a client that submits, one disaster after another, then peace, then the books."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+
+import requests
+
+from tasks.errors import StoreUnavailableError
+from tests.chaos.disasters import DISASTERS
+from tests.chaos.ledger import Ledger
+from tests.chaos.origin import KINDS, FickleOrigin
+from tests.chaos.scene import Scene
+from tests.e2e.ledger import unsettled
+
+PAUSE_SECONDS = 0.05  # between two submits
+CALM_SECONDS = 2.0  # between two disasters, at the most
+PEACE_SECONDS = 90.0  # in which all must be settled once nothing happens any more
+
+
+def run(
+    folder: Path, *, seed: int, seconds: float, tell: Callable[[str], object] = lambda _: None
+) -> Ledger:
+    """Let disasters happen for so many seconds; the same seed chooses the same ones."""
+    chance = random.Random(seed)
+    ledger = Ledger()
+    stopped = threading.Event()
+    with FickleOrigin() as origin:
+        scene = Scene(folder, chance)
+        try:
+            client = threading.Thread(
+                target=_submit, args=(scene, origin, ledger, random.Random(seed), stopped)
+            )
+            client.start()
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                disaster = chance.choice(DISASTERS)
+                tell(disaster.__name__)
+                ledger.disasters[disaster.__name__] += 1
+                disaster(scene)
+                time.sleep(chance.uniform(0, CALM_SECONDS))
+            stopped.set()
+            client.join()
+            _wait_for_peace(scene)
+            ledger.close(scene)
+        finally:
+            stopped.set()
+            ledger.problems += scene.stop()
+    return ledger
+
+
+def _submit(
+    scene: Scene,
+    origin: FickleOrigin,
+    ledger: Ledger,
+    chance: random.Random,
+    stopped: threading.Event,
+) -> None:
+    number = 0
+    while not stopped.wait(PAUSE_SECONDS):
+        number += 1
+        path = f"/{chance.choice(KINDS)}/{number}"
+        email = f"user{number}@example.com"
+        try:
+            response = scene.service.try_to_submit(f"{origin.base}{path}", email=email)
+        except requests.RequestException:
+            ledger.unanswered += 1
+            continue
+        if response.status_code == HTTPStatus.ACCEPTED:
+            ledger.accepted[response.json()["id"]] = path
+        elif response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            ledger.refused += 1
+        else:
+            ledger.problems.append(f"a submit was answered with {response.status_code}")
+
+
+def _wait_for_peace(scene: Scene) -> None:
+    """Until all is settled; the pauses of minutes that tasks and mails make are cut short."""
+    store = scene.system.store
+    end = time.monotonic() + PEACE_SECONDS
+    while time.monotonic() < end:
+        try:
+            left = unsettled(store)
+            if not left:
+                return
+            for task in left:
+                if task.next_step is not None:
+                    store.save(replace(task, wake_at=store.now(), retry_at=None))
+        except StoreUnavailableError:
+            pass  # it is coming back
+        time.sleep(3)

@@ -1,0 +1,89 @@
+"""The running system, with somebody who starts again what has died."""
+
+import os
+import random
+import threading
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from tests.e2e.conftest import System
+from tests.servers.inbox import Inbox
+from tests.servers.mongod import Mongod
+from tests.servers.process import Process
+from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.system import Workers
+
+PROGRAMS = 2  # of workers; each has two processes of four threads
+
+
+class Scene:
+    """A service and workers over servers that may fail."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self.chance = chance
+        self.mongod = Mongod(folder / "mongod", is_replica_set=True)
+        self.rabbitmq = RabbitMQ(folder / "rabbitmq")
+        self.inbox = Inbox()
+        self.system = System(
+            folder,
+            {
+                "SMTP_URL": self.inbox.url,
+                # So that it takes the processes less time to notice.
+                "RABBITMQ_URL": f"{self.rabbitmq.url}"
+                "?heartbeat=2&blocked_connection_timeout=2&stack_timeout=2",
+                "MONGODB_URL": self.mongod.database_url(f"chaos_{uuid.uuid4().hex}"),
+                "RETRY_BASE": "500ms",
+                "MAX_ATTEMPTS": "100",  # each of them may meet a fault
+            },
+            self.rabbitmq,
+        )
+        self.service = self.system.start_service()
+        self.workers = [self._start_workers() for _ in range(PROGRAMS)]
+        self.deaths: list[float] = []  # when a worker was killed or frozen, perhaps behind a 250
+        self.revivals = 0
+        self._stopped = threading.Event()
+        self._nurse = threading.Thread(target=self._revive, daemon=True)
+        self._nurse.start()
+
+    def note_death(self) -> None:
+        self.deaths.append(time.monotonic())
+
+    def _start_workers(self) -> Workers:
+        return self.system.start_workers(processes=2, threads=4)
+
+    def _revive(self) -> None:
+        """What `restart: unless-stopped` does; who dies at once is tried again."""
+        while not self._stopped.wait(0.2):
+            with suppress(AssertionError):
+                if not self.service.is_running:
+                    self.revivals += 1
+                    self.service = self.system.start_service()
+                for number, workers in enumerate(self.workers):
+                    if not workers.is_running:
+                        self.revivals += 1
+                        workers.kill()  # the children that have outlived their master, too
+                        self.workers[number] = self._start_workers()
+
+    def stop(self) -> list[str]:
+        """End everything as an operator would; what did not end well."""
+        self._stopped.set()
+        self._nurse.join()
+        programs: list[Process] = [self.service, *self.workers]
+        for program in programs:
+            program.stop()
+        left = [f"{program.log} has left a child" for program in programs if _has_child(program)]
+        self.system.close()
+        self.inbox.stop()
+        self.rabbitmq.stop()
+        self.mongod.stop()
+        return left
+
+
+def _has_child(program: Process) -> bool:
+    try:
+        os.killpg(program.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

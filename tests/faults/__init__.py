@@ -1,0 +1,1 @@
+"""What a test does to the servers, and undoes."""
