@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast fuzz chaos check format services clean
+.PHONY: help run test test-fast fuzz chaos bench check format services nginx clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,6 +24,9 @@ fuzz: $(VENV)/dev.stamp  ## the downloads against damaged answers, for minutes
 chaos: $(VENV)/dev.stamp services  ## disasters at random, MINUTES=5 of them (SEED=: those of an earlier run)
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
+bench: $(VENV)/dev.stamp services nginx  ## how fast it is, beside its rivals, in minutes (BENCH="small big": these rows)
+	@$(BIN)/python -m bench $(BENCH)
+
 check: $(VENV)/dev.stamp  ## lint, format, types, and which module may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -34,12 +37,17 @@ format: $(VENV)/dev.stamp  ## format the code, and mend what the linter can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-services:  # for the tests, which start their own; RUNLEVEL=1 keeps apt from starting RabbitMQ; Ubuntu's chromium is a snap
-	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || exit 0; missing=; \
-	test -x /usr/lib/rabbitmq/bin/rabbitmq-server || missing="rabbitmq-server libcurl4"; \
-	test -x /usr/bin/chromium || ! grep -q '^ID=debian$$' /etc/os-release || missing="$$missing chromium"; \
-	test -z "$$missing" || { echo "installing $$missing"; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
-	apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing >/dev/null; }
+# Install Debian's packages $(2), whose program is $(1), if we may; RUNLEVEL=1 keeps apt from starting a server.
+install = test -x $(1) || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || \
+	{ echo "installing $(2)"; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	apt-get -qq update && apt-get -qq install -y --no-install-recommends $(2) >/dev/null; }
+
+services:  # for the tests, which start their own; Ubuntu's chromium is a snap, which will not do
+	@$(call install,/usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server libcurl4)
+	@! grep -q '^ID=debian$$' /etc/os-release || { $(call install,/usr/bin/chromium,chromium); }
+
+nginx:  # the origin of the benchmark, which starts its own from it
+	@$(call install,/usr/sbin/nginx,nginx)
 
 clean:  ## remove what the targets above have made, but not the data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,111 @@
+"""One big file: our download and the whole service against curl and against hashlib alone."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from bench import cpu
+from bench.lab import Lab
+from bench.rows import Row, alternate
+from tests.servers.process import PROJECT
+from tests.servers.system import Service
+from tests.waiting import wait_for
+
+BYTES = 10**9
+RUNS = 3
+CURL = "curl | md5sum"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run over the whole file."""
+
+    md5: str
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def megabytes_per_second(self) -> float:
+        return BYTES / 1e6 / self.seconds
+
+
+def measure(lab: Lab) -> Iterator[Row]:
+    """Over http and over https."""
+    path = lab.nginx.add(BYTES)
+    body = lab.nginx.read(path)
+    with lab.service() as service:
+        for scheme, url in (
+            ("http", lab.nginx.http + path),
+            ("https", lab.nginx.https + path),
+        ):
+            runs = alternate(
+                RUNS,
+                ours=partial(_fetch, lab, url),
+                service=partial(_submit, service, url),
+                curl=partial(_curl, lab, url),
+                hashlib=partial(_hash, body),
+            )
+            assert len({run.md5 for each in runs.values() for run in each}) == 1
+            yield from _rows(scheme, runs)
+
+
+def _rows(scheme: str, runs: dict[str, list[Run]]) -> Iterator[Row]:
+    speeds = {name: [run.megabytes_per_second for run in results] for name, results in runs.items()}
+    for name, contestant, rival, rival_name in (
+        ("download", "ours", "curl", CURL),
+        ("download", "ours", "hashlib", "hashlib.md5, in memory"),
+        ("submit to done", "service", "curl", CURL),
+    ):
+        yield Row(
+            name=f"1 GB over {scheme}, {name}",
+            unit="MB/s",
+            ours=speeds[contestant],
+            rival_name=rival_name,
+            rival=speeds[rival],
+            is_more_better=True,
+        )
+    yield Row(
+        name=f"1 GB over {scheme}, processor time",
+        unit="s/GB",
+        ours=[run.cpu_seconds for run in runs["ours"]],
+        rival_name=CURL,
+        rival=[run.cpu_seconds for run in runs["curl"]],
+    )
+
+
+def _fetch(lab: Lab, url: str) -> Run:
+    command = [sys.executable, "-m", "bench.fetch", url]
+    answer = subprocess.run(command, check=True, capture_output=True, cwd=PROJECT, env=lab.environ)
+    return Run(**json.loads(answer.stdout))
+
+
+def _submit(service: Service, url: str) -> Run:
+    used, began = cpu.of_group(service.pid), time.monotonic()
+    task_id = service.submit(url)
+    wait_for(lambda: service.check(task_id).status_code != 202, 600)  # noqa: PLR2004
+    seconds = time.monotonic() - began
+    body = service.check(task_id).json()
+    return Run(body["md5"], seconds, cpu.of_group(service.pid) - used)
+
+
+def _curl(lab: Lab, url: str) -> Run:
+    used, began = cpu.of_ended_children(), time.monotonic()
+    answer = subprocess.run(
+        ["sh", "-c", 'curl -sf --cacert "$0" "$1" | md5sum', lab.nginx.ca_bundle, url],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.monotonic() - began
+    return Run(answer.stdout.split()[0], seconds, cpu.of_ended_children() - used)
+
+
+def _hash(body: bytes) -> Run:
+    used, began = time.process_time(), time.monotonic()
+    md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    return Run(md5, time.monotonic() - began, time.process_time() - used)

@@ -1,0 +1,157 @@
+"""A backlog, and workers that drain it: ours, or bare ones in the same place."""
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dramatiq import Message
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+from bench import cpu
+from bench.lab import Lab, Tasks
+from tasks.document import Document, to_document
+from tasks.task import Digest, Step, Task
+from tests.servers.process import Process
+
+POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 60  # without a single task done
+BATCH = 1000
+
+# The backlog's tasks are told by their ids from what else is in the collection.
+_PREFIX, _END = "00000000-", "00000001"
+_FINISHED = {"_id": {"$lt": _END}, "finished_at": {"$exists": True}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """A module of workers, and the queue that they listen to."""
+
+    module: str
+    queue: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+OURS = Contestant(module="actors", queue=Step.COMPUTE_MD5.value)
+BARE = Contestant(module="bench.bare", queue="bare", settings={"BARE_DURABLE": "1"})
+BARE_SESSION = replace(BARE, settings={"BARE_DURABLE": "1", "BARE_SESSION": "1"})
+BARE_SESSION_LAX = replace(BARE, settings={"BARE_SESSION": "1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """How it went; the rate is from the first finished task to the last."""
+
+    tasks_per_second: float
+    seconds: float  # from the start of the workers
+    cpu_seconds: float  # for 1,000 tasks
+    messages: int
+
+
+def drain(  # noqa: PLR0913
+    lab: Lab,
+    contestant: Contestant,
+    url: str,
+    count: int,
+    *,
+    processes: int = 1,
+    threads: int = 8,
+    settled: int = 0,
+) -> Drained:
+    """Insert and enqueue so many tasks for one URL, then start the workers and watch them.
+
+    `settled` tasks of earlier days are in the collection already.
+    """
+    with lab.tasks() as (tasks, settings):
+        _insert(tasks, map(to_document, _settled_tasks(url, settled)))
+        documents = [to_document(task) for task in _queued_tasks(url, count)]
+        _insert(tasks, documents)
+        _enqueue(lab.rabbitmq.url, contestant.queue, [each["_id"] for each in documents])
+        began = datetime.now(UTC)
+        with lab.program(
+            *("-m", "dramatiq", contestant.module, "bench.counter"),
+            *("-p", str(processes), "-t", str(threads)),
+            settings={**settings, **contestant.settings},
+        ) as workers:
+            cpu_seconds = _watch(tasks, workers, count)
+            workers.stop()
+        messages = sum(map(int, re.findall(r"messages=(\d+)", workers.output)))
+        first, last = _first_and_last(tasks)
+    return Drained(
+        tasks_per_second=(count - 1) / (last - first).total_seconds(),
+        seconds=(last - began).total_seconds(),
+        cpu_seconds=cpu_seconds,
+        messages=messages,
+    )
+
+
+def _queued_tasks(url: str, count: int) -> Iterator[Task]:
+    """As they are once their messages are sent."""
+    for _ in range(count):
+        now = datetime.now(UTC)
+        task = Task.new(url, now).dispatched(now)
+        yield replace(task, id=_PREFIX + task.id.removeprefix(task.id[: len(_PREFIX)]))
+
+
+def _settled_tasks(url: str, count: int) -> Iterator[Task]:
+    digest = Digest("d41d8cd98f00b204e9800998ecf8427e", 0, url, is_length_verified=True)
+    now = datetime.now(UTC)
+    for _ in range(count):
+        task = Task.new(url, now).claimed(now, timedelta(seconds=30))
+        yield task.done(now, digest, retention=timedelta(days=30))
+
+
+def _insert(tasks: Tasks, documents: Iterable[Document]) -> None:
+    batch: list[Document] = []
+    for document in documents:
+        batch.append(document)
+        if len(batch) == BATCH:
+            tasks.insert_many(batch)
+            batch = []
+    if batch:
+        tasks.insert_many(batch)
+
+
+def _enqueue(rabbitmq_url: str, queue: str, ids: Iterable[str]) -> None:
+    broker = RabbitmqBroker(url=rabbitmq_url, middleware=[])
+    broker.declare_queue(queue, ensure=True)
+    for each in ids:
+        broker.enqueue(
+            Message(queue_name=queue, actor_name=queue, args=(each,), kwargs={}, options={})
+        )
+    broker.close()
+
+
+def _watch(tasks: Tasks, workers: Process, count: int) -> float:
+    """Processor seconds for 1,000 tasks, once all are done."""
+    samples: list[tuple[int, float]] = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not samples or samples[-1][0] < count:
+        assert workers.is_running, workers.output[-2000:]
+        assert time.monotonic() < deadline, f"{samples[-1:]} of {count}: {workers.output[-2000:]}"
+        done = tasks.count_documents(_FINISHED)
+        if done and (not samples or done > samples[-1][0]):
+            samples.append((done, cpu.of_group(workers.pid)))
+            deadline = time.monotonic() + PATIENCE_SECONDS
+        time.sleep(POLL_SECONDS)
+    assert tasks.count_documents({**_FINISHED, "status": "done"}) == count
+    (first_done, first_cpu), (_, last_cpu) = samples[0], samples[-1]
+    return (last_cpu - first_cpu) / max(count - first_done, 1) * 1000
+
+
+def _first_and_last(tasks: Tasks) -> tuple[datetime, datetime]:
+    moments: dict[str, Any] = tasks.aggregate(
+        [
+            {"$match": _FINISHED},
+            {
+                "$group": {
+                    "_id": None,
+                    "first": {"$min": "$finished_at"},
+                    "last": {"$max": "$finished_at"},
+                }
+            },
+        ]
+    ).next()
+    return moments["first"], moments["last"]

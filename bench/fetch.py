@@ -1,0 +1,22 @@
+"""Our download and nothing else, in a process of its own: `python -m bench.fetch URL`."""
+
+import json
+import os
+import sys
+import time
+
+from actors.worker import _make_fetch
+from settings import Settings
+
+
+def main() -> None:
+    """Fetch once, as a worker does; the figures go to the standard output."""
+    fetch = _make_fetch(Settings.from_env(os.environ))
+    cpu, began = time.process_time(), time.monotonic()
+    digest = fetch(sys.argv[1], lambda _done, _total: None, lambda: False)
+    seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu
+    json.dump({"md5": digest.md5, "seconds": seconds, "cpu_seconds": cpu_seconds}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""How long an idle system takes from a submit to the answer that has the digest."""
+
+import json
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from urllib.parse import urlencode, urlsplit
+
+from bench.lab import Lab
+from bench.rows import Row, percentile
+
+TASKS = 100
+RUNS = 3
+PATIENCE_SECONDS = 60
+
+
+def measure(lab: Lab) -> Iterator[Row]:
+    """1 KiB: embedded, then over RabbitMQ and MongoDB with one worker process."""
+    url = lab.nginx.http + lab.nginx.add(1024)
+    with lab.service() as service:
+        yield from _rows("embedded", service.base, url)
+    with (
+        lab.tasks() as (_, settings),
+        lab.program("-m", "dramatiq", "actors", "-p", "1", "-t", "8", settings=settings),
+        lab.service(**settings) as service,
+    ):
+        yield from _rows("distributed", service.base, url)
+
+
+def _rows(deployment: str, base: str, url: str) -> Iterator[Row]:
+    connection = HTTPConnection(urlsplit(base).netloc, timeout=PATIENCE_SECONDS)
+    _submit_and_poll(connection, url)  # whatever is made when it is first used
+    runs = [[_submit_and_poll(connection, url) for _ in range(TASKS)] for _ in range(RUNS)]
+    for name, percent in (("median", 50), ("p99", 99)):
+        yield Row(
+            name=f"1 KiB, submit to done, idle, {deployment}, {name}",
+            unit="ms",
+            ours=[percentile(run, percent) for run in runs],
+        )
+
+
+def _submit_and_poll(connection: HTTPConnection, url: str) -> float:
+    """Milliseconds until /check has the result, asked again and again."""
+    began = time.perf_counter()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = _ask(connection, "POST", "/submit", urlencode({"url": url}), headers)
+    path = f"/check?id={answer['id']}"
+    while (answer := _ask(connection, "GET", path)).get("status") == "running":
+        assert time.perf_counter() - began < PATIENCE_SECONDS
+    assert answer["status"] == "done", answer
+    return 1000 * (time.perf_counter() - began)
+
+
+def _ask(connection: HTTPConnection, *request: object) -> dict[str, str]:
+    connection.request(*request)  # type: ignore[arg-type]
+    answer: dict[str, str] = json.loads(connection.getresponse().read())
+    return answer

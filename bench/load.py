@@ -1,0 +1,159 @@
+"""A load generator over kept connections, in a process of its own: `python -m bench.load`.
+
+Each connection sends its next request when the last one is answered.
+"""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import cast
+from urllib.parse import urlencode, urlsplit
+
+import uvloop
+
+from bench.rows import percentile
+from tests.servers.process import PROJECT
+
+WARM_UP_SECONDS = 0.5  # answers that are not counted
+STOP_SECONDS = 30  # for the answers under way at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What came of it; latencies are milliseconds."""
+
+    answers: int
+    answers_per_second: float
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A GET, or a POST with a form; how many connections repeat it, and for how long."""
+
+    base: str
+    path: str
+    form: str
+    connections: int
+    seconds: float
+
+    def encode(self) -> bytes:
+        host = urlsplit(self.base).netloc
+        if not self.form:
+            return f"GET {self.path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        kind = "application/x-www-form-urlencoded"
+        length = len(self.form)
+        head = f"Host: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n"
+        return f"POST {self.path} HTTP/1.1\r\n{head}\r\n{self.form}".encode()
+
+    def start(self) -> "subprocess.Popen[str]":
+        """Begin in another process; `finish` has its result."""
+        command = [sys.executable, "-m", "bench.load", json.dumps(asdict(self))]
+        return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+
+    def run(self) -> Load:
+        """The same, from start to end."""
+        return finish(self.start())
+
+
+def submits(base: str, url: str, connections: int, seconds: float) -> Request:
+    """Submit the URL again and again."""
+    return Request(base, "/submit", urlencode({"url": url}), connections, seconds)
+
+
+def finish(program: "subprocess.Popen[str]") -> Load:
+    """The result of a load, once it has ended."""
+    with program:
+        try:
+            output, _ = program.communicate(timeout=2 * STOP_SECONDS)
+        finally:
+            program.kill()
+    assert program.returncode == 0
+    return Load(**json.loads(output))
+
+
+class _Client(asyncio.Protocol):
+    """One connection; `ended` has an exception after an answer that is none of success."""
+
+    def __init__(self, request: bytes, latencies: list[tuple[float, float]]) -> None:
+        self._request = request
+        self._latencies = latencies
+        self._answer = b""
+        self._is_stopping = False
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._send()
+
+    def _send(self) -> None:
+        self._began = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        head, mark, body = self._answer.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: ([0-9]+)", head)
+        if not mark or (length and len(body) < int(length[1])):
+            return
+        now = time.perf_counter()
+        self._latencies.append((now, now - self._began))
+        if self._is_stopping or not head.startswith(b"HTTP/1.1 20"):
+            self._transport.close()
+        else:
+            self._answer = b""
+            self._send()
+
+    def connection_lost(self, _exception: Exception | None) -> None:
+        if self._is_stopping:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(ConnectionError(f"refused or closed: {self._answer!r}"))
+
+    def stop(self) -> None:
+        """End after the answer that is under way."""
+        self._is_stopping = True
+
+
+async def _load(request: Request) -> Load:
+    loop = asyncio.get_running_loop()
+    host, _, port = urlsplit(request.base).netloc.partition(":")
+    latencies: list[tuple[float, float]] = []
+    clients: list[_Client] = []
+    for _ in range(request.connections):
+        _, client = await loop.create_connection(
+            lambda: _Client(request.encode(), latencies), host, int(port)
+        )
+        clients.append(client)
+    begin = time.perf_counter() + WARM_UP_SECONDS
+    end = begin + request.seconds
+    ends = [client.ended for client in clients]
+    await asyncio.wait(
+        ends, timeout=WARM_UP_SECONDS + request.seconds, return_when=asyncio.FIRST_EXCEPTION
+    )
+    for client in clients:
+        client.stop()
+    await asyncio.wait_for(asyncio.gather(*ends), STOP_SECONDS)
+    counted = [1000 * latency for moment, latency in latencies if begin <= moment < end]
+    return Load(
+        answers=len(counted),
+        answers_per_second=len(counted) / request.seconds,
+        p50=percentile(counted, 50),
+        p99=percentile(counted, 99),
+    )
+
+
+def main() -> None:
+    """Make the load that the argument describes; the result goes to the standard output."""
+    request = Request(**json.loads(sys.argv[1]))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        json.dump(asdict(runner.run(_load(request))), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Many slow origins: what more threads bring while each download mostly waits."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+
+from bench import drain
+from bench.lab import Lab
+from bench.rows import Row, alternate
+from tests.servers.process import free_port
+from tests.waiting import wait_for
+
+THREADS = (8, 32, 64)
+TASKS_PER_THREAD = 12
+RUNS = 3
+
+
+def measure(lab: Lab) -> Iterator[Row]:
+    """One worker process over RabbitMQ and MongoDB, against a bare one of as many threads."""
+    port = free_port()
+    with lab.program("-m", "bench.slow_origin", str(port), settings={}):
+        wait_for(lambda: _listens(port))
+        url = f"http://127.0.0.1:{port}/"
+        for threads in THREADS:
+            count = TASKS_PER_THREAD * threads
+            runs = alternate(
+                RUNS,
+                ours=partial(drain.drain, lab, drain.OURS, url, count, threads=threads),
+                bare=partial(drain.drain, lab, drain.BARE_SESSION, url, count, threads=threads),
+            )
+            yield Row(
+                name=f"origin that waits 200 ms, {threads} threads",
+                unit="tasks/s",
+                ours=[run.tasks_per_second for run in runs["ours"]],
+                rival_name="bare, kept Session",
+                rival=[run.tasks_per_second for run in runs["bare"]],
+                is_more_better=True,
+            )
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
