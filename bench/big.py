@@ -14,7 +14,6 @@ from bench.lab import Lab
 from bench.rows import Row, alternate
 from tests.servers.process import PROJECT
 from tests.servers.system import Service
-from tests.waiting import wait_for
 
 BYTES = 10**9
 RUNS = 3
@@ -87,9 +86,8 @@ def _fetch(lab: Lab, url: str) -> Run:
 def _submit(service: Service, url: str) -> Run:
     used, began = cpu.of_group(service.pid), time.monotonic()
     task_id = service.submit(url)
-    wait_for(lambda: service.check(task_id).status_code != 202, 600)  # noqa: PLR2004
+    body = service.wait_for_end(task_id, 600).json()
     seconds = time.monotonic() - began
-    body = service.check(task_id).json()
     return Run(body["md5"], seconds, cpu.of_group(service.pid) - used)
 
 

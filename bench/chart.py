@@ -6,7 +6,7 @@ from html import escape
 from bench.report import short
 from bench.rows import Row
 
-WIDTH, LEFT, RIGHT = 960, 330, 280  # pixels: all, for the names, for the figures
+WIDTH, LEFT, RIGHT = 1000, 380, 380  # pixels: all, for the names, for the figures
 LINE, TOP, BAR = 26, 56, 14
 MOST = 4.0  # the ratio at which a bar is cut off
 
