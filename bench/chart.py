@@ -9,6 +9,7 @@ from bench.rows import Row
 WIDTH, LEFT, RIGHT = 1000, 380, 380  # pixels: all, for the names, for the figures
 LINE, TOP, BAR = 26, 56, 14
 MOST = 4.0  # the ratio at which a bar is cut off
+EVEN = 0.05  # a difference that another run may turn round
 
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -16,6 +17,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .note { fill: #59636e }
 .better { fill: #1a7f37 }
 .worse { fill: #bc4c00 }
+.even { fill: #818b98 }
 .equal { stroke: #59636e; stroke-dasharray: 3 3 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 }
@@ -51,12 +53,13 @@ def _bars(rows: Sequence[Row], scale: float) -> Iterable[str]:
         assert row.ratio is not None
         y = TOP + LINE * number
         width = min(row.ratio, MOST) * scale
-        kind = "better" if row.ratio >= 1 else "worse"
+        kind = "even" if abs(row.ratio - 1) < EVEN else "better" if row.ratio > 1 else "worse"
+        text_x = LEFT + max(width, scale) + 8  # beyond the dashed line
         figures = f"{short(row.our_median)} : {short(row.rival_median)} {row.unit}"
         text_y = y + BAR - 2
         yield f'<text x="{LEFT - 10}" y="{text_y}" text-anchor="end">{escape(row.name)}</text>'
         yield f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{width:.0f}" height="{BAR}" rx="2"/>'
         yield (
-            f'<text x="{LEFT + width + 8:.0f}" y="{text_y}">{row.ratio:.2f}&#215; '
+            f'<text x="{text_x:.0f}" y="{text_y}">{row.ratio:.2f}&#215; '
             f'{escape(row.rival_name)} <tspan class="note">({escape(figures)})</tspan></text>'
         )

@@ -91,5 +91,10 @@ def test_the_chart_has_a_bar_for_each_row_with_a_rival() -> None:
     assert "memory" not in words
 
 
+def test_a_draw_is_neither_better_nor_worse() -> None:
+    draw = Row(name="draw", unit="s", ours=[1.01], rival_name="bare", rival=[1])
+    assert 'class="even"' in as_svg([draw])
+
+
 def test_a_chart_of_nothing() -> None:
     assert "<rect" not in as_svg([ALONE])
