@@ -12,6 +12,7 @@ MOST = 4.0  # the ratio at which a bar is cut off
 EVEN = 0.05  # a difference that another run may turn round
 
 _STYLE = """
+.page { fill: #ffffff }
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600; font-size: 15px }
 .note { fill: #59636e }
@@ -20,6 +21,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .even { fill: #818b98 }
 .equal { stroke: #59636e; stroke-dasharray: 3 3 }
 @media (prefers-color-scheme: dark) {
+  .page { fill: #0d1117 }
   text { fill: #e6edf3 }
   .note { fill: #9198a1 }
   .better { fill: #3fb950 }
@@ -39,6 +41,7 @@ def as_svg(rows: Iterable[Row]) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
             "<title>How many times as good as its rivals MD5 light is</title>",
             f"<style>{_STYLE}</style>",
+            f'<path class="page" d="M0 0H{WIDTH}V{height}H0Z"/>',
             '<text x="0" y="18" class="title">How many times as good as …</text>',
             '<text x="0" y="38" class="note">Longer is better, the dashed line is a draw.</text>',
             *_bars(compared, scale),
