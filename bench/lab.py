@@ -1,10 +1,11 @@
 """The servers and programs of a run: started when a row first asks for them, stopped at its end."""
 
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,12 +38,24 @@ class Lab:
         self._count = 0
 
     def __enter__(self) -> Self:
-        folder = TemporaryDirectory(prefix="md5-light-bench-")
+        folder = TemporaryDirectory(prefix="md5-light-bench-", ignore_cleanup_errors=True)
         self._folder = Path(self._stack.enter_context(folder))
+        self._stack.callback(self._kill_strays)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _kill_strays(self) -> None:
+        """End what knows our folder: there is no handle on a server whose start was broken off."""
+        folder = os.fsencode(self._folder)
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (
+                    folder
+                    in (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+                ):
+                    os.kill(int(process.name), signal.SIGKILL)
 
     @cached_property
     def nginx(self) -> Nginx:
