@@ -70,7 +70,7 @@ class Reporter:
         mailbox = _mailbox(task.email)
         if task.mail_attempt > 1:
             return timedelta(0)
-        return patiently(lambda: self.limit.hit(mailbox), self.stopping)
+        return patiently(lambda: self.limit.hit([mailbox])[0], self.stopping)
 
     def _delay(self, task: Task, pause: timedelta) -> Change:
         retention = timedelta(seconds=self.settings.retention)

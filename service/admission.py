@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import ipaddress
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -25,28 +26,40 @@ class Admission:
         self._rate = RateLimit(store, "submit", settings.submits_per_minute, timedelta(minutes=1))
         self._ceiling = Ceiling(store, settings.max_unfinished)
 
-    def admit(self, client: str) -> None:
-        """Count one more submission of the client at an address.
+    def admit(self, clients: Sequence[str]) -> list[RefusedError | None]:
+        """Count one more submission of each client; why it is refused, or None, for each.
 
-        Raises RefusedError for one too many, StoreUnavailableError if that can't be told.
+        Raises StoreUnavailableError if that can't be told.
         """
-        if self._ceiling.is_reached():
-            raise RefusedError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "too_many_unfinished",
-                "Too many tasks are waiting already. Please try again later.",
-                {"Retry-After": str(CEILING_RETRY_SECONDS)},
-            )
-        if pause := self._rate.hit(client):
-            raise RefusedError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "rate_limited",
-                "Your address has submitted as many tasks as it may in a minute.",
-                {"Retry-After": str(math.ceil(pause.total_seconds()))},
-            )
+        room = self._ceiling.room()
+        verdicts: list[RefusedError | None] = [_too_many_for(p) for p in self._rate.hit(clients)]
+        for number, verdict in enumerate(verdicts):
+            if verdict is None:
+                room -= 1
+                if room < 0:
+                    verdicts[number] = _too_many_unfinished()
+        self._ceiling.note_inserts(verdicts.count(None))
+        return verdicts
 
-    def note_insert(self) -> None:
-        self._ceiling.note_insert()
+
+def _too_many_unfinished() -> RefusedError:
+    return RefusedError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "too_many_unfinished",
+        "Too many tasks are waiting already. Please try again later.",
+        {"Retry-After": str(CEILING_RETRY_SECONDS)},
+    )
+
+
+def _too_many_for(pause: timedelta) -> RefusedError | None:
+    if not pause:
+        return None
+    return RefusedError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "rate_limited",
+        "Your address has submitted as many tasks as it may in a minute.",
+        {"Retry-After": str(math.ceil(pause.total_seconds()))},
+    )
 
 
 def client_of(request: Request) -> str:

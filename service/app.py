@@ -14,6 +14,7 @@ from actors.worker import Background
 from service import handlers, page
 from service.admission import Admission, require_token
 from service.errors import JSONErrorHandler
+from service.intake import Intake
 from settings import Settings
 from tasks.store import open_store
 
@@ -55,7 +56,7 @@ def start_app(settings: Settings) -> App:
 async def _open(app: App) -> None:
     settings: Settings = app.ctx.settings
     app.ctx.store = open_store(settings)
-    app.ctx.admission = Admission(settings, app.ctx.store)
+    app.ctx.intake = Intake(app.ctx.store, Admission(settings, app.ctx.store))
     app.ctx.store_threads = ThreadPoolExecutor(STORE_THREADS, "store")
     app.ctx.worker = None
     if settings.rabbitmq_url is None:
@@ -83,5 +84,6 @@ async def _close(app: App) -> None:
         app.ctx.worker.stop(timeout=STOP_MILLIS)
     else:
         app.ctx.dispatcher.stop()
+    app.ctx.intake.close()
     app.ctx.store_threads.shutdown()
     app.ctx.store.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
@@ -30,17 +30,10 @@ async def submit(request: Request) -> HTTPResponse:
     """POST /submit: remember a new task, and answer as soon as it is durable."""
     parameters = read_parameters(request, ("url", "email", "md5"))
     url, email, md5 = _parse_submission(parameters)
-    store, admission = request.app.ctx.store, request.app.ctx.admission
-    client = client_of(request)
-
-    def insert() -> Task:
-        admission.admit(client)
-        task = Task.new(url, store.now(), email=email, expected_md5=md5)
-        store.insert(task)
-        admission.note_insert()
-        return task
-
-    task = await _in_thread(request, insert)
+    insert = request.app.ctx.intake.insert(
+        lambda now: Task.new(url, now, email=email, expected_md5=md5), client_of(request)
+    )
+    task: Task = await _in_time(insert)
     request.app.ctx.dispatcher.dispatch([task])
     return json(
         {"id": task.id},
@@ -156,13 +149,17 @@ async def ready(request: Request) -> HTTPResponse:
 
 
 async def _in_thread(request: Request, call: Callable[[], Result]) -> Result:
-    """Call what waits for the store off the event loop, and wait for it so long, and no longer.
-
-    Raises StoreUnavailableError. A call that began may still come to its end, unheard.
-    """
+    """Call what waits for the store off the event loop, as `_in_time`."""
     threads = request.app.ctx.store_threads
-    future = asyncio.get_running_loop().run_in_executor(threads, call)
+    return await _in_time(asyncio.get_running_loop().run_in_executor(threads, call))
+
+
+async def _in_time(answer: Awaitable[Result]) -> Result:
+    """Wait for the store so long, and no longer; a call that began may still come to its end.
+
+    Raises StoreUnavailableError.
+    """
     try:
-        return await asyncio.wait_for(future, STORE_SECONDS)
+        return await asyncio.wait_for(answer, STORE_SECONDS)
     except TimeoutError:
         raise StoreUnavailableError(f"no answer within {STORE_SECONDS:.0f} s") from None

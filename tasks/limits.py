@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tasks.store import TaskStore
@@ -25,18 +27,26 @@ class RateLimit:
         self._most = most
         self._window = window
 
-    def hit(self, key: str) -> timedelta:
-        """Count one more hit; how long it is to wait, which is zero within the limit.
+    def hit(self, keys: Sequence[str]) -> list[timedelta]:
+        """Count one more hit of each key, in their order; how long each is to wait.
 
-        Those over the limit are told to wait for the next window, or, if there are too many of
-        them for that one, for the one after it, and so on. Raises StoreUnavailableError.
+        That is zero within the limit. Those over it are told to wait for the next window, or, if
+        there are too many of them for that one, for the one after it, and so on. Raises
+        StoreUnavailableError.
         """
         if not self._most:
-            return timedelta(0)
+            return [timedelta(0)] * len(keys)
         now = self._store.now()
         end = now + self._window - (now - EPOCH) % self._window
-        windows = (self._store.count_hit(f"{self._name} {key}", end) - 1) // self._most
-        return end - now + (windows - 1) * self._window if windows else timedelta(0)
+        more = Counter(f"{self._name} {key}" for key in keys)
+        hits = self._store.count_hits(more, end)
+        before = {key: hits[key] - count for key, count in more.items()}
+        pauses = []
+        for key in keys:
+            windows = before[f"{self._name} {key}"] // self._most
+            before[f"{self._name} {key}"] += 1
+            pauses.append(end - now + (windows - 1) * self._window if windows else timedelta(0))
+        return pauses
 
 
 class Ceiling:
@@ -49,8 +59,8 @@ class Ceiling:
         self._count = 0
         self._recount_at = 0.0
 
-    def is_reached(self) -> bool:
-        """Whether there is no room for one more task. Raises StoreUnavailableError."""
+    def room(self) -> int:
+        """For how many more tasks there is room. Raises StoreUnavailableError."""
         # One thread counts; the others have the old number, which is still good.
         if time.monotonic() > self._recount_at and self._counting.acquire(blocking=False):
             try:
@@ -60,8 +70,8 @@ class Ceiling:
                 self._recount_at = time.monotonic() + max(COUNT_SECONDS, COUNT_SHARE * took)
             finally:
                 self._counting.release()
-        return self._count >= self._most
+        return max(self._most - self._count, 0)
 
-    def note_insert(self) -> None:
-        """One more task, until the next count."""
-        self._count += 1
+    def note_inserts(self, count: int) -> None:
+        """So many more tasks, until the next count."""
+        self._count += count

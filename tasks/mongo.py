@@ -4,16 +4,16 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import pymongo
-from pymongo import ReturnDocument
+from pymongo import ReturnDocument, UpdateOne
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from tasks.document import Document, from_document, read_all, to_document
@@ -31,6 +31,7 @@ DURABLE = WriteConcern(w="majority", j=True)
 # For what is only a hint: it costs nothing but time when such a write is lost.
 HINT = WriteConcern(w=1)
 
+DUPLICATE_KEY = 11000  # MongoDB's code of such an error
 MAIL_DUE = ["pending", "delayed"]
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -67,11 +68,23 @@ class MongoStore:
             return self._clock.now()
 
     def insert(self, task: Task) -> None:
+        if self.insert_all([task]):
+            raise DuplicateTaskError(task.id)
+
+    def insert_all(self, tasks: Sequence[Task]) -> set[str]:
+        if not tasks:
+            return set()
         with _translated_errors():
             try:
-                self._tasks.insert_one(to_document(task))
-            except DuplicateKeyError:
-                raise DuplicateTaskError(task.id) from None
+                self._tasks.insert_many(map(to_document, tasks), ordered=False)
+            except BulkWriteError as error:
+                details = error.details or {}
+                failed = details.get("writeErrors", [])
+                is_written = not details.get("writeConcernErrors")
+                if not is_written or any(each["code"] != DUPLICATE_KEY for each in failed):
+                    raise
+                return {tasks[each["index"]].id for each in failed}
+        return set()
 
     def get(self, task_id: str) -> Task | None:
         with _translated_errors():
@@ -159,14 +172,24 @@ class MongoStore:
                 {"$min": {"wake_at": now}, "$unset": {"dispatched_at": True}},
             )
 
-    def count_hit(self, key: str, until: datetime) -> int:
+    def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
+        if not hits:
+            return {}
+        keys = {f"{until.isoformat()} {key}": key for key in hits}
         with _translated_errors():
-            before = self._counters.find_one_and_update(
-                {"_id": f"{until.isoformat()} {key}"},
-                {"$inc": {"hits": 1}, "$setOnInsert": {"expires_at": until}},
-                upsert=True,
+            self._counters.bulk_write(
+                [
+                    UpdateOne(
+                        {"_id": each},
+                        {"$inc": {"hits": hits[key]}, "$setOnInsert": {"expires_at": until}},
+                        upsert=True,
+                    )
+                    for each, key in keys.items()
+                ],
+                ordered=False,
             )
-        return int(before["hits"]) + 1 if before else 1
+            found = self._counters.find({"_id": {"$in": list(keys)}})
+            return {keys[each["_id"]]: each["hits"] for each in found}
 
     def count_unsettled(self) -> int:
         with _translated_errors():

@@ -4,7 +4,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -49,15 +49,22 @@ class SQLiteStore:
         return _from_millis(time.time_ns() // 1_000_000)
 
     def insert(self, task: Task) -> None:
-        with self._translated_errors(self._durable) as connection:
-            try:
-                connection.execute(
+        if self.insert_all([task]):
+            raise DuplicateTaskError(task.id)
+
+    def insert_all(self, tasks: Sequence[Task]) -> set[str]:
+        taken: set[str] = set()
+        with self._transaction(self._durable) as connection:
+            for task in tasks:
+                cursor = connection.execute(
                     "INSERT INTO tasks VALUES"
-                    " (:_id, :version, :wake_at, :dispatched_at, :expires_at, :document)",
+                    " (:_id, :version, :wake_at, :dispatched_at, :expires_at, :document)"
+                    " ON CONFLICT DO NOTHING",
                     _to_row(task),
                 )
-            except sqlite3.IntegrityError:
-                raise DuplicateTaskError(task.id) from None
+                if not cursor.rowcount:
+                    taken.add(task.id)
+        return taken
 
     def get(self, task_id: str) -> Task | None:
         with self._translated_errors(self._durable) as connection:
@@ -89,7 +96,7 @@ class SQLiteStore:
 
     def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
         """As in TaskStore; also removes what has expired."""
-        with self._transaction() as connection:
+        with self._transaction(self._hints) as connection:
             connection.execute("DELETE FROM tasks WHERE expires_at <= ?", (_to_millis(now),))
             connection.execute("DELETE FROM counters WHERE expires_at <= ?", (_to_millis(now),))
             rows = connection.execute(
@@ -102,7 +109,7 @@ class SQLiteStore:
         return list(read_all(map(_to_document, rows)))
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
-        with self._transaction() as connection:
+        with self._transaction(self._hints) as connection:
             connection.executemany(
                 "UPDATE tasks SET wake_at = :wake_at, dispatched_at = :dispatched_at"
                 " WHERE _id = :_id AND version = :version",
@@ -120,14 +127,16 @@ class SQLiteStore:
                 {"now": _to_millis(now)},
             )
 
-    def count_hit(self, key: str, until: datetime) -> int:
-        with self._translated_errors(self._hints) as connection:
-            (hits,) = connection.execute(
-                "INSERT INTO counters VALUES (?, ?, 1)"
-                " ON CONFLICT DO UPDATE SET hits = hits + 1 RETURNING hits",
-                (_to_millis(until), key),
-            ).fetchone()
-        return int(hits)
+    def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
+        with self._transaction(self._hints) as connection:
+            return {
+                key: connection.execute(
+                    "INSERT INTO counters VALUES (?, ?, ?)"
+                    " ON CONFLICT DO UPDATE SET hits = hits + excluded.hits RETURNING hits",
+                    (_to_millis(until), key, more),
+                ).fetchone()[0]
+                for key, more in hits.items()
+            }
 
     def count_unsettled(self) -> int:
         with self._translated_errors(self._hints) as connection:
@@ -146,8 +155,8 @@ class SQLiteStore:
             self._durable.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._translated_errors(self._hints) as connection:
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        with self._translated_errors(connection):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

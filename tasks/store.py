@@ -1,6 +1,6 @@
 """Where tasks are remembered: the contract that every store keeps, and the choice of one."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -20,6 +20,9 @@ class TaskStore(Protocol):
 
     def insert(self, task: Task) -> None:
         """Remember a new task. Raises DuplicateTaskError when its id is taken."""
+
+    def insert_all(self, tasks: Sequence[Task]) -> set[str]:
+        """Remember new tasks in one go; the ids among them that are taken, whose tasks are not."""
 
     def get(self, task_id: str) -> Task | None:
         """The task as it is now, or None when there is none of that id."""
@@ -63,10 +66,11 @@ class TaskStore(Protocol):
         attempt, is left as it is.
         """
 
-    def count_hit(self, key: str, until: datetime) -> int:
-        """Count one more hit of `key` in the window that ends at `until`; how many it has had.
+    def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
+        """Count so many more hits of each key in the window that ends at `until`.
 
-        The counter is forgotten after the window. Need not be durable.
+        Returns how many each has had then. The counters are forgotten after the window. Need not
+        be durable.
         """
 
     def count_unsettled(self) -> int:

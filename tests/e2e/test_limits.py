@@ -115,7 +115,7 @@ def test_a_mail_over_the_limit_waits_and_says_so(
     def count(status: str) -> int:
         return [service.check(each).json().get("mail_status") for each in tasks].count(status)
 
-    wait_for(lambda: count("sent") == 3)
+    wait_for(lambda: count("sent") == 3, 60)
     wait_for(lambda: count("delayed") == 1)
     assert len(inbox.mails) == 3
     assert "other@example.com" in inbox.recipients

@@ -33,43 +33,42 @@ def store(tmp_path: Path) -> Iterator[ClockedStore]:
 def test_hits_over_the_limit_wait_for_the_next_windows(store: ClockedStore) -> None:
     limit = RateLimit(store, "name", 2, MINUTE)
     in_40, in_100 = 40 * SECOND, 100 * SECOND
-    assert [limit.hit("key") for _ in range(6)] == [NONE, NONE, in_40, in_40, in_100, in_100]
+    assert limit.hit(["key"]) == [NONE]
+    assert limit.hit(["key"] * 5) == [NONE, in_40, in_40, in_100, in_100]
 
 
 def test_each_key_and_each_limit_counts_for_itself(store: ClockedStore) -> None:
     limit, other = RateLimit(store, "name", 1, MINUTE), RateLimit(store, "other", 1, MINUTE)
-    assert [limit.hit("a"), limit.hit("b"), other.hit("a")] == [NONE, NONE, NONE]
-    assert limit.hit("a")
+    assert limit.hit(["a", "b", "a"]) == [NONE, NONE, 40 * SECOND]
+    assert other.hit(["a"]) == [NONE]
 
 
 def test_the_next_window_begins_anew(store: ClockedStore) -> None:
     limit = RateLimit(store, "name", 1, MINUTE)
-    limit.hit("key")
-    store.time += limit.hit("key")
-    assert limit.hit("key") == NONE
-    assert limit.hit("key") == MINUTE
+    store.time += limit.hit(["key", "key"])[1]
+    assert limit.hit(["key", "key"]) == [NONE, MINUTE]
 
 
 def test_no_limit(store: ClockedStore) -> None:
     limit = RateLimit(store, "name", 0, MINUTE)
-    assert {limit.hit("key") for _ in range(10)} == {NONE}
+    assert limit.hit(["key"] * 10) == [NONE] * 10
 
 
 def test_ceiling(store: ClockedStore) -> None:
     ceiling = Ceiling(store, 2)
-    assert not ceiling.is_reached()
-    ceiling.note_insert()
-    assert not ceiling.is_reached()
-    ceiling.note_insert()
-    assert ceiling.is_reached()
+    assert ceiling.room() == 2
+    ceiling.note_inserts(1)
+    assert ceiling.room() == 1
+    ceiling.note_inserts(2)
+    assert ceiling.room() == 0
 
 
 def test_ceiling_counts_what_others_insert(
     store: ClockedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ceiling = Ceiling(store, 1)
-    assert not ceiling.is_reached()
+    assert ceiling.room() == 1
     store.insert(make_task())
-    assert not ceiling.is_reached(), "the last count is still good"
+    assert ceiling.room() == 1, "the last count is still good"
     monkeypatch.setattr(time, "monotonic", lambda: ceiling._recount_at + 0.001)
-    assert ceiling.is_reached()
+    assert ceiling.room() == 0

@@ -1,0 +1,97 @@
+"""New tasks on their way into the store: all that have gathered go in in one write."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from queue import SimpleQueue
+
+from service.admission import Admission
+from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.store import TaskStore
+from tasks.task import Task
+
+BATCH = 500  # tasks in one write, at the most
+
+# What makes the task, whose client it is, and who waits for it.
+_Entry = tuple[Callable[[datetime], Task], str, asyncio.Future[Task]]
+
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """One thread that admits and writes, for the requests of one event loop.
+
+    A durable write takes MongoDB or a disk milliseconds, however many tasks are in it.
+    """
+
+    def __init__(self, store: TaskStore, admission: Admission) -> None:
+        self._store = store
+        self._admission = admission
+        self._entries: SimpleQueue[_Entry | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._thread.start()
+
+    async def insert(self, make: Callable[[datetime], Task], client: str) -> Task:
+        """The task that `make` makes of the store's time, once it is durable.
+
+        Raises RefusedError, DuplicateTaskError and StoreUnavailableError.
+        """
+        written: asyncio.Future[Task] = self._loop.create_future()
+        self._entries.put((make, client, written))
+        return await written
+
+    def close(self) -> None:
+        """Write what has gathered, and end."""
+        self._entries.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._gather():
+            # Nobody waits any more for those that took too long.
+            batch = [entry for entry in batch if not entry[2].cancelled()]
+            try:
+                outcomes = self._insert(batch)
+            except StoreUnavailableError as error:
+                outcomes = [error] * len(batch)
+            except Exception as error:  # noqa: BLE001  the edge: the thread must go on
+                _log.exception("%d tasks not inserted", len(batch))
+                outcomes = [error] * len(batch)
+            waiting = [written for _, _, written in batch]
+            self._loop.call_soon_threadsafe(_settle, waiting, outcomes)
+
+    def _gather(self) -> list[_Entry]:
+        """What is waiting, and at least one; nothing to end."""
+        batch: list[_Entry] = []
+        while not batch or (len(batch) < BATCH and not self._entries.empty()):
+            entry = self._entries.get()
+            if entry is None:
+                if batch:
+                    self._entries.put(None)  # the end comes after these
+                return batch
+            batch.append(entry)
+        return batch
+
+    def _insert(self, batch: list[_Entry]) -> list[Task | Exception]:
+        verdicts = self._admission.admit([client for _, client, _ in batch])
+        now = self._store.now()
+        outcomes = [
+            verdict or make(now) for (make, _, _), verdict in zip(batch, verdicts, strict=True)
+        ]
+        taken = self._store.insert_all([each for each in outcomes if isinstance(each, Task)])
+        return [
+            DuplicateTaskError(each.id) if isinstance(each, Task) and each.id in taken else each
+            for each in outcomes
+        ]
+
+
+def _settle(waiting: list[asyncio.Future[Task]], outcomes: list[Task | Exception]) -> None:
+    for written, outcome in zip(waiting, outcomes, strict=True):
+        if written.cancelled():
+            continue
+        if isinstance(outcome, Task):
+            written.set_result(outcome)
+        else:
+            written.set_exception(outcome)
