@@ -12,7 +12,7 @@ import string
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, cast
@@ -74,8 +74,7 @@ class Transport(HTTPAdapter):
         parts = urlsplit(url)
         self.target = _target(parts)
         with translated_errors():
-            origin = f"{parts.scheme}://{parts.netloc}/"
-            request = requests.Request("GET", origin, headers=headers).prepare()
+            request = _prepare(f"{parts.scheme}://{parts.netloc}/", tuple(headers.items()))
             return self.send(request, stream=True, timeout=SLICE_SECONDS)
 
     def init_poolmanager(self, *_args: Any, **_kwargs: Any) -> None:
@@ -199,6 +198,12 @@ def body_of(response: requests.Response) -> StrictResponse:
     body = response.raw._original_response  # noqa: SLF001
     assert isinstance(body, StrictResponse)
     return body
+
+
+@lru_cache(maxsize=256)
+def _prepare(origin: str, headers: tuple[tuple[str, str], ...]) -> requests.PreparedRequest:
+    """A request to an origin; which target it asks for, the connection says."""
+    return requests.Request("GET", origin, headers=dict(headers)).prepare()
 
 
 def _target(parts: SplitResult) -> str:
