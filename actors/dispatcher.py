@@ -14,6 +14,7 @@ from tasks.store import TaskStore
 from tasks.task import Step, Task
 
 BATCH = 500  # messages published between two writes of wake_at
+MAX_WAITING = 20_000  # tasks, when they come faster than they can be published
 PING_SECONDS = 5.0  # how soon a broker that comes or goes is noticed while nothing is published
 STOP_SECONDS = 5.0  # how long a stop waits for what is still to be published
 # Messages of several publishers need not stand in the queue in the order of their times.
@@ -52,9 +53,12 @@ class Dispatcher:
         self._thread.join(STOP_SECONDS)
 
     def dispatch(self, tasks: Iterable[Task]) -> None:
-        """Send each task's next message soon. Returns at once, and raises nothing."""
+        """Send each task's next message soon. Returns at once, and raises nothing.
+
+        When too many are waiting already, the task is left to a sweeper.
+        """
         for task in tasks:
-            if task.next_step is not None:
+            if task.next_step is not None and self._tasks.qsize() < MAX_WAITING:
                 self._tasks.put(task)
 
     def note_consumed(self, step: Step, published_at: datetime) -> None:

@@ -14,6 +14,7 @@ from tasks.store import TaskStore
 from tasks.task import Task
 
 INTERVAL_SECONDS = 1.0
+POLL_SECONDS = 0.02
 # How long the tasks of one round are held back from other sweepers, until they are dispatched.
 HOLD = timedelta(seconds=10)
 
@@ -50,7 +51,7 @@ class Sweeper:
         while not self._stopped.wait(INTERVAL_SECONDS * random.uniform(0.75, 1.25)):  # noqa: S311
             try:
                 while self.sweep() == BATCH and not self._stopped.is_set():
-                    pass
+                    self._wait_for_dispatcher()
             except StoreUnavailableError as error:
                 if not self._is_store_down:
                     _log.warning("the store is out of reach: %s", error)
@@ -61,6 +62,12 @@ class Sweeper:
                 if self._is_store_down:
                     _log.info("the store is back")
                 self._is_store_down = False
+
+    def _wait_for_dispatcher(self) -> None:
+        """There are more tasks due than it takes at once: give it a moment to publish these."""
+        end = time.monotonic() + INTERVAL_SECONDS
+        while not self._dispatcher.is_idle and time.monotonic() < end:
+            self._stopped.wait(POLL_SECONDS)
 
     def sweep(self) -> int:
         """Look once at the tasks that are due; returns how many there were."""

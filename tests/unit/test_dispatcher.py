@@ -119,6 +119,19 @@ def test_more_than_a_batch_keeps_its_order(
     assert [task_id for _, task_id in broker.messages] == [task.id for task in [*many, last]]
 
 
+def test_what_comes_too_fast_is_left_to_a_sweeper(
+    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    monkeypatch.setattr(actors.dispatcher, "MAX_WAITING", 2)
+    made = insert_new(store, 3)
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.dispatch(made)
+    dispatcher.start()
+    dispatcher.stop()
+    assert [task_id for _, task_id in broker.messages] == [task.id for task in made[:2]]
+    assert store.get(made[2].id) == made[2]
+
+
 def test_stop_publishes_what_is_waiting(broker: RecordingBroker, store: ForgetfulStore) -> None:
     made = insert_new(store, 20)
     dispatcher = Dispatcher(broker, store)

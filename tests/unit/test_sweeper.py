@@ -260,7 +260,7 @@ def test_loop_survives_every_error_and_empties_a_backlog(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(actors.sweeper, "INTERVAL_SECONDS", 0.02)
-    due = [insert_due(store, make_task()) for _ in range(BATCH + 5)]
+    due = [insert_due(store, make_task()) for _ in range(2 * BATCH + 5)]
     store.errors = [StoreUnavailableError("away"), StoreUnavailableError("away"), ValueError("bug")]
     sweeper = Sweeper(store, dispatcher, SETTINGS)
     sweeper.start()
