@@ -32,6 +32,8 @@ CLOSE_SECONDS = 1.0  # for each of the connections that a worker closes when it 
 # would only keep the dispatcher from telling that the broker is out of reach.
 dramatiq.brokers.rabbitmq.MAX_ENQUEUE_ATTEMPTS = 3
 
+_log = logging.getLogger(__name__)
+
 # One line from us says that the server is gone; pika writes twelve, and a trace.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
@@ -93,8 +95,10 @@ def _close_soon(close: Callable[[], None]) -> None:
     """Say goodbye, but do not wait long for a server that does not answer."""
 
     def run() -> None:
-        with suppress(ConnectionClosed):
+        try:
             close()
+        except Exception:  # noqa: BLE001  the edge: this process has done with the connections
+            _log.debug("a connection was not closed properly", exc_info=True)
 
     thread = threading.Thread(target=run, name="goodbye", daemon=True)
     thread.start()

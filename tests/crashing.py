@@ -31,7 +31,7 @@ def _is_done(task: Task | None) -> bool:
 # After which functions a process dies, and if not every time, after which results of them.
 _STORES = (MongoStore, SQLiteStore)
 _POINTS: dict[str, tuple[tuple[Any, ...], str, Callable[[Any], bool]]] = {
-    "insert": (_STORES, "insert", lambda _: True),
+    "insert": (_STORES, "insert_all", lambda _: True),
     "publish": ((_Broker, StubBroker), "enqueue", lambda _: True),
     "claim": (_STORES, "claim", _is_claimed),
     "hash": ((actors.worker,), "download", lambda _: True),

@@ -4,13 +4,13 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pymongo
 import pytest
-from dramatiq import Message
+from dramatiq import Broker, Message
 
 from actors.broker import count_waiting, make_broker
 from actors.dispatcher import Dispatcher, published_at
@@ -27,7 +27,6 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.services
 
-BACKLOG = 20_000
 HOURS = 3  # long enough for the longest pause between two looks at a task
 QUEUE = Step.COMPUTE_MD5.value
 
@@ -58,8 +57,16 @@ def insert_all(url: str, tasks: list[Task]) -> None:
         client.get_default_database()["tasks"].insert_many(map(to_document, tasks))
 
 
-def consume(rabbitmq: RabbitMQ, count: int) -> list[Message[None]]:
-    """Take so many messages out of the queue, as workers do."""
+@dataclass
+class Queue:
+    """A queue and how many tasks wait in it; `consume` takes messages out as workers do."""
+
+    url: str | None
+    length: int
+    consume: Callable[[Broker, int], list[Message[None]]]
+
+
+def consume_from_rabbitmq(rabbitmq: RabbitMQ, count: int) -> list[Message[None]]:
     connection = rabbitmq.connect()
     channel = connection.channel()
     bodies = [channel.basic_get(QUEUE, auto_ack=True)[2] for _ in range(count)]
@@ -67,13 +74,27 @@ def consume(rabbitmq: RabbitMQ, count: int) -> list[Message[None]]:
     return [Message.decode(body) for body in bodies]
 
 
-def test_a_long_backlog_breeds_no_copies(rabbitmq: RabbitMQ, url: str, store: LateStore) -> None:
+def consume_in_process(broker: Broker, count: int) -> list[Message[None]]:
+    return [Message.decode(broker.queues[QUEUE].get()) for _ in range(count)]
+
+
+@pytest.fixture(params=["in-process", "rabbitmq"])
+def queue(request: pytest.FixtureRequest) -> Queue:
+    if request.param == "in-process":
+        return Queue(None, 20_000, consume_in_process)
+    rabbitmq = request.getfixturevalue("rabbitmq")
     rabbitmq.purge()
-    settings = Settings(rabbitmq_url=rabbitmq.url)
+    # RabbitMQ confirms each message when it is on the disk: fewer will do here.
+    return Queue(rabbitmq.url, 2_000, lambda _, count: consume_from_rabbitmq(rabbitmq, count))
+
+
+def test_a_long_backlog_breeds_no_copies(queue: Queue, url: str, store: LateStore) -> None:
+    settings = Settings(rabbitmq_url=queue.url)
     broker = make_broker(settings)
+    broker.declare_queue(QUEUE)
     dispatcher = Dispatcher(broker, store)
-    sweeper = Sweeper(store, dispatcher, settings)
-    tasks = [make_task(now=store.now()) for _ in range(BACKLOG)]
+    sweeper = Sweeper(store, dispatcher, Settings(rabbitmq_url="amqp://not-a-fresh-start"))
+    tasks = [make_task(now=store.now()) for _ in range(queue.length)]
     insert_all(url, tasks)
     dispatcher.dispatch(tasks)
     dispatcher.start()
@@ -83,7 +104,7 @@ def test_a_long_backlog_breeds_no_copies(rabbitmq: RabbitMQ, url: str, store: La
             wait_for(lambda: dispatcher.is_idle, 60)
             store.offset += timedelta(minutes=10)
             # A few are taken up meanwhile, and are at work for all of the time.
-            for message in consume(rabbitmq, 10):
+            for message in queue.consume(broker, 10):
                 consumed += 1
                 dispatcher.note_consumed(Step.COMPUTE_MD5, published_at(message))
                 task = store.get(message.args[0])
@@ -91,7 +112,8 @@ def test_a_long_backlog_breeds_no_copies(rabbitmq: RabbitMQ, url: str, store: La
                 assert store.save(task.claimed(store.now(), timedelta(days=1)))
             while sweeper.sweep():
                 wait_for(lambda: dispatcher.is_idle, 60)
-        assert BACKLOG <= consumed + count_waiting(broker, QUEUE) <= BACKLOG * 1.05
+        messages = consumed + count_waiting(broker, QUEUE)
+        assert queue.length <= messages <= queue.length * 1.05
     finally:
         dispatcher.stop()
         broker.close()
