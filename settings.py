@@ -102,7 +102,8 @@ def _parse_mailbox(text: str) -> str:
 
 def _parse_tokens(text: str) -> tuple[str, ...]:
     tokens = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not all(re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", token) for token in tokens):  # RFC 6750
+    pattern = r"[A-Za-z0-9._~+/-]{16,}=*"  # RFC 6750 § 2.1
+    if not tokens or not all(re.fullmatch(pattern, token) for token in tokens):
         raise ValueError(
             "must be a comma-separated list of tokens, each of at least 16 letters, digits"
             " and -._~+/"
@@ -175,4 +176,9 @@ def _read(environ: Mapping[str, str], name: str, *, may_be_file: bool) -> str:
     text, path = environ.get(name, ""), environ.get(f"{name}_FILE", "") if may_be_file else ""
     if text and path:
         raise ValueError(f"is set together with {name}_FILE; set one of them")
-    return Path(path).read_text(encoding="utf-8").strip() if path else text
+    if not path:
+        return text
+    secret = Path(path).read_text(encoding="utf-8").strip()
+    if not secret:
+        raise ValueError(f"{path} is empty")
+    return secret

@@ -37,12 +37,14 @@ class Dispatcher:
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self.is_failing = False
-        self._is_publishing = False
+        self._accepting = threading.Lock()
+        self._accepted = 0
+        self._handled = 0  # of those accepted: published, or let go of
         self._consumed: dict[Step, datetime] = {}
 
-    @property
-    def is_idle(self) -> bool:
-        return self._tasks.empty() and not self._is_publishing
+    def has_handled(self, number: int) -> bool:
+        """Whether the task of that number, and so all before it, has been dealt with."""
+        return self._handled >= number
 
     def start(self) -> None:
         self._thread.start()
@@ -52,14 +54,18 @@ class Dispatcher:
         self._tasks.put(None)
         self._thread.join(STOP_SECONDS)
 
-    def dispatch(self, tasks: Iterable[Task]) -> None:
+    def dispatch(self, tasks: Iterable[Task]) -> int:
         """Send each task's next message soon. Returns at once, and raises nothing.
 
-        When too many are waiting already, the task is left to a sweeper.
+        When too many are waiting already, the task is left to a sweeper. Returns the number of
+        the last task accepted, for `has_handled`.
         """
-        for task in tasks:
-            if task.next_step is not None and self._tasks.qsize() < MAX_WAITING:
-                self._tasks.put(task)
+        with self._accepting:
+            for task in tasks:
+                if task.next_step is not None and self._tasks.qsize() < MAX_WAITING:
+                    self._tasks.put(task)
+                    self._accepted += 1
+            return self._accepted
 
     def note_consumed(self, step: Step, published_at: datetime) -> None:
         """This process has taken up a message: those published before it are waiting no more."""
@@ -70,14 +76,13 @@ class Dispatcher:
             batch = [task]
             while len(batch) < BATCH and (following := self._poll()) is not None:
                 batch.append(following)
-            self._is_publishing = True
             try:
                 self._dispatch(batch)
             except StoreUnavailableError as error:
                 _log.warning("%d tasks not marked as dispatched: %s", len(batch), error)
             except Exception:  # noqa: BLE001  the edge: the thread must go on
                 _log.exception("%d tasks not marked as dispatched", len(batch))
-            self._is_publishing = False
+            self._handled += len(batch)
         disconnect(self._broker)
 
     def _next(self) -> Task | None:
@@ -109,7 +114,7 @@ class Dispatcher:
         try:
             for task in batch:
                 assert task.next_step is not None
-                if self._is_still_waiting(task, task.next_step, lengths):
+                if self._is_still_waiting(task, task.next_step, lengths, now):
                     marked.append(task.still_waiting(now))
                 else:
                     self._broker.enqueue(_make_message(task.id, task.next_step, now))
@@ -119,7 +124,9 @@ class Dispatcher:
             self._fail(error)
         self._store.mark_dispatched(marked)
 
-    def _is_still_waiting(self, task: Task, step: Step, lengths: dict[Step, int]) -> bool:
+    def _is_still_waiting(
+        self, task: Task, step: Step, lengths: dict[Step, int], now: datetime
+    ) -> bool:
         """Whether the message that a task got earlier may still stand in the queue.
 
         A queue is first in, first out: it doesn't once a later one has been taken up. `lengths`
@@ -128,7 +135,7 @@ class Dispatcher:
         if task.dispatched_at is None:
             return False
         consumed = self._consumed.get(step)
-        if consumed is not None and task.dispatched_at + ORDER_TOLERANCE < consumed:
+        if consumed is not None and task.dispatched_at + ORDER_TOLERANCE < min(consumed, now):
             return False
         if step not in lengths:
             lengths[step] = count_waiting(self._broker, step.value)
@@ -145,7 +152,7 @@ class Dispatcher:
             _log.warning("the broker is out of reach, tasks wait: %s", type(error).__name__)
             self.is_failing = True
         while self._poll() is not None:
-            pass
+            self._handled += 1
 
 
 def _make_message(task_id: str, step: Step, now: datetime) -> Message[None]:

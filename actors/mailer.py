@@ -20,8 +20,8 @@ from tasks.task import Status, Task
 
 TIMEOUT_SECONDS = 30.0
 # A server that has fallen silent must not take all threads of a worker: some are for downloads.
-MAX_LOGINS = 4
-LOGIN_WAIT_SECONDS = 1.0
+MAX_SESSIONS = 4
+SESSION_WAIT_SECONDS = 0.5
 MAX_LINE = 998  # RFC 5322 § 2.1.1: up to there a link stays in one piece
 PERMANENT_CODE = 500  # and above, RFC 5321 § 4.2.1
 
@@ -112,18 +112,22 @@ class SMTPMailer:
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
         self._tls = ssl.create_default_context()
-        self._logins = threading.BoundedSemaphore(MAX_LOGINS)
+        self._sessions = threading.BoundedSemaphore(MAX_SESSIONS)
 
     def send(self, message: EmailMessage) -> None:
-        if not self._logins.acquire(timeout=LOGIN_WAIT_SECONDS):
-            raise MailError("the mail server is slow, other mails wait for its greeting")
+        if not self._sessions.acquire(timeout=SESSION_WAIT_SECONDS):
+            raise MailError("the mail server is slow, and enough other mails are being sent")
+        try:
+            self._send(message)
+        finally:
+            self._sessions.release()
+
+    def _send(self, message: EmailMessage) -> None:
         try:
             smtp = self._log_in()
         except (OSError, UnicodeError, smtplib.SMTPException) as error:
             # Whatever the code: a login that fails is ours to mend, not the recipient's fault.
             raise MailError(f"no session with the mail server: {_describe(error)}") from None
-        finally:
-            self._logins.release()
         try:
             smtp.send_message(message)
         except smtplib.SMTPRecipientsRefused as error:

@@ -34,6 +34,7 @@ class Sweeper:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         self._is_store_down = False
+        self._last_dispatched = 0
         self._swept_at = -math.inf
         self._grace_until = -math.inf
         # An in-process broker begins with no messages, whatever was dispatched before.
@@ -66,12 +67,12 @@ class Sweeper:
     def _wait_for_dispatcher(self) -> None:
         """There are more tasks due than it takes at once: give it a moment to publish these."""
         end = time.monotonic() + INTERVAL_SECONDS
-        while not self._dispatcher.is_idle and time.monotonic() < end:
+        while not self._dispatcher.has_handled(self._last_dispatched) and time.monotonic() < end:
             self._stopped.wait(POLL_SECONDS)
 
     def sweep(self) -> int:
         """Look once at the tasks that are due; returns how many there were."""
-        if not self._dispatcher.is_idle:
+        if not self._dispatcher.has_handled(self._last_dispatched):
             self._store.ping()
             self._note_outage()
             return 0
@@ -88,7 +89,7 @@ class Sweeper:
             raise
         self._note_outage()
         woken = [self._wake(task) for task in due if not self._stopped.is_set()]
-        self._dispatcher.dispatch(task for task in woken if task is not None)
+        self._last_dispatched = self._dispatcher.dispatch(task for task in woken if task)
         return len(due)
 
     def _note_outage(self) -> None:

@@ -89,7 +89,7 @@ class Background(Middleware):
     ) -> None:
         del result
         if isinstance(exception, StoreUnavailableError):
-            message.fail()  # or it would be acknowledged, and its task wait for an hour
+            message.fail()  # or it would be acknowledged, and its task wait for minutes
 
     def before_worker_shutdown(self, _broker: Broker, _worker: Worker) -> None:
         self._sweeper.stop()

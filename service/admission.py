@@ -16,6 +16,7 @@ from tasks.limits import Ceiling, RateLimit
 from tasks.store import TaskStore
 
 CEILING_RETRY_SECONDS = 30  # what a client is told to wait while there are too many tasks
+MAX_NAME = 100  # characters of what stands in the place of an address
 IPV6_PREFIX = 64  # the rest of an address is its owner's to choose, RFC 4291 § 2.5.4
 
 
@@ -68,7 +69,7 @@ def client_of(request: Request) -> str:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:  # what a proxy was told, or a name of its own
-        return text
+        return text.encode("ascii", "backslashreplace").decode()[:MAX_NAME]
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is None:
             return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))

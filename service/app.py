@@ -19,7 +19,7 @@ from settings import Settings
 from tasks.store import open_store
 
 MAX_BODY_BYTES = 64 * 1024
-STORE_THREADS = 32  # store calls under way at once; MongoDB batches them into one journal write
+STORE_THREADS = 16  # reads under way at once
 STOP_MILLIS = 8000  # how long a stop waits for the workers inside
 
 App = Sanic[Config, SimpleNamespace]

@@ -18,7 +18,7 @@ from tasks.task import Status, Task
 from tasks.url import parse_url
 
 POLL_SECONDS = 1  # how long a client is told to wait before it asks again
-# How long a request waits for the store: its driver tries twice, and all its threads may be taken.
+# How long a request waits for the store, whose driver tries twice, for longer.
 STORE_SECONDS = 5.0
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

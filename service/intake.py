@@ -52,15 +52,19 @@ class Intake:
         while batch := self._gather():
             # Nobody waits any more for those that took too long.
             batch = [entry for entry in batch if not entry[2].cancelled()]
-            try:
-                outcomes = self._insert(batch)
-            except StoreUnavailableError as error:
-                outcomes = [error] * len(batch)
-            except Exception as error:  # noqa: BLE001  the edge: the thread must go on
-                _log.exception("%d tasks not inserted", len(batch))
-                outcomes = [error] * len(batch)
             waiting = [written for _, _, written in batch]
-            self._loop.call_soon_threadsafe(_settle, waiting, outcomes)
+            self._loop.call_soon_threadsafe(_settle, waiting, self._try_to_insert(batch))
+
+    def _try_to_insert(self, batch: list[_Entry]) -> list[Task | Exception]:
+        try:
+            return self._insert(batch)
+        except StoreUnavailableError as error:
+            return [error] * len(batch)
+        except Exception as error:  # noqa: BLE001  the edge: the thread must go on
+            if len(batch) > 1:  # so that one cannot spoil it for the others
+                return [outcome for entry in batch for outcome in self._try_to_insert([entry])]
+            _log.exception("a task was not inserted")
+            return [error]
 
     def _gather(self) -> list[_Entry]:
         """What is waiting, and at least one; nothing to end."""

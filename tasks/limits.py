@@ -1,11 +1,13 @@
 """How much one client or one recipient may cause, and how much may be open in all."""
 
+import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,28 +52,40 @@ class RateLimit:
 
 
 class Ceiling:
-    """At most so many unsettled tasks, give or take what other processes add within seconds."""
+    """At most so many unsettled tasks, give or take what comes and goes between two counts."""
 
     def __init__(self, store: TaskStore, most: int) -> None:
         self._store = store
         self._most = most
-        self._counting = threading.Lock()
-        self._count = 0
+        self._count: int | None = None
         self._recount_at = 0.0
 
     def room(self) -> int:
-        """For how many more tasks there is room. Raises StoreUnavailableError."""
-        # One thread counts; the others have the old number, which is still good.
-        if time.monotonic() > self._recount_at and self._counting.acquire(blocking=False):
-            try:
-                began = time.monotonic()
-                self._count = self._store.count_unsettled()
-                took = time.monotonic() - began
-                self._recount_at = time.monotonic() + max(COUNT_SECONDS, COUNT_SHARE * took)
-            finally:
-                self._counting.release()
+        """For how many more tasks there is room; for one thread.
+
+        The first count is waited for, and raises StoreUnavailableError; later ones are made beside.
+        """
+        if self._count is None:
+            self._recount()
+        elif time.monotonic() > self._recount_at:
+            self._recount_at = math.inf
+            threading.Thread(target=self._try_to_recount, name="ceiling", daemon=True).start()
+        assert self._count is not None
         return max(self._most - self._count, 0)
 
     def note_inserts(self, count: int) -> None:
         """So many more tasks, until the next count."""
+        assert self._count is not None
         self._count += count
+
+    def _try_to_recount(self) -> None:
+        try:
+            self._recount()
+        except StoreUnavailableError:  # the old count has to do
+            self._recount_at = time.monotonic() + COUNT_SECONDS
+
+    def _recount(self) -> None:
+        began = time.monotonic()
+        self._count = self._store.count_unsettled(self._most)
+        took = time.monotonic() - began
+        self._recount_at = time.monotonic() + max(COUNT_SECONDS, COUNT_SHARE * took)

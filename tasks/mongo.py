@@ -1,29 +1,26 @@
 """Tasks in MongoDB: for any number of machines."""
 
-import threading
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Self, cast
 
 import pymongo
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
+from tasks.clock import ServerClock
 from tasks.document import Document, from_document, read_all, to_document
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.task import CLOCK_TOLERANCE, Step, Task
 
 SERVER_SELECTION_MILLIS = 2000
 OPERATION_MILLIS = 5000
-CLOCK_REFRESH_SECONDS = 60
-CLOCK_RETRY_SECONDS = 5
 
 # A majority has it in its journal: with w=1 and no journal, a killed server loses acknowledged
 # writes.
@@ -32,6 +29,7 @@ DURABLE = WriteConcern(w="majority", j=True)
 HINT = WriteConcern(w=1)
 
 DUPLICATE_KEY = 11000  # MongoDB's code of such an error
+PROGRESS = ("bytes_done", "bytes_total")
 MAIL_DUE = ["pending", "delayed"]
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,7 +42,7 @@ class MongoStore:
         self._tasks = database.get_collection("tasks", write_concern=DURABLE)
         self._hints = database.get_collection("tasks", write_concern=HINT)
         self._counters = database.get_collection("counters", write_concern=HINT)
-        self._clock = _ServerClock(self._client)
+        self._clock = ServerClock(self._ask_for_time)
         self._has_indexes = False
 
     @classmethod
@@ -64,8 +62,14 @@ class MongoStore:
         return cls(client.get_default_database("md5_light"))
 
     def now(self) -> datetime:
+        return self._clock.now()
+
+    def _ask_for_time(self) -> datetime:
         with _translated_errors():
-            return self._clock.now()
+            # A command's answer has no time zone, whatever the client's options say.
+            return cast("datetime", self._client.admin.command("hello")["localTime"]).replace(
+                tzinfo=UTC
+            )
 
     def insert(self, task: Task) -> None:
         if self.insert_all([task]):
@@ -112,7 +116,8 @@ class MongoStore:
             },
             "$inc": {"version": 1, "attempt" if is_hash else "mail_attempt": 1},
             "$unset": dict.fromkeys(
-                ("retry_at", "dispatched_at", *(("bytes_done", "bytes_total") if is_hash else ())),
+                # Also what would let a sweeper that is just at it take the task for its own.
+                ("retry_at", "dispatched_at", "taken_by", *(PROGRESS if is_hash else ())),
                 "",
             ),
         }
@@ -173,27 +178,22 @@ class MongoStore:
             )
 
     def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
-        if not hits:
-            return {}
-        keys = {f"{until.isoformat()} {key}": key for key in hits}
         with _translated_errors():
-            self._counters.bulk_write(
-                [
-                    UpdateOne(
-                        {"_id": each},
-                        {"$inc": {"hits": hits[key]}, "$setOnInsert": {"expires_at": until}},
-                        upsert=True,
-                    )
-                    for each, key in keys.items()
-                ],
-                ordered=False,
-            )
-            found = self._counters.find({"_id": {"$in": list(keys)}})
-            return {keys[each["_id"]]: each["hits"] for each in found}
+            self._ensure_indexes()
+            return {key: self._count_hits(key, more, until) for key, more in hits.items()}
 
-    def count_unsettled(self) -> int:
+    def _count_hits(self, key: str, more: int, until: datetime) -> int:
+        before = self._counters.find_one_and_update(
+            {"_id": f"{until.isoformat()} {key}"},
+            {"$inc": {"hits": more}, "$setOnInsert": {"expires_at": until}},
+            upsert=True,
+        )
+        return (before["hits"] if before else 0) + more
+
+    def count_unsettled(self, most: int) -> int:
         with _translated_errors():
-            return self._tasks.count_documents({"wake_at": {"$gt": EARLIEST}})
+            self._ensure_indexes()
+            return self._tasks.count_documents({"wake_at": {"$gt": EARLIEST}}, limit=most)
 
     def ping(self) -> None:
         with _translated_errors():
@@ -209,38 +209,6 @@ class MongoStore:
             self._tasks.create_index("expires_at", expireAfterSeconds=0)
             self._counters.create_index("expires_at", expireAfterSeconds=0)
             self._has_indexes = True
-
-
-class _ServerClock:
-    """The server's time: the local monotonic clock plus an offset, asked for once a minute."""
-
-    def __init__(self, client: pymongo.MongoClient[Any]) -> None:
-        self._client = client
-        self._refreshing = threading.Lock()
-        self._epoch: datetime | None = None  # the server's time when the monotonic clock was 0
-        self._refresh_at = 0.0
-
-    def now(self) -> datetime:
-        if self._epoch is None:
-            self._refresh()
-        elif time.monotonic() > self._refresh_at and self._refreshing.acquire(blocking=False):
-            # One thread asks; the others have the old offset, which is still good.
-            try:
-                with suppress(PyMongoError):
-                    self._refresh()
-            finally:
-                self._refreshing.release()
-        assert self._epoch is not None
-        now = self._epoch + timedelta(seconds=time.monotonic())
-        return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-    def _refresh(self) -> None:
-        self._refresh_at = time.monotonic() + CLOCK_RETRY_SECONDS
-        server_time = self._client.admin.command("hello")["localTime"]
-        monotonic = time.monotonic()
-        # A command's answer has no time zone, whatever the client's options say.
-        self._epoch = server_time.replace(tzinfo=UTC) - timedelta(seconds=monotonic)
-        self._refresh_at = monotonic + CLOCK_REFRESH_SECONDS
 
 
 @contextmanager

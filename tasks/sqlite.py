@@ -41,7 +41,11 @@ class SQLiteStore:
         self._lock = threading.Lock()
         try:
             self._durable = _connect(path, "FULL")
-            self._hints = _connect(path, "NORMAL")  # a power cut may undo its last commits
+            try:
+                self._hints = _connect(path, "NORMAL")  # a power cut may undo its last commits
+            except sqlite3.Error:
+                self._durable.close()
+                raise
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
 
@@ -138,10 +142,11 @@ class SQLiteStore:
                 for key, more in hits.items()
             }
 
-    def count_unsettled(self) -> int:
+    def count_unsettled(self, most: int) -> int:
         with self._translated_errors(self._hints) as connection:
             (count,) = connection.execute(
-                "SELECT count(*) FROM tasks WHERE wake_at IS NOT NULL"
+                "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE wake_at IS NOT NULL LIMIT ?)",
+                (most,),
             ).fetchone()
         return int(count)
 

@@ -73,8 +73,8 @@ class TaskStore(Protocol):
         be durable.
         """
 
-    def count_unsettled(self) -> int:
-        """How many tasks are not settled. Takes time in proportion to it."""
+    def count_unsettled(self, most: int) -> int:
+        """How many tasks are not settled, up to so many. Takes time in proportion to it."""
 
     def ping(self) -> None:
         """Return when the store answers."""

@@ -30,7 +30,7 @@ class MailStatus(StrEnum):
     """Where the mail about a task's end stands."""
 
     PENDING = "pending"
-    DELAYED = "delayed"  # the recipient has got as many as allowed; it is sent later
+    DELAYED = "delayed"  # one too many for its recipient; it is sent later
     SENDING = "sending"  # an actor has claimed it
     SENT = "sent"
     REFUSED = "refused"  # given up: the recipient's server, or the limit, does not let it through

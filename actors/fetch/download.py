@@ -251,7 +251,7 @@ def _strong_validator(response: requests.Response) -> str | None:
     if response.headers.get("Accept-Ranges", "").strip().lower() != "bytes":
         return None
     etag = response.headers.get("ETag", "")
-    if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag):
+    if re.fullmatch(r'"[\x21\x23-\x7e]{0,1000}"', etag):
         return etag
     last_modified = response.headers.get("Last-Modified", "")
     modified = _seconds_since_1970(last_modified)

@@ -74,7 +74,9 @@ class Transport(HTTPAdapter):
         parts = urlsplit(url)
         self.target = _target(parts)
         with translated_errors():
-            request = _prepare(f"{parts.scheme}://{parts.netloc}/", tuple(headers.items()))
+            # Only what is the same for many downloads is kept: the rest is the origin's to choose.
+            prepare = _prepare.__wrapped__ if "Range" in headers else _prepare
+            request = prepare(f"{parts.scheme}://{parts.netloc}/", tuple(headers.items()))
             return self.send(request, stream=True, timeout=SLICE_SECONDS)
 
     def init_poolmanager(self, *_args: Any, **_kwargs: Any) -> None:

@@ -83,6 +83,13 @@ def test_the_client_behind_a_proxy(
     assert [answer.status_code for answer in answers] == codes
 
 
+def test_a_strange_address_harms_nobody(lone: System) -> None:
+    service = lone.start_service(PROXIES_COUNT="1")
+    for strange in ("unknown", "a" * 5000, "caf\xe9"):
+        answer = submit(service, {"X-Forwarded-For": strange})
+        assert answer.status_code == 202, answer.text
+
+
 def test_too_many_unfinished_tasks(embedded: System, serve: Serve) -> None:
     origin = serve({"/file": b"x" * 1000})
     origin.may_finish.clear()

@@ -19,6 +19,7 @@ from tests.faults.smtp import (
     busy,
     closed,
     locked,
+    mute,
     replying,
     silent,
     with_a_bad_certificate,
@@ -78,6 +79,7 @@ TRANSIENT = [
     busy,
     with_a_bad_certificate,
     locked,
+    mute,
     replying("MAIL", "550 we do not know you"),
     replying("RCPT", "421 closing"),
     replying("RCPT", "450 greylisted"),
@@ -126,13 +128,14 @@ def test_mail_over_starttls(
         assert_done_and_mailed(system.store, {task_id: BODY}, inbox)
 
 
+@pytest.mark.parametrize("fault", [silent, mute])
 def test_a_silent_mail_server_holds_up_no_downloads(
-    running: tuple[System, Service], origin: Origin, inbox: Inbox
+    running: tuple[System, Service], origin: Origin, inbox: Inbox, fault: Fault
 ) -> None:
     """There are more mails than threads; each waits half a minute for a word."""
     system, service = running
     store = system.store
-    with silent(inbox):
+    with fault(inbox):
         tasks = [service.submit(f"{origin.base}/file", email="a@example.com") for _ in range(12)]
         for task_id in tasks:
             assert service.wait_for_end(task_id, 20).status_code == HTTPStatus.OK

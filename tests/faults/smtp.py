@@ -30,6 +30,16 @@ def silent(inbox: Inbox) -> Iterator[None]:
 
 
 @contextmanager
+def mute(inbox: Inbox) -> Iterator[None]:
+    """It takes the mails' data, and then says nothing more."""
+    inbox.may_answer.clear()
+    try:
+        yield
+    finally:
+        inbox.may_answer.set()
+
+
+@contextmanager
 def busy(inbox: Inbox) -> Iterator[None]:
     with closed(inbox), socket.create_server(("127.0.0.1", inbox.port)) as listener:
         thread = threading.Thread(target=refuse_all, args=(listener,))

@@ -96,12 +96,12 @@ def test_a_long_backlog_breeds_no_copies(queue: Queue, url: str, store: LateStor
     sweeper = Sweeper(store, dispatcher, Settings(rabbitmq_url="amqp://not-a-fresh-start"))
     tasks = [make_task(now=store.now()) for _ in range(queue.length)]
     insert_all(url, tasks)
-    dispatcher.dispatch(tasks)
+    last = dispatcher.dispatch(tasks)
     dispatcher.start()
     consumed = 0
     try:
+        wait_for(lambda: dispatcher.has_handled(last), 60)
         for _ in range(HOURS * 6):
-            wait_for(lambda: dispatcher.is_idle, 60)
             store.offset += timedelta(minutes=10)
             # A few are taken up meanwhile, and are at work for all of the time.
             for message in queue.consume(broker, 10):
@@ -111,7 +111,7 @@ def test_a_long_backlog_breeds_no_copies(queue: Queue, url: str, store: LateStor
                 assert task is not None
                 assert store.save(task.claimed(store.now(), timedelta(days=1)))
             while sweeper.sweep():
-                wait_for(lambda: dispatcher.is_idle, 60)
+                wait_for(lambda: dispatcher.has_handled(sweeper._last_dispatched), 60)
         messages = consumed + count_waiting(broker, QUEUE)
         assert queue.length <= messages <= queue.length * 1.05
     finally:

@@ -77,7 +77,8 @@ def test_task_becomes_its_message_and_is_marked(
     assert found.version == task.version
     assert found.wake_at is not None
     assert before + PUBLISHED_PAUSE <= found.wake_at <= store.now() + PUBLISHED_PAUSE
-    assert dispatcher.is_idle
+    wait_for(lambda: dispatcher.has_handled(1))
+    assert not dispatcher.has_handled(2)
 
 
 def test_pending_mail_becomes_a_message(
@@ -135,10 +136,11 @@ def test_what_comes_too_fast_is_left_to_a_sweeper(
 def test_stop_publishes_what_is_waiting(broker: RecordingBroker, store: ForgetfulStore) -> None:
     made = insert_new(store, 20)
     dispatcher = Dispatcher(broker, store)
-    dispatcher.dispatch(made)
-    assert not dispatcher.is_idle
+    last = dispatcher.dispatch(made)
+    assert not dispatcher.has_handled(last)
     dispatcher.start()
     dispatcher.stop()
+    assert dispatcher.has_handled(last)
     assert len(broker.messages) == 20
     assert all(is_dispatched(store, task) for task in made)
 
@@ -169,6 +171,7 @@ def test_what_was_published_before_a_failure_is_marked(
     wait_for(lambda: is_dispatched(store, sent))
     dispatcher.stop()
     assert dispatcher.is_failing
+    assert dispatcher.has_handled(3)
     assert broker.refused == 1
     assert store.get(unsent.id) == unsent
     assert store.get(never_tried.id) == never_tried
@@ -267,6 +270,44 @@ def test_a_task_passed_by_earlier_messages_waits(
     dispatcher.dispatch([waiting])
     wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
     assert broker.messages == []
+
+
+def test_a_task_passed_within_the_tolerance_waits(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+) -> None:
+    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 9.5 * MINUTE)
+    dispatcher.dispatch([waiting])
+    wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
+    assert broker.messages == []
+
+
+def test_a_message_from_the_future_breeds_no_copies(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    broker.enqueue(message_for("another task"))
+    broker.messages.clear()
+    task = make_task(now=store.now()).dispatched(store.now())
+    store.insert(task)
+    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() + 100 * MINUTE)
+    dispatcher.dispatch([task])
+    wait_for(lambda: dispatcher.has_handled(1))
+    assert broker.messages == []
+
+
+def test_the_queue_is_measured_once_a_batch(
+    monkeypatch: pytest.MonkeyPatch,
+    broker: RecordingBroker,
+    store: ForgetfulStore,
+    waiting: Task,
+) -> None:
+    lengths = iter([1])
+    monkeypatch.setattr(actors.dispatcher, "count_waiting", lambda *_: next(lengths))
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.dispatch([waiting, waiting, waiting])
+    dispatcher.start()
+    dispatcher.stop()
+    assert broker.messages == []
+    assert not dispatcher.is_failing
 
 
 def test_a_message_tells_when_it_was_published(

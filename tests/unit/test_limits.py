@@ -1,3 +1,4 @@
+import math
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -5,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.errors import StoreUnavailableError
 from tasks.limits import Ceiling, RateLimit
 from tasks.sqlite import SQLiteStore
 from tests.examples import make_task
+from tests.waiting import wait_for
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
@@ -54,6 +57,26 @@ def test_no_limit(store: ClockedStore) -> None:
     assert limit.hit(["key"] * 10) == [NONE] * 10
 
 
+class CountingStore(ClockedStore):
+    """Counts the counts; each takes as long as the test's clock says, or fails."""
+
+    counts = 0
+    is_down = False
+
+    def count_unsettled(self, most: int) -> int:
+        if self.is_down:
+            raise StoreUnavailableError
+        self.counts += 1
+        return super().count_unsettled(most)
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> Iterator[CountingStore]:
+    opened = CountingStore(tmp_path / "counted.sqlite3")
+    yield opened
+    opened.close()
+
+
 def test_ceiling(store: ClockedStore) -> None:
     ceiling = Ceiling(store, 2)
     assert ceiling.room() == 2
@@ -63,12 +86,35 @@ def test_ceiling(store: ClockedStore) -> None:
     assert ceiling.room() == 0
 
 
-def test_ceiling_counts_what_others_insert(
-    store: ClockedStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ceiling = Ceiling(store, 1)
+def test_ceiling_counts_again_after_a_while(counting: CountingStore) -> None:
+    ceiling = Ceiling(counting, 1)
     assert ceiling.room() == 1
-    store.insert(make_task())
+    counting.insert(make_task())
     assert ceiling.room() == 1, "the last count is still good"
-    monkeypatch.setattr(time, "monotonic", lambda: ceiling._recount_at + 0.001)
-    assert ceiling.room() == 0
+    assert counting.counts == 1
+    ceiling._recount_at = 0
+    wait_for(lambda: ceiling.room() == 0)
+
+
+def test_ceiling_waits_longer_for_counts_that_take_long(
+    counting: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([100.0, 103.0, 103.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    ceiling = Ceiling(counting, 1)
+    ceiling.room()
+    assert ceiling._recount_at == 163.0
+
+
+def test_ceiling_goes_on_with_the_old_count_in_an_outage(counting: CountingStore) -> None:
+    ceiling = Ceiling(counting, 5)
+    counting.is_down = True
+    with pytest.raises(StoreUnavailableError):
+        ceiling.room()
+    counting.is_down = False
+    assert ceiling.room() == 5
+    counting.is_down = True
+    ceiling._recount_at = 0
+    assert ceiling.room() == 5
+    wait_for(lambda: ceiling._recount_at < math.inf)
+    assert ceiling.room() == 5

@@ -153,7 +153,8 @@ BAD_VALUES = [
     ("ALLOW_NETWORKS", "10.0.0.1/8"),
     ("ALLOW_NETWORKS", "localhost"),
     ("ALLOW_NETWORKS", "10.0.0.0/8 ::1"),
-    *(("API_TOKENS", bad) for bad in ("short", "a-long random-token", "\xe4" * 20, "=" * 20)),
+    *(("API_TOKENS", bad) for bad in (",", " ", "short", "a-long random-token", "\xe4" * 20)),
+    ("API_TOKENS", "=" * 20),
     ("MAX_UNFINISHED", "0"),
     ("MAIL_FROM", "nobody"),
     ("MAIL_FROM", "@example.com"),
@@ -185,6 +186,14 @@ def test_secret_and_its_file_are_one_too_many(name: str, tmp_path: Path) -> None
     path.write_text(SECRETS[name])
     with pytest.raises(SettingsError, match=rf"^{name}: .*{name}_FILE"):
         Settings.from_env({name: SECRETS[name], f"{name}_FILE": str(path)})
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_secret_that_is_not_yet_written(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("\n")
+    with pytest.raises(SettingsError, match=f"^{name}: "):
+        Settings.from_env({f"{name}_FILE": str(path)})
 
 
 def test_unreadable_file_names_the_variable(tmp_path: Path) -> None:

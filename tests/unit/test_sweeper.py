@@ -204,12 +204,40 @@ def test_several_sweepers_dispatch_each_task_once(
     assert Counter(task_id for _, task_id in broker.messages) == Counter(task.id for task in due)
 
 
-def test_sweep_waits_for_the_dispatcher(store: UnreliableStore, broker: RecordingBroker) -> None:
+def test_sweep_waits_until_its_last_tasks_are_dispatched(
+    store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    insert_due(store, make_task())
+    dispatcher = Dispatcher(broker, store)
+    sweeper = make_watching(store, dispatcher)
+    assert sweeper.sweep() == 1
     task = insert_due(store, make_task())
+    assert sweeper.sweep() == 0
+    assert get(store, task) == task
+    dispatcher.start()
+    wait_for(lambda: broker.messages)
+    wait_for(sweeper.sweep)
+    dispatcher.stop()
+
+
+def test_sweep_does_not_wait_for_the_tasks_of_others(
+    store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    insert_due(store, make_task())
     dispatcher = Dispatcher(broker, store)
     dispatcher.dispatch([make_task()])
-    assert Sweeper(store, dispatcher, SETTINGS).sweep() == 0
-    assert get(store, task) == task
+    assert make_watching(store, dispatcher).sweep() == 1
+
+
+def test_a_sweep_that_waits_still_notes_whether_the_store_is_there(
+    store: UnreliableStore, broker: RecordingBroker
+) -> None:
+    insert_due(store, make_task())
+    sweeper = make_watching(store, Dispatcher(broker, store))
+    sweeper.sweep()
+    sweeper._swept_at -= SETTINGS.lease
+    sweeper.sweep()
+    assert time.monotonic() < sweeper._grace_until
 
 
 def test_one_task_tries_a_broker_that_is_down(

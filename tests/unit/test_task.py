@@ -329,6 +329,7 @@ def test_any_walk_keeps_the_invariants(email: str | None, walk: list[tuple[str, 
             is_ended = task.status in (Status.DONE, Status.FAILED)
             is_settled = is_ended and task.mail_status not in (
                 MailStatus.PENDING,
+                MailStatus.DELAYED,
                 MailStatus.SENDING,
             )
             assert (task.wake_at is None) == is_settled
