@@ -27,7 +27,7 @@ class RefusedError(Exception):
     """Raised when a request is in order, but not now, or not from this client."""
 
     def __init__(
-        self, status: HTTPStatus, code: str, message: str, headers: dict[str, str]
+        self, status: HTTPStatus, code: str, message: str, headers: dict[str, str] | None = None
     ) -> None:
         super().__init__(message)
         self.status = status

@@ -10,11 +10,18 @@ from typing import Any, NoReturn, TypeVar
 from sanic import HTTPResponse, Request, json
 
 from service.admission import client_of
-from service.errors import BadRequestError
+from service.errors import BadRequestError, RefusedError
+from service.idempotency import task_id_of
 from service.parameters import read_parameters
 from tasks.address import parse_address
-from tasks.errors import InvalidAddressError, InvalidURLError, StoreUnavailableError
-from tasks.task import Status, Task
+from tasks.errors import (
+    DuplicateTaskError,
+    InvalidAddressError,
+    InvalidURLError,
+    StoreUnavailableError,
+)
+from tasks.store import TaskStore
+from tasks.task import Failure, Status, Task
 from tasks.url import parse_url
 
 POLL_SECONDS = 1  # how long a client is told to wait before it asks again
@@ -30,16 +37,37 @@ async def submit(request: Request) -> HTTPResponse:
     """POST /submit: remember a new task, and answer as soon as it is durable."""
     parameters = read_parameters(request, ("url", "email", "md5"))
     url, email, md5 = _parse_submission(parameters)
-    insert = request.app.ctx.intake.insert(
-        lambda now: Task.new(url, now, email=email, expected_md5=md5), client_of(request)
-    )
-    task: Task = await _in_time(insert)
-    request.app.ctx.dispatcher.dispatch([task])
+    store, task_id = request.app.ctx.store, task_id_of(request)
+
+    def make(now: datetime) -> Task:
+        return Task.new(url, now, email=email, expected_md5=md5, task_id=task_id)
+
+    task: Task
+    try:
+        task = await _in_time(request.app.ctx.intake.insert(make, client_of(request)))
+    except DuplicateTaskError:
+        task = await _in_thread(request, lambda: _recall(store, make(store.now())))
+    if task.version == 1 and task.dispatched_at is None:  # a repeated one is on its way already
+        request.app.ctx.dispatcher.dispatch([task])
     return json(
         {"id": task.id},
         status=HTTPStatus.ACCEPTED,
         headers={"Location": f"/check?id={task.id}"},
     )
+
+
+def _recall(store: TaskStore, repeated: Task) -> Task:
+    """The task that an earlier request with the same Idempotency-Key has made."""
+    task = store.get(repeated.id)
+    if task is None:
+        raise StoreUnavailableError("a task expired while it was asked for again")
+    if not task.is_same_order(repeated):
+        raise RefusedError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "This Idempotency-Key belongs to an earlier request with other parameters.",
+        )
+    return task
 
 
 def _parse_submission(parameters: dict[str, str]) -> tuple[str, str | None, str | None]:
@@ -110,10 +138,13 @@ def _describe_done(task: Task) -> dict[str, Any]:
 
 def _describe_failed(task: Task) -> dict[str, Any]:
     assert task.failure is not None
-    error: dict[str, Any] = {"code": task.failure.code, "message": task.failure.message}
-    if task.failure.http_status is not None:
-        error["http_status"] = task.failure.http_status
+    error = _describe_failure(task.failure)
     return {"status": "failed", "url": task.url, "error": error, **_describe_end(task)}
+
+
+def _describe_failure(failure: Failure) -> dict[str, Any]:
+    error: dict[str, Any] = {"code": failure.code, "message": failure.message}
+    return error if failure.http_status is None else {**error, "http_status": failure.http_status}
 
 
 def _describe_end(task: Task) -> dict[str, str]:

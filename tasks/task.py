@@ -115,15 +115,29 @@ class Task:
 
     @classmethod
     def new(
-        cls, url: str, now: datetime, *, email: str | None = None, expected_md5: str | None = None
+        cls,
+        url: str,
+        now: datetime,
+        *,
+        email: str | None = None,
+        expected_md5: str | None = None,
+        task_id: str | None = None,
     ) -> Self:
         return cls(
-            id=str(uuid.uuid4()),
+            id=task_id or str(uuid.uuid4()),
             url=url,
             email=email,
             expected_md5=expected_md5,
             submitted_at=now,
             wake_at=now + UNPUBLISHED_PAUSE,
+        )
+
+    def is_same_order(self, other: Self) -> bool:
+        """Whether both ask for the same, whatever has become of either."""
+        return (self.url, self.email, self.expected_md5) == (
+            other.url,
+            other.email,
+            other.expected_md5,
         )
 
     @property

@@ -1,0 +1,138 @@
+"""A submission that is sent again with its Idempotency-Key."""
+
+import http.client
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests.e2e.conftest import System
+from tests.servers.origin import Origin
+from tests.servers.system import Service
+
+Serve = Callable[[Mapping[str, bytes]], Origin]
+
+URL = "http://127.0.0.1:1025/never-fetched"
+ORDER = {"url": URL, "email": "user@example.com", "md5": "0" * 32}
+TOKENS = ("a-token-of-the-tests", "another-token-of-theirs")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    system = System(tmp_path_factory.mktemp("idempotency"), {"ALLOW_NETWORKS": ""})
+    yield system.start()
+    system.stop()
+
+
+def submit(
+    service: Service, key: str, order: Mapping[str, str] = ORDER, **headers: str
+) -> requests.Response:
+    headers["Idempotency-Key"] = key
+    return requests.post(f"{service.base}/submit", data=order, headers=headers, timeout=20)
+
+
+def id_of(response: requests.Response) -> str:
+    assert response.status_code == requests.codes.accepted, response.text
+    return str(response.json()["id"])
+
+
+def new_key() -> str:
+    return f'"{uuid.uuid4()}"'
+
+
+def test_the_same_key_gives_the_same_task(service: Service) -> None:
+    key = new_key()
+    first, again = submit(service, key), submit(service, key)
+    assert id_of(again) == id_of(first)
+    assert again.headers["Location"] == first.headers["Location"]
+    as_json = requests.post(
+        f"{service.base}/submit",
+        json={**ORDER, "md5": ORDER["md5"].upper()},
+        headers={"Idempotency-Key": key.strip('"')},
+        timeout=20,
+    )
+    assert id_of(as_json) == id_of(first)
+    assert id_of(submit(service, new_key())) != id_of(first)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**ORDER, "url": f"{URL}2"},
+        {**ORDER, "email": "other@example.com"},
+        {**ORDER, "md5": "1" * 32},
+        {"url": URL},
+    ],
+    ids=["url", "email", "md5", "less"],
+)
+def test_the_same_key_for_another_task_is_refused(service: Service, other: dict[str, str]) -> None:
+    key = new_key()
+    submit(service, key)
+    refused = submit(service, key, other)
+    assert refused.status_code == requests.codes.unprocessable_entity
+    assert refused.json()["error"]["code"] == "idempotency_key_reused"
+
+
+def test_a_task_that_has_ended_is_not_done_again(embedded: System, serve: Serve) -> None:
+    origin = serve({"/file": b"x"})
+    service, key, order = embedded.start(), new_key(), {"url": f"{origin.base}/file"}
+    task_id = id_of(submit(service, key, order))
+    end = service.wait_for_end(task_id).json()
+    assert id_of(submit(service, key, order)) == task_id
+    assert service.check(task_id).json() == end
+
+
+def test_requests_at_the_same_time_make_one_task(system: System, serve: Serve) -> None:
+    origin = serve({"/file": b"x"})
+    service, order = system.start(), {"url": f"{origin.base}/file"}
+    with ThreadPoolExecutor(16) as threads:
+        for key in (new_key(), new_key()):
+            ids = set(threads.map(lambda key: id_of(submit(service, key, order)), [key] * 16))
+            assert len(ids) == 1
+            assert service.wait_for_end(ids.pop()).status_code == requests.codes.ok
+
+
+def test_each_token_has_keys_of_its_own(tmp_path: Path) -> None:
+    system = System(tmp_path, {"ALLOW_NETWORKS": "", "API_TOKENS": ",".join(TOKENS)})
+    try:
+        service, key = system.start(), new_key()
+        first, other = (f"Bearer {token}" for token in TOKENS)
+        task_id = id_of(submit(service, key, Authorization=first))
+        assert id_of(submit(service, key, Authorization=f"bearer  {TOKENS[0]}")) == task_id
+        assert id_of(submit(service, key, {"url": URL}, Authorization=other)) != task_id
+    finally:
+        system.stop()
+
+
+@pytest.mark.parametrize("key", ['"a b"', r'"a\"b\\c"', "a", "a;b=c", '"~"', f'"{"k" * 255}"'])
+def test_what_is_a_key(service: Service, key: str) -> None:
+    order = {"url": f"{URL}?{uuid.uuid4()}"}
+    assert id_of(submit(service, key, order)) == id_of(submit(service, key, order))
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", '""', '"', '"a', 'a"', "a b", r'"a\b"', '"a"b', '"a";b=c', "\xe4", '"\xe4"', "k" * 256],
+)
+def test_what_is_no_key(service: Service, key: str) -> None:
+    response = submit(service, key)
+    assert response.status_code == requests.codes.bad_request
+    error = response.json()["error"]
+    assert (error["code"], error["field"]) == ("invalid_parameter", "Idempotency-Key")
+
+
+def test_two_keys_are_one_too_many(service: Service) -> None:
+    connection = http.client.HTTPConnection(urlsplit(service.base).netloc, timeout=10)
+    connection.putrequest("POST", f"/submit?url={URL}")
+    for name in ("Idempotency-Key", "idempotency-key"):
+        connection.putheader(name, '"a"')
+    connection.endheaders()
+    response = connection.getresponse()
+    assert response.status == requests.codes.bad_request
+    assert json.loads(response.read())["error"]["code"] == "repeated_parameter"
+    connection.close()
