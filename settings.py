@@ -111,6 +111,27 @@ def _parse_tokens(text: str) -> tuple[str, ...]:
     return tokens
 
 
+def _parse_origins(text: str) -> tuple[str, ...]:
+    """Origins as browsers write them: in lower case, without the scheme's own port."""
+    origins = tuple(part.strip() for part in text.split(",") if part.strip())
+    if origins != ("*",) and not all(map(_is_origin, origins)):
+        raise ValueError(
+            "must be * or a comma-separated list of origins such as https://example.com or"
+            " http://localhost:3000, in lower case, without a path and without the usual port"
+        )
+    return origins
+
+
+def _is_origin(text: str) -> bool:
+    match = re.fullmatch(
+        r"(https?)://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?", text
+    )
+    if match is None:
+        return False
+    usual = {"http": "80", "https": "443"}[match[1]]
+    return match[2] != usual and int(match[2] or usual) <= 65535  # noqa: PLR2004
+
+
 def _setting(default: Any, parse: Callable[[str], Any], *, is_secret: bool = False) -> Any:  # noqa: ANN401
     """A field of Settings; `is_secret` adds a `NAME_FILE` variable and hides it from the repr."""
     return field(
@@ -153,6 +174,7 @@ class Settings:
     max_unfinished: int = _setting(1_000_000, _parse_count(1, 10**12))
     proxies_count: int = _setting(0, _parse_count(0, 10))
     api_tokens: tuple[str, ...] = _setting((), _parse_tokens, is_secret=True)
+    cors_origins: tuple[str, ...] = _setting((), _parse_origins)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

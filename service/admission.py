@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 from sanic import Request
 
+from service.cors import is_preflight
 from service.errors import RefusedError
 from settings import Settings
 from tasks.limits import Ceiling, RateLimit
@@ -81,9 +82,10 @@ def require_token(request: Request) -> None:
     """Raises RefusedError if tokens are asked for and this request, not one for health, has none.
 
     As in RFC 6750 § 2.1 and § 3. The comparison takes as long for a wrong token as for a right one.
+    A preflight has no token yet: the browser asks whether it may send one.
     """
     tokens: tuple[str, ...] = request.app.ctx.settings.api_tokens
-    if not tokens or request.path.startswith("/health/"):
+    if not tokens or request.path.startswith("/health/") or is_preflight(request):
         return
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     given = _digest(token.strip())

@@ -11,7 +11,7 @@ from sanic.config import Config
 from actors.broker import make_broker
 from actors.dispatcher import Dispatcher
 from actors.worker import Background
-from service import handlers, page
+from service import cors, files, handlers, methods, page
 from service.admission import Admission, require_token
 from service.errors import JSONErrorHandler
 from service.intake import Intake
@@ -33,13 +33,15 @@ def create_app(settings: Settings) -> App:
     app.config.REQUEST_MAX_SIZE = MAX_BODY_BYTES
     app.config.PROXIES_COUNT = settings.proxies_count
     app.ctx.settings = settings
-    app.add_route(page.index, "/", methods=["GET", "HEAD"])
-    app.add_route(page.file, "/page/<name:str>", methods=["GET", "HEAD"])
+    files.add_routes(app, page.FOLDER, "/", page.POLICY)
     app.add_route(handlers.submit, "/submit", methods=["POST"])
     app.add_route(handlers.check, "/check", methods=["GET"])
     app.add_route(handlers.live, "/health/live", methods=["GET"])
     app.add_route(handlers.ready, "/health/ready", methods=["GET"])
+    methods.complete(app)
     app.on_request(require_token)
+    if settings.cors_origins:
+        app.register_middleware(cors.add_headers, "response")
     app.before_server_start(_open)
     app.after_server_stop(_close)
     return app

@@ -53,6 +53,7 @@ def test_defaults() -> None:
     assert (settings.submits_per_minute, settings.mails_per_hour) == (600, 60)
     assert (settings.max_unfinished, settings.proxies_count) == (1_000_000, 0)
     assert settings.api_tokens == ()
+    assert settings.cors_origins == ()
 
 
 def test_empty_is_unset() -> None:
@@ -82,6 +83,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "SUBMITS_PER_MINUTE": "0",
         "MAX_UNFINISHED": "5",
         "PROXIES_COUNT": "1",
+        "CORS_ORIGINS": "https://app.example.com, http://localhost:3000,http://[::1]:8080",
     }
     settings = Settings.from_env(environ)
     assert {each.name.upper() for each in fields(Settings)} >= set(environ)
@@ -98,6 +100,15 @@ def test_every_setting_is_read_from_its_variable() -> None:
     assert (settings.submits_per_minute, settings.max_unfinished) == (0, 5)
     assert settings.proxies_count == 1
     assert settings.api_tokens == ("a-long-random-token-1", "a-long/random+token-2==")
+    assert settings.cors_origins == (
+        "https://app.example.com",
+        "http://localhost:3000",
+        "http://[::1]:8080",
+    )
+
+
+def test_every_origin_may_be_allowed() -> None:
+    assert Settings.from_env({"CORS_ORIGINS": " * "}).cors_origins == ("*",)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +166,22 @@ BAD_VALUES = [
     ("ALLOW_NETWORKS", "10.0.0.0/8 ::1"),
     *(("API_TOKENS", bad) for bad in (",", " ", "short", "a-long random-token", "\xe4" * 20)),
     ("API_TOKENS", "=" * 20),
+    *(
+        ("CORS_ORIGINS", bad)
+        for bad in (
+            "example.com",
+            "ftp://example.com",
+            "https://example.com/",
+            "https://Example.com",
+            "https://me@example.com",
+            "https://example.com:443",
+            "http://localhost:99999",
+            "https://*.example.com",
+            "https://a.example.com https://b.example.com",
+            "*,https://example.com",
+            "null",
+        )
+    ),
     ("MAX_UNFINISHED", "0"),
     ("MAIL_FROM", "nobody"),
     ("MAIL_FROM", "@example.com"),

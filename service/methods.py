@@ -1,0 +1,38 @@
+"""The methods that every route has besides its own: HEAD where GET is, and OPTIONS."""
+
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import Any
+
+from sanic import HTTPResponse, Request, Sanic
+from sanic.config import Config
+
+Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
+
+
+def complete(app: Sanic[Config, SimpleNamespace]) -> None:
+    """Add them to the routes that the app has by now."""
+    for route in list(app.router.routes):
+        allowed = [*sorted(route.methods), "OPTIONS"]
+        if "GET" in route.methods:
+            allowed.insert(1, "HEAD")
+            _add(app, route, "HEAD", route.handler)  # Sanic itself leaves out the body
+        _add(app, route, "OPTIONS", _make_options(", ".join(allowed)))
+
+
+def _add(app: Sanic[Config, SimpleNamespace], route: Any, method: str, handler: Handler) -> None:  # noqa: ANN401  sanic-routing has no types
+    app.add_route(
+        handler,
+        f"/{route.path}",
+        methods=[method],
+        strict_slashes=route.strict,
+        name=f"{route.name.rpartition('.')[2]}_{method.lower()}",
+    )
+
+
+def _make_options(allowed: str) -> Handler:
+    async def options(_request: Request, **_parts: str) -> HTTPResponse:
+        return HTTPResponse(status=HTTPStatus.NO_CONTENT, headers={"Allow": allowed})
+
+    return options
