@@ -11,7 +11,7 @@ from sanic.config import Config
 from actors.broker import make_broker
 from actors.dispatcher import Dispatcher
 from actors.worker import Background
-from service import cors, files, handlers, methods, page
+from service import cors, docs, files, handlers, methods, page
 from service.admission import Admission, require_token
 from service.errors import JSONErrorHandler
 from service.intake import Intake
@@ -19,6 +19,7 @@ from settings import Settings
 from tasks.store import open_store
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 16 * 1024  # the longest URL may stand in the query string
 STORE_THREADS = 16  # reads under way at once
 STOP_MILLIS = 8000  # how long a stop waits for the workers inside
 
@@ -31,9 +32,11 @@ def create_app(settings: Settings) -> App:
     """The service. Nothing is opened before it starts."""
     app = Sanic("md5_light", configure_logging=False, error_handler=JSONErrorHandler())
     app.config.REQUEST_MAX_SIZE = MAX_BODY_BYTES
+    app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEAD_BYTES
     app.config.PROXIES_COUNT = settings.proxies_count
     app.ctx.settings = settings
     files.add_routes(app, page.FOLDER, "/", page.POLICY)
+    files.add_routes(app, docs.FOLDER, "/docs", docs.POLICY)
     app.add_route(handlers.submit, "/submit", methods=["POST"])
     app.add_route(handlers.check, "/check", methods=["GET"])
     app.add_route(handlers.live, "/health/live", methods=["GET"])

@@ -47,9 +47,10 @@ def assert_refused(response: requests.Response, code: str, field: str | None) ->
         {"json": {"url": URL, "email": "user@example.com", "md5": "0" * 32}},
         {"files": {"url": (None, URL), "email": (None, "")}},
         {"params": {"url": URL}},
+        {"params": {"url": f"{URL}?{'a' * 8000}"}},
         {"params": {"email": "user@example.com"}, "data": {"url": URL}},
     ],
-    ids=["form", "json", "multipart", "query", "query and form"],
+    ids=["form", "json", "multipart", "query", "long query", "query and form"],
 )
 def test_submit_accepts_each_form(service: Service, request_: dict[str, Any]) -> None:
     response = submit(service, **request_)

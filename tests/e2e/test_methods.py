@@ -12,6 +12,8 @@ ID = "0e4fac17-f367-4807-8c28-8a059a2f82ac"
 GET_PATHS = (
     "/",
     "/page/page.js",
+    "/docs",
+    "/docs/openapi.json",
     f"/check?id={ID}",
     "/check",
     "/health/live",

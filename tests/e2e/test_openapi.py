@@ -1,0 +1,150 @@
+"""Whether the OpenAPI document is true: the live service is asked what it says can be asked."""
+
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urljoin
+
+import hypothesis
+import pytest
+import requests
+import schemathesis
+from schemathesis.checks import CheckFunction
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from service import docs
+from tasks.task import Task
+from tests.e2e.conftest import System
+from tests.examples import DIGEST, STATES
+from tests.servers.process import free_port
+from tests.servers.system import Service
+
+URL = "http://127.0.0.1:1025/never-fetched"
+TOKEN = "a-token-of-the-tests"
+
+REFUSALS = ["400", "401", "404", "405", "413", "422"]
+
+schema = schemathesis.openapi.from_path(
+    docs.FOLDER / "openapi.json",
+    config=schemathesis.config.SchemathesisConfig.from_dict(
+        {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
+    ),
+)
+SUBMIT, CHECK = schema["/submit"]["POST"], schema["/check"]["GET"]
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Without a broker and workers: nothing that is submitted is ever fetched."""
+    system = System(
+        tmp_path_factory.mktemp("openapi"), {"RABBITMQ_URL": f"amqp://127.0.0.1:{free_port()}"}
+    )
+    yield system
+    system.close()
+
+
+@pytest.fixture(scope="module")
+def service(system: System) -> Service:
+    return system.start_service()
+
+
+@schema.parametrize()
+@hypothesis.settings(max_examples=200, derandomize=True, deadline=None)
+def test_what_the_document_says(case: schemathesis.Case[Any], service: Service) -> None:
+    excluded: list[CheckFunction] = []
+    if case.operation.label == SUBMIT.label:
+        # Which URLs and addresses are acceptable, and that a parameter stands in the query or in
+        # the body, is more than a schema can say.
+        excluded.append(positive_data_acceptance)
+    case.call_and_validate(base_url=service.base, excluded_checks=excluded)
+
+
+RUNNING = STATES["running"]
+TASKS = {
+    **STATES,
+    "progressed": RUNNING.progressed(5, 10),
+    "progressed, size unknown": RUNNING.progressed(5, None),
+    "verified": replace(STATES["done"], expected_md5=DIGEST.md5),
+    "not verified": replace(STATES["done"], expected_md5="0" * 32),
+    "tried again": replace(RUNNING, attempt=2, failure=STATES["failed"].failure),
+}
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_task_in_each_state_is_as_documented(
+    system: System, service: Service, task: Task
+) -> None:
+    task = replace(task, id=str(uuid.uuid4()))
+    system.store.insert(task)
+    response = service.check(task.id)
+    assert response.status_code in {200, 202, 424}
+    CHECK.validate_response(response)
+
+
+def examples_of_orders() -> list[tuple[str, dict[str, str]]]:
+    body: dict[str, Any] = schema.raw_schema["paths"]["/submit"]["post"]["requestBody"]
+    return [(media_type, each["example"]) for media_type, each in body["content"].items()]
+
+
+@pytest.mark.parametrize(("media_type", "order"), examples_of_orders())
+def test_the_examples_of_requests_work(
+    service: Service, media_type: str, order: dict[str, str]
+) -> None:
+    bodies: dict[str, dict[str, Any]] = {
+        "application/x-www-form-urlencoded": {"data": order},
+        "multipart/form-data": {"files": {name: (None, value) for name, value in order.items()}},
+        "application/json": {"json": order},
+    }
+    answer = submit(service, **bodies[media_type])
+    assert answer.status_code == requests.codes.accepted
+    SUBMIT.validate_response(answer)
+
+
+def submit(service: Service, **request: Any) -> requests.Response:
+    return requests.post(f"{service.base}/submit", timeout=10, **request)
+
+
+def test_refusals_are_as_documented(system: System, service: Service) -> None:
+    key = {"Idempotency-Key": f'"{uuid.uuid4()}"'}
+    bounded = system.start_service(SUBMITS_PER_MINUTE="1")
+    full = system.start_service(MAX_UNFINISHED="1")
+    closed = system.start_service(API_TOKENS=TOKEN)
+    submit(service, data={"url": URL}, headers=key)
+    submit(bounded, data={"url": URL})
+    submit(bounded, data={"url": URL})
+    answers = [
+        (401, submit(closed, data={"url": URL})),
+        (413, submit(service, data={"url": "x" * 70_000})),
+        (422, submit(service, data={"url": f"{URL}2"}, headers=key)),
+        (429, submit(bounded, data={"url": URL})),
+        (503, submit(full, data={"url": URL})),
+    ]
+    for status, answer in answers:
+        assert answer.status_code == status
+        SUBMIT.validate_response(answer)
+    CHECK.validate_response(closed.check("x"))
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/docs/openapi.json"])
+def test_a_file_that_is_known_is_not_sent_again(service: Service, path: str) -> None:
+    first = requests.get(f"{service.base}{path}", timeout=10)
+    tag = {"If-None-Match": first.headers["ETag"]}
+    again = requests.get(f"{service.base}{path}", headers=tag, timeout=10)
+    assert again.status_code == requests.codes.not_modified
+    schema[path]["GET"].validate_response(again)
+
+
+def test_the_page_for_people_needs_nothing_from_elsewhere(service: Service) -> None:
+    page = requests.get(f"{service.base}/docs", timeout=10)
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'self'; img-src 'self';")
+    assert "script-src" not in policy
+    assert "<script" not in page.text
+    links = set(re.findall(r'(?:href|src)="([^"#]+)"', page.text))
+    assert {"docs/openapi.json", "docs/docs.css", "page/page.css"} <= links
+    for link in links:
+        answer = requests.get(urljoin(page.url, link), timeout=10)
+        assert answer.status_code == requests.codes.ok, link
+    assert urljoin(page.url, "docs/openapi.json").startswith(service.base)

@@ -1,0 +1,72 @@
+"""Whether what is written about the API is what the code says, word for word."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from service import docs, page
+from service.app import create_app
+from service.idempotency import KEY
+from settings import Settings
+from tasks.task import FailureCode, MailStatus
+from tasks.url import MAX_URL_LENGTH
+from tests.servers.process import PROJECT
+
+DOCUMENT: dict[str, Any] = json.loads((docs.FOLDER / "openapi.json").read_text())
+SCHEMAS = DOCUMENT["components"]["schemas"]
+FAILURE_CODES = [code.value for code in FailureCode]
+
+
+def test_failure_codes() -> None:
+    assert SCHEMAS["FailureCode"]["enum"] == FAILURE_CODES
+
+
+@pytest.mark.parametrize("name", ["README.md", "service/docs/index.html"])
+def test_every_failure_code_is_explained(name: str) -> None:
+    row = r"^\| `([a-z_]+)` \| |<tr><td><code>([a-z_]+)</code></td>"
+    rows = re.findall(row, (PROJECT / name).read_text(), re.MULTILINE)
+    explained = [markdown or html for markdown, html in rows]
+    assert sorted(explained) == sorted(FAILURE_CODES)
+
+
+def test_every_error_code_is_explained() -> None:
+    codes = {
+        code
+        for enum in re.findall(r'"code": \{"enum": (\[[^]]+\])', json.dumps(DOCUMENT))
+        for code in json.loads(enum)
+    }
+    assert len(codes) > 10
+    explained = set(re.findall(r"<code>([a-z_]+)</code>", (docs.FOLDER / "index.html").read_text()))
+    assert codes <= explained
+    source = "".join(path.read_text() for path in (PROJECT / "service").glob("*.py"))
+    named_by_status = {"bad_request", "request_entity_too_large"}
+    assert {code for code in codes if f'"{code}"' not in source} == named_by_status
+
+
+def test_mail_statuses() -> None:
+    assert SCHEMAS["MailStatus"]["enum"] == [status.value for status in MailStatus]
+
+
+def test_limits() -> None:
+    assert SCHEMAS["URL"]["maxLength"] == MAX_URL_LENGTH
+
+
+def test_what_is_a_key() -> None:
+    pattern = DOCUMENT["components"]["parameters"]["IdempotencyKey"]["schema"]["pattern"]
+    assert pattern == f"^(?:{KEY.pattern})$"
+
+
+def test_every_path_is_there() -> None:
+    app = create_app(Settings())
+    own = {
+        f"/{route.path}": {method.lower() for method in route.methods}
+        for route in app.router.routes
+        if not route.name.endswith(("_head", "_options"))
+    }
+    folders = (docs.FOLDER, page.FOLDER)
+    files = {f"/{folder.name}/{each.name}" for folder in folders for each in folder.iterdir()}
+    files.remove("/docs/openapi.json")
+    documented = {path: set(operations) for path, operations in DOCUMENT["paths"].items()}
+    assert documented == {path: methods for path, methods in own.items() if path not in files}
