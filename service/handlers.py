@@ -13,6 +13,7 @@ from service.admission import client_of
 from service.errors import BadRequestError, RefusedError
 from service.idempotency import task_id_of
 from service.parameters import read_parameters
+from service.polling import advise_pause
 from tasks.address import parse_address
 from tasks.errors import (
     DuplicateTaskError,
@@ -24,7 +25,6 @@ from tasks.store import TaskStore
 from tasks.task import Failure, Status, Task
 from tasks.url import parse_url
 
-POLL_SECONDS = 1  # how long a client is told to wait before it asks again
 # How long a request waits for the store, whose driver tries twice, for longer.
 STORE_SECONDS = 5.0
 
@@ -96,9 +96,10 @@ async def check(request: Request) -> HTTPResponse:
     task_id = read_parameters(request, ("id",)).get("id")
     if not task_id:
         raise BadRequestError("missing_parameter", "id must be given, and not be empty.", "id")
+    store = request.app.ctx.store
     task = None
     if _ID.fullmatch(task_id):
-        task = await _in_thread(request, lambda: request.app.ctx.store.get(task_id))
+        task, now = await _in_thread(request, lambda: (store.get(task_id), store.now()))
     if task is None:
         error = {"code": "not_found", "message": "There is no task of this id."}
         return json({"status": "not_found", "error": error}, status=HTTPStatus.NOT_FOUND)
@@ -109,7 +110,7 @@ async def check(request: Request) -> HTTPResponse:
     return json(
         _describe_running(task),
         status=HTTPStatus.ACCEPTED,
-        headers={"Retry-After": str(POLL_SECONDS)},
+        headers={"Retry-After": str(advise_pause(task, now))},
     )
 
 
@@ -119,6 +120,10 @@ def _describe_running(task: Task) -> dict[str, Any]:
         body["attempt"] = task.attempt
     if task.bytes_done is not None:
         body |= {"bytes_done": task.bytes_done, "bytes_total": task.bytes_total}
+    if task.retry_at is not None:
+        body["retry_at"] = _iso(task.retry_at)
+    if task.failure is not None:
+        body["error"] = _describe_failure(task.failure)
     return body
 
 
