@@ -12,6 +12,7 @@ const form = document.getElementById("form");
 const list = document.getElementById("tasks");
 const news = document.getElementById("news");
 const underWay = new Set(); // what is being submitted
+const keys = new Map(); // what was submitted without an answer -> its Idempotency-Key
 const shown = new Map(); // id -> { card, stop }
 
 // The form
@@ -19,13 +20,19 @@ const shown = new Map(); // id -> { card, stop }
 async function submit() {
   const fields = [...new FormData(form)].map(([name, value]) => [name, value.trim()]);
   const body = new URLSearchParams(fields.filter(([, value]) => value));
-  if (underWay.has(String(body))) return;
+  const order = String(body);
+  if (underWay.has(order)) return;
   clearErrors();
-  underWay.add(String(body));
+  underWay.add(order);
   form.ariaBusy = "true";
-  const answer = await ask("submit", { method: "POST", body });
-  underWay.delete(String(body));
+  const key = keys.get(order) ?? newKey();
+  const headers = { "Idempotency-Key": `"${key}"` };
+  const answer = await ask("submit", { method: "POST", body, headers });
+  underWay.delete(order);
   form.ariaBusy = String(underWay.size > 0);
+  // The task may be there although no answer says so: with the same key it will be the same one.
+  if (isTrouble(answer)) keys.set(order, key);
+  else keys.delete(order);
   if (answer.status !== 202) {
     showError(answer);
     return;
@@ -38,6 +45,10 @@ async function submit() {
   card.element.scrollIntoView({ block: "nearest" });
   clearForm(url);
   history.replaceState(null, "", location.pathname);
+}
+
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
 }
 
 /** Make room for the next URL, unless it is there already; the address is most often the same. */

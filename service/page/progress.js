@@ -1,6 +1,6 @@
 // How a download that is under way is described.
 
-import { bytes, duration } from "./words.js";
+import { bytes, duration, time } from "./words.js";
 
 const WINDOW_MS = 12_000; // the speed is that of this long; the service writes progress every 2 s
 const STALE_MS = 6_000; // without a new byte for this long, the speed goes down
@@ -29,7 +29,10 @@ export function describe(task, speed, now) {
   const { attempt, bytes_done: done, bytes_total: total } = task;
   const parts = [];
   let part = 0;
-  if (done === undefined) {
+  if (task.retry_at) {
+    parts.push(`Waiting for the next attempt at ${time(task.retry_at)}`);
+    parts.push(`the last one failed: ${task.error?.message ?? "for no known reason"}`);
+  } else if (done === undefined) {
     parts.push(attempt ? "Asking the server for the file" : "Waiting for its turn");
   } else {
     const rate = speed.sample(done, now);
@@ -39,6 +42,6 @@ export function describe(task, speed, now) {
     if (rate > 0) parts.push(`${bytes(rate)}/s`);
     if (rate > 0 && total) parts.push(`about ${duration((total - done) / rate)} left`);
   }
-  if (attempt > 1) parts.push(`attempt ${attempt}`);
+  if (attempt > 1 && !task.retry_at) parts.push(`attempt ${attempt}`);
   return { text: parts.join("\u00a0· "), part };
 }

@@ -8,6 +8,8 @@ const threeDigits = new Intl.NumberFormat("en", {
 const exact = new Intl.NumberFormat("en");
 const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
+const watch = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+
 const MAIL = {
   pending: "The mail is on its way.",
   sending: "The mail is on its way.",
@@ -43,6 +45,11 @@ export function duration(seconds) {
 
 export function moment(iso) {
   return clock.format(new Date(iso));
+}
+
+/** The time of day, to the second */
+export function time(iso) {
+  return watch.format(new Date(iso));
 }
 
 /** What becomes of the mail; undefined for a task without one. */

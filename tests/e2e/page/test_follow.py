@@ -27,6 +27,18 @@ def test_a_size_that_is_unknown(page: Page) -> None:
     expect(page.get_by_role("progressbar")).to_have_js_property("position", -1)
 
 
+def test_the_next_attempt(page: Page) -> None:
+    url, error = "http://example.com/", {"code": "timeout", "message": "The server fell silent."}
+    body = {"status": "running", "url": url, "attempt": 2, "bytes_done": 5, "bytes_total": 10}
+    page.route(
+        "**/check?*", answer(202, body | {"retry_at": "2026-11-23T13:12:42.094Z", "error": error})
+    )
+    page.goto(f"/?id={ID}")
+    pace = page.locator(".pace")
+    expect(pace).to_have_text(re.compile(r"^Waiting for the next attempt at \d\d:12:42\s·"))
+    expect(pace).to_contain_text("the last one failed: The server fell silent.")
+
+
 def test_speed_and_time_left(page: Page) -> None:
     stop_clock(page)
     done = iter(range(0, 100_000_000, 1_000_000))

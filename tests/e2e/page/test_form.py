@@ -68,6 +68,27 @@ def test_verdict(page: Page, serve: Serve, expected: str, verdict: str) -> None:
     expect(news(page)).to_contain_text(f"{MD5}. {verdict}")
 
 
+def test_a_lost_answer_and_another_click_make_one_task(page: Page, serve: Serve) -> None:
+    url = f"{serve({'/file': BODY}).base}/file"
+    ids: list[str] = []
+
+    def lose(route: Route) -> None:
+        ids.append(route.fetch().json()["id"])
+        route.abort()
+
+    page.route("**/submit", lose, times=2)
+    for _ in range(2):
+        submit(page, url)
+        expect(page.get_by_text("The service did not answer.")).to_be_visible()
+    submit(page, url)
+    link = card(page, url).get_by_role("link", name="Link to this task")
+    expect(link).to_have_attribute("href", f"?id={ids[0]}")
+    assert ids[0] == ids[1]
+    expect(card(page, url)).to_contain_text(MD5)
+    submit(page, url)  # what was answered is not kept: this is another one
+    expect(card(page, url)).to_have_count(2)
+
+
 def test_a_failure_in_words_and_another_try(page: Page, serve: Serve) -> None:
     files: dict[str, bytes] = {}
     origin = serve(files)
