@@ -316,7 +316,8 @@ def test_wake_unclaimed_puts_nothing_off(store: TaskStore) -> None:
 
 
 def test_count_hits_counts_each_key_in_each_window(store: TaskStore) -> None:
-    window, next_window = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
+    window = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    next_window = window + timedelta(minutes=1)
     assert store.count_hits({}, window) == {}
     assert store.count_hits({"a": 1}, window) == {"a": 1}
     assert store.count_hits({"a": 2, "b": 1}, window) == {"a": 3, "b": 1}
