@@ -87,6 +87,7 @@ def test_a_lost_answer_and_another_click_make_one_task(page: Page, serve: Serve)
     expect(card(page, url)).to_contain_text(MD5)
     submit(page, url)  # what was answered is not kept: this is another one
     expect(card(page, url)).to_have_count(2)
+    assert link.first.get_attribute("href") != link.last.get_attribute("href")
 
 
 def test_a_failure_in_words_and_another_try(page: Page, serve: Serve) -> None:
