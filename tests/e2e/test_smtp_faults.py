@@ -79,7 +79,6 @@ TRANSIENT = [
     busy,
     with_a_bad_certificate,
     locked,
-    mute,
     replying("MAIL", "550 we do not know you"),
     replying("RCPT", "421 closing"),
     replying("RCPT", "450 greylisted"),
