@@ -55,7 +55,7 @@ class Ceiling:
         if time.monotonic() > self._recount_at and self._counting.acquire(blocking=False):
             try:
                 began = time.monotonic()
-                self._count = self._store.count_unsettled()
+                self._count = self._store.survey(self._store.now()).total
                 took = time.monotonic() - began
                 self._recount_at = time.monotonic() + max(COUNT_SECONDS, COUNT_SHARE * took)
             finally:

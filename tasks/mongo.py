@@ -1,5 +1,6 @@
 """Tasks in MongoDB: for any number of machines."""
 
+import logging
 import threading
 import time
 import uuid
@@ -18,6 +19,8 @@ from pymongo.write_concern import WriteConcern
 
 from tasks.document import Document, from_document, read_all, to_document
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.outage import Outage
+from tasks.store import Unsettled
 from tasks.task import CLOCK_TOLERANCE, Step, Task
 
 SERVER_SELECTION_MILLIS = 2000
@@ -33,6 +36,8 @@ HINT = WriteConcern(w=1)
 
 MAIL_DUE = ["pending", "delayed"]
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+_outage = Outage("MongoDB", logging.getLogger(__name__))
 
 
 class MongoStore:
@@ -168,9 +173,26 @@ class MongoStore:
             )
         return int(before["hits"]) + 1 if before else 1
 
-    def count_unsettled(self) -> int:
+    def survey(self, now: datetime) -> Unsettled:
+        """As in TaskStore; everything that it asks for is in the index."""
+        overdue = {"$cond": [{"$lt": ["$wake_at", now]}, 1, 0]}
         with _translated_errors():
-            return self._tasks.count_documents({"wake_at": {"$gt": EARLIEST}})
+            groups = self._tasks.aggregate(
+                [
+                    {"$match": {"wake_at": {"$gt": EARLIEST}}},
+                    {
+                        "$group": {
+                            "_id": "$status",
+                            "tasks": {"$sum": 1},
+                            "overdue": {"$sum": overdue},
+                            "oldest": {"$min": "$submitted_at"},
+                        }
+                    },
+                ]
+            )
+            return Unsettled.of(
+                (each["_id"], each["tasks"], each["overdue"], each["oldest"]) for each in groups
+            )
 
     def ping(self) -> None:
         with _translated_errors():
@@ -182,7 +204,10 @@ class MongoStore:
     def _ensure_indexes(self) -> None:
         """Made by those who use them, so that a service starts while the server is down."""
         if not self._has_indexes:
-            self._tasks.create_index("wake_at", sparse=True)
+            self._tasks.create_index(
+                [("wake_at", 1), ("status", 1), ("submitted_at", 1)],  # all that `survey` asks for
+                partialFilterExpression={"wake_at": {"$exists": True}},
+            )
             self._tasks.create_index("expires_at", expireAfterSeconds=0)
             self._counters.create_index("expires_at", expireAfterSeconds=0)
             self._has_indexes = True
@@ -227,4 +252,6 @@ def _translated_errors() -> Iterator[None]:
     except PyMongoError as error:
         details = getattr(error, "details", None) or {}  # no text of it: that names documents
         what = f"{type(error).__name__} {details.get('codeName', '')}".strip()
+        _outage.begin(what)
         raise StoreUnavailableError(f"MongoDB: {what}") from error
+    _outage.end()
