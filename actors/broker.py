@@ -14,8 +14,11 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import ChannelClosed, ConnectionClosedByBroker
 
 from settings import Settings
+from tasks.outage import Outage
+from tasks.task import Step
 
 # So that a server which is gone is noticed within seconds; the URL's own parameters go first.
 CONNECTION_PARAMETERS = {
@@ -26,6 +29,8 @@ CONNECTION_PARAMETERS = {
     "stack_timeout": "10",
 }
 
+outage = Outage("the broker", logging.getLogger(__name__))
+
 CLOSE_SECONDS = 1.0  # for each of the connections that a worker closes when it stops
 
 # Over the connection at hand, over a new one, and when that has shown the queue to be gone. More
@@ -34,6 +39,15 @@ dramatiq.brokers.rabbitmq.MAX_ENQUEUE_ATTEMPTS = 3
 
 # One line from us says that the server is gone; pika writes twelve, and a trace.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not so what dramatiq's consumers, two in a process, say every few seconds of an outage."""
+    return not record.msg.startswith(("Consumer encountered a connection", "Restarting consumer"))
+
+
+for _step in Step:
+    logging.getLogger(f"dramatiq.worker.ConsumerThread({_step})").addFilter(_is_news)
 
 
 class _Consumer(_RabbitmqConsumer):
@@ -48,7 +62,11 @@ class _Consumer(_RabbitmqConsumer):
         self._delivered: dict[int, MessageProxy] = {}
 
     def __next__(self) -> MessageProxy | None:
-        message: MessageProxy | None = super().__next__()
+        try:
+            message: MessageProxy | None = super().__next__()
+        except ConnectionClosed as error:
+            outage.begin(describe(error))
+            raise
         if message is not None:
             self._delivered[id(message)] = message
         return message
@@ -81,9 +99,12 @@ class _Broker(RabbitmqBroker):
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         try:
-            return super().consume(queue_name, prefetch, timeout)
-        except AMQPConnectorException as error:  # of pika, but no AMQPError
-            raise ConnectionClosed(error) from None
+            consumer = super().consume(queue_name, prefetch, timeout)
+        except (AMQPConnectorException, ConnectionClosed) as error:
+            outage.begin(describe(error))
+            raise ConnectionClosed(error) from None  # the former is of pika, but no AMQPError
+        outage.end()
+        return consumer
 
     def close(self) -> None:
         _close_soon(super().close)
@@ -143,6 +164,14 @@ def _fresh_after_failure(broker: RabbitmqBroker) -> Iterator[None]:
     except Exception:
         del broker.connection
         raise
+
+
+def describe(error: Exception) -> str:
+    """What went wrong, in a few words, though pika says them three exceptions deep."""
+    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
+    if isinstance(cause, ChannelClosed | ConnectionClosedByBroker):
+        return f"{cause.reply_code} {cause.reply_text}"
+    return type(cause).__name__
 
 
 def disconnect(broker: Broker) -> None:
