@@ -12,6 +12,7 @@ import dramatiq.brokers.rabbitmq
 from dramatiq import Broker, Consumer, MessageProxy, Middleware
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.common import dq_name
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import ChannelClosed, ConnectionClosedByBroker
@@ -42,12 +43,12 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not so what dramatiq's consumers, two in a process, say every few seconds of an outage."""
+    """Not so what dramatiq's consumers, four in a process, say every few seconds of an outage."""
     return not record.msg.startswith(("Consumer encountered a connection", "Restarting consumer"))
 
 
-for _step in Step:
-    logging.getLogger(f"dramatiq.worker.ConsumerThread({_step})").addFilter(_is_news)
+for _queue in (name for step in Step for name in (step.value, dq_name(step.value))):
+    logging.getLogger(f"dramatiq.worker.ConsumerThread({_queue})").addFilter(_is_news)
 
 
 class _Consumer(_RabbitmqConsumer):
@@ -137,13 +138,13 @@ def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Br
 
 
 def ping(broker: Broker) -> None:
-    """Talk to the broker over this thread's connection, which keeps it alive.
+    """Ask the broker for something over this thread's connection, which also keeps it alive.
 
     Raises whatever pika does when the broker is out of reach.
     """
     if isinstance(broker, RabbitmqBroker):
         with _fresh_after_failure(broker):
-            broker.connection.process_data_events(time_limit=0)
+            broker.connection.channel().close()
 
 
 def count_waiting(broker: Broker, queue: str) -> int:

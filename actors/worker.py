@@ -66,12 +66,13 @@ class Background(Middleware):
             if task.next_step is not step:
                 self.dispatcher.dispatch([task])
 
-        dramatiq.actor(
+        declared = dramatiq.actor(
             actor_name=step.value,
             queue_name=step.value,
             priority=PRIORITIES[step],
             broker=self.broker,
         )(actor)
+        declared.options["throws"] = StoreUnavailableError  # is told of once, without a trace
 
     def before_worker_boot(self, _broker: Broker, worker: Worker) -> None:
         # What waits in a worker waits for nobody else, and RabbitMQ's consumer_timeout runs.
