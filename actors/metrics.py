@@ -16,6 +16,17 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    start_http_server,
+    values,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
 from tasks.task import FailureCode, MailStatus, Status, Step, Task
 
 _PREFIX = "md5-light-metrics-"
@@ -64,17 +75,9 @@ def _reserve(folder: Path) -> None:
 
 FOLDER, IS_FIRST_PROCESS = _open_folder()
 _reserve(FOLDER)
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(FOLDER)  # read when the package is imported
-
-from prometheus_client import (  # noqa: E402
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    generate_latest,
-    start_http_server,
-)
-from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
-from prometheus_client.registry import Collector  # noqa: E402
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(FOLDER)
+# Whoever imported the package before us.
+values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
 _WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 28800)
 _DOWNLOADS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 28800)
@@ -119,7 +122,8 @@ def note_outcome(step: Step, task: Task) -> None:
     """An actor has left a task like that."""
     if step is Step.SEND_EMAIL:
         if task.mail_status is MailStatus.PENDING:
-            mails.labels("retried").inc()
+            if task.retry_at is not None:  # else it was given back
+                mails.labels("retried").inc()
         elif task.mail_status is not None:
             mails.labels(task.mail_status).inc()
     elif task.status is Status.QUEUED:
