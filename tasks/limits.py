@@ -2,8 +2,10 @@
 
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,17 +52,24 @@ class Ceiling:
         self._recount_at = 0.0
 
     def is_reached(self) -> bool:
-        """Whether there is no room for one more task. Raises StoreUnavailableError."""
-        # One thread counts; the others have the old number, which is still good.
+        """Whether there is no room for one more task, by the last count."""
+        # A million tasks take seconds to count: nobody waits for that, but for the first time.
         if time.monotonic() > self._recount_at and self._counting.acquire(blocking=False):
-            try:
-                began = time.monotonic()
-                self._count = self._store.survey(self._store.now()).total
-                took = time.monotonic() - began
-                self._recount_at = time.monotonic() + max(COUNT_SECONDS, COUNT_SHARE * took)
-            finally:
-                self._counting.release()
+            if self._recount_at:
+                threading.Thread(target=self._recount, name="ceiling", daemon=True).start()
+            else:
+                self._recount()
         return self._count >= self._most
+
+    def _recount(self) -> None:
+        began = time.monotonic()
+        try:
+            with suppress(StoreUnavailableError):  # then nothing can be inserted, either
+                self._count = self._store.survey(self._store.now()).total
+        finally:
+            took = time.monotonic() - began
+            self._recount_at = time.monotonic() + max(COUNT_SECONDS, COUNT_SHARE * took)
+            self._counting.release()
 
     def note_insert(self) -> None:
         """One more task, until the next count."""

@@ -1,13 +1,16 @@
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
+from tasks import limits
+from tasks.errors import StoreUnavailableError
 from tasks.limits import Ceiling, RateLimit
 from tasks.sqlite import SQLiteStore
 from tests.examples import make_task
+from tests.waiting import wait_for
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
@@ -71,5 +74,16 @@ def test_ceiling_counts_what_others_insert(
     assert not ceiling.is_reached()
     store.insert(make_task())
     assert not ceiling.is_reached(), "the last count is still good"
-    monkeypatch.setattr(time, "monotonic", lambda: ceiling._recount_at + 0.001)
-    assert ceiling.is_reached()
+    monkeypatch.setattr(limits, "COUNT_SECONDS", 0)
+    ceiling._recount_at = 1e-9
+    wait_for(ceiling.is_reached)
+
+
+def test_ceiling_outlasts_an_outage(store: ClockedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "COUNT_SECONDS", 0)
+    ceiling = Ceiling(store, 1)
+    with monkeypatch.context() as outage:
+        outage.setattr(store, "survey", MagicMock(side_effect=StoreUnavailableError))
+        assert not ceiling.is_reached()
+    store.insert(make_task())
+    wait_for(ceiling.is_reached)
