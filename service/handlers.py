@@ -145,8 +145,8 @@ async def ready(request: Request) -> HTTPResponse:
     """GET /health/ready: 200 if the store answers; a broker may be away, tasks wait for it."""
     ctx = request.app.ctx
     is_store_there, is_broker_there = await asyncio.gather(
-        _answers(request, partial(_pings, ctx.store)),
-        _answers(request, partial(ctx.dispatcher.hears_broker, CHECK_SECONDS)),
+        answers_in_time(request, partial(pings, ctx.store)),
+        answers_in_time(request, partial(ctx.dispatcher.hears_broker, CHECK_SECONDS)),
     )
     body = {
         "status": "ok" if is_store_there else "unavailable",
@@ -157,7 +157,7 @@ async def ready(request: Request) -> HTTPResponse:
     return json(body, status=status)
 
 
-def _pings(store: TaskStore) -> bool:
+def pings(store: TaskStore) -> bool:
     try:
         store.ping()
     except StoreUnavailableError:
@@ -165,7 +165,7 @@ def _pings(store: TaskStore) -> bool:
     return True
 
 
-async def _answers(request: Request, check: Callable[[], bool]) -> bool:
+async def answers_in_time(request: Request, check: Callable[[], bool]) -> bool:
     """The outcome of a check in a thread of its own kind; False if it takes too long."""
     threads = request.app.ctx.check_threads
     future = asyncio.get_running_loop().run_in_executor(threads, check)

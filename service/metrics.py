@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -14,6 +15,7 @@ from sanic import HTTPResponse, Request
 
 import logs
 from actors import metrics
+from service.handlers import answers_in_time, pings
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore, Unsettled
 from tasks.task import Status
@@ -21,7 +23,6 @@ from tasks.task import Status
 # A survey is good for some seconds, or for twenty times as long as it took.
 SURVEY_SECONDS = 5.0
 SURVEY_SHARE = 20
-STORE_SECONDS = 2.0  # how long a scrape waits for the store
 
 
 class StoreGauges(Collector):
@@ -33,11 +34,12 @@ class StoreGauges(Collector):
         self._ask_again_at = 0.0
         self._survey: Unsettled | None = None
         self._age = 0.0
+        self.is_up = False
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         """Ask the store, unless what it said is still good or somebody is asking."""
         if time.monotonic() < self._ask_again_at or not self._asking.acquire(blocking=False):
-            return
+            return False
         try:
             began = time.monotonic()
             now = self._store.now()
@@ -47,20 +49,17 @@ class StoreGauges(Collector):
             ended = time.monotonic()
             self._ask_again_at = ended + max(SURVEY_SECONDS, SURVEY_SHARE * (ended - began))
         except StoreUnavailableError:
-            self._survey = None
+            return False
         finally:
             self._asking.release()
-
-    def forget(self) -> None:
-        """The store does not answer in time."""
-        self._survey = None
+        return True
 
     def collect(self) -> Iterator[Metric]:
-        survey = self._survey
         up = GaugeMetricFamily("md5_light_store_up", "Whether the store answers.")
-        up.add_metric([], survey is not None)
+        up.add_metric([], self.is_up)
         yield up
-        if survey is None:
+        survey = self._survey
+        if survey is None or not self.is_up:
             return
         tasks = GaugeMetricFamily(
             "md5_light_tasks", "Tasks that are not settled, by state.", labels=["state"]
@@ -81,12 +80,10 @@ class StoreGauges(Collector):
 async def expose(request: Request) -> HTTPResponse:
     """GET /metrics, in Prometheus's text format."""
     gauges: StoreGauges = request.app.ctx.store_gauges
-    threads = request.app.ctx.check_threads
-    refresh = asyncio.get_running_loop().run_in_executor(threads, gauges.refresh)
-    try:
-        await asyncio.wait_for(asyncio.shield(refresh), STORE_SECONDS)
-    except TimeoutError:
-        gauges.forget()
+    gauges.is_up = await answers_in_time(request, partial(pings, request.app.ctx.store))
+    if gauges.is_up:
+        # A survey of very many tasks takes longer: then this scrape has the one before it.
+        await answers_in_time(request, gauges.refresh)
     body = await asyncio.to_thread(metrics.render, gauges)
     return HTTPResponse(body, content_type=CONTENT_TYPE_LATEST)
 
