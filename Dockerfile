@@ -5,7 +5,7 @@ ENV PYTHONUNBUFFERED=1
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
-COPY settings.py ./
+COPY settings.py logs.py ./
 COPY tasks tasks
 COPY actors actors
 COPY service service

@@ -55,6 +55,15 @@ def _parse_count(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
+def _parse_choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.strip() not in choices:
+            raise ValueError(f"must be one of: {', '.join(choices)}")
+        return text.strip()
+
+    return parse
+
+
 def _parse_networks(text: str) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
@@ -175,6 +184,8 @@ class Settings:
     proxies_count: int = _setting(0, _parse_count(0, 10))
     api_tokens: tuple[str, ...] = _setting((), _parse_tokens, is_secret=True)
     cors_origins: tuple[str, ...] = _setting((), _parse_origins)
+    log_format: str = _setting("text", _parse_choice("text", "json"))
+    metrics_port: int = _setting(0, _parse_count(0, 65535))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

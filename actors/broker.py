@@ -12,10 +12,14 @@ import dramatiq.brokers.rabbitmq
 from dramatiq import Broker, Consumer, MessageProxy, Middleware
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.common import dq_name
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import ChannelClosed, ConnectionClosedByBroker
 
 from settings import Settings
+from tasks.outage import Outage
+from tasks.task import Step
 
 # So that a server which is gone is noticed within seconds; the URL's own parameters go first.
 CONNECTION_PARAMETERS = {
@@ -25,6 +29,8 @@ CONNECTION_PARAMETERS = {
     "socket_timeout": "5",
     "stack_timeout": "10",
 }
+
+outage = Outage("the broker", logging.getLogger(__name__))
 
 CLOSE_SECONDS = 1.0  # for each of the connections that a worker closes when it stops
 
@@ -36,6 +42,15 @@ _log = logging.getLogger(__name__)
 
 # One line from us says that the server is gone; pika writes twelve, and a trace.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not so what dramatiq's consumers, four in a process, say every few seconds of an outage."""
+    return not record.msg.startswith(("Consumer encountered a connection", "Restarting consumer"))
+
+
+for _queue in (name for step in Step for name in (step.value, dq_name(step.value))):
+    logging.getLogger(f"dramatiq.worker.ConsumerThread({_queue})").addFilter(_is_news)
 
 
 class _Consumer(_RabbitmqConsumer):
@@ -50,7 +65,11 @@ class _Consumer(_RabbitmqConsumer):
         self._delivered: dict[int, MessageProxy] = {}
 
     def __next__(self) -> MessageProxy | None:
-        message: MessageProxy | None = super().__next__()
+        try:
+            message: MessageProxy | None = super().__next__()
+        except ConnectionClosed as error:
+            outage.begin(describe(error))
+            raise
         if message is not None:
             self._delivered[id(message)] = message
         return message
@@ -83,9 +102,12 @@ class _Broker(RabbitmqBroker):
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         try:
-            return super().consume(queue_name, prefetch, timeout)
-        except AMQPConnectorException as error:  # of pika, but no AMQPError
-            raise ConnectionClosed(error) from None
+            consumer = super().consume(queue_name, prefetch, timeout)
+        except (AMQPConnectorException, ConnectionClosed) as error:
+            outage.begin(describe(error))
+            raise ConnectionClosed(error) from None  # the former is of pika, but no AMQPError
+        outage.end()
+        return consumer
 
     def close(self) -> None:
         _close_soon(super().close)
@@ -120,13 +142,13 @@ def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Br
 
 
 def ping(broker: Broker) -> None:
-    """Talk to the broker over this thread's connection, which keeps it alive.
+    """Ask the broker for something over this thread's connection, which also keeps it alive.
 
     Raises whatever pika does when the broker is out of reach.
     """
     if isinstance(broker, RabbitmqBroker):
         with _fresh_after_failure(broker):
-            broker.connection.process_data_events(time_limit=0)
+            broker.connection.channel().close()
 
 
 def count_waiting(broker: Broker, queue: str) -> int:
@@ -147,6 +169,14 @@ def _fresh_after_failure(broker: RabbitmqBroker) -> Iterator[None]:
     except Exception:
         del broker.connection
         raise
+
+
+def describe(error: Exception) -> str:
+    """What went wrong, in a few words, though pika says them three exceptions deep."""
+    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
+    if isinstance(cause, ChannelClosed | ConnectionClosedByBroker):
+        return f"{cause.reply_code} {cause.reply_text}"
+    return type(cause).__name__
 
 
 def disconnect(broker: Broker) -> None:

@@ -47,30 +47,24 @@ class Md5Computer:
         try:
             digest = self.fetch(task.url, claim.progress, is_cancelled)
         except FetchCancelledError:
-            _log.info("task %s: given back in attempt %d", task.id, task.attempt)
+            _log.info("given back in attempt %d", task.attempt)
             return Task.released
         except FetchError as error:
             failure, is_final, pause = error.failure, error.is_permanent, error.retry_after
         except Exception:  # noqa: BLE001  the edge: whatever it is, the task must go on
-            _log.exception("task %s: unexpected error", task.id)
+            _log.exception("unexpected error")
             failure = Failure(FailureCode.INTERNAL_ERROR, "Something went wrong on our side.")
             is_final, pause = False, None
         else:
             host = urlsplit(digest.final_url).hostname
-            _log.info("task %s: done, %d bytes from %s", task.id, digest.size, host)
+            _log.info("done, %d bytes from %s", digest.size, host)
             return lambda task, now: task.done(now, digest, retention=retention)
         is_final = is_final or task.attempt >= self.settings.max_attempts
         if is_final:
-            _log.info("task %s: %s in attempt %d, failed", task.id, failure.code, task.attempt)
+            _log.info("%s in attempt %d, failed", failure.code, task.attempt)
             return lambda task, now: task.failed(now, failure, retention=retention)
         seconds = max(pause or 0, self._backoff(task.attempt))
-        _log.info(
-            "task %s: %s in attempt %d, again in %.0f s",
-            task.id,
-            failure.code,
-            task.attempt,
-            seconds,
-        )
+        _log.info("%s in attempt %d, again in %.0f s", failure.code, task.attempt, seconds)
         return lambda task, now: task.retry(now, timedelta(seconds=seconds), failure)
 
     def _backoff(self, attempt: int) -> float:

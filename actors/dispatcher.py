@@ -5,10 +5,11 @@ import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from dramatiq import Broker, Message, MessageProxy
 
-from actors.broker import count_waiting, disconnect, ping
+from actors.broker import count_waiting, describe, disconnect, outage, ping
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
 from tasks.task import Step, Task
@@ -19,6 +20,7 @@ PING_SECONDS = 5.0  # how soon a broker that comes or goes is noticed while noth
 STOP_SECONDS = 5.0  # how long a stop waits for what is still to be published
 # Messages of several publishers need not stand in the queue in the order of their times.
 ORDER_TOLERANCE = timedelta(minutes=1)
+PING = object()  # in the place of a task: say whether the broker answers
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +36,14 @@ class Dispatcher:
     def __init__(self, broker: Broker, store: TaskStore) -> None:
         self._broker = broker
         self._store = store
-        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self.is_failing = False
         self._accepting = threading.Lock()
         self._accepted = 0
         self._handled = 0  # of those accepted: published, or let go of
+        self._told = threading.Condition()  # the broker has answered, or failed to
+        self._tellings = 0
         self._consumed: dict[Step, datetime] = {}
 
     def has_handled(self, number: int) -> bool:
@@ -67,11 +71,25 @@ class Dispatcher:
                     self._accepted += 1
             return self._accepted
 
+    def hears_broker(self, seconds: float) -> bool:
+        """Whether the broker answers this dispatcher now, within so many seconds."""
+        with self._told:
+            before = self._tellings
+            self._tasks.put(PING)
+            is_told = self._told.wait_for(lambda: self._tellings > before, seconds)
+        return is_told and not self.is_failing
+
+    def _tell(self) -> None:
+        with self._told:
+            self._tellings += 1
+            self._told.notify_all()
+
     def note_consumed(self, step: Step, published_at: datetime) -> None:
         """This process has taken up a message: those published before it are waiting no more."""
         self._consumed[step] = max(published_at, self._consumed.get(step, published_at))
 
     def _run(self) -> None:
+        self._ping()
         while (task := self._next()) is not None:
             batch = [task]
             while len(batch) < BATCH and (following := self._poll()) is not None:
@@ -79,7 +97,7 @@ class Dispatcher:
             try:
                 self._dispatch(batch)
             except StoreUnavailableError as error:
-                _log.warning("%d tasks not marked as dispatched: %s", len(batch), error)
+                _log.debug("%d tasks not marked as dispatched: %s", len(batch), error)
             except Exception:  # noqa: BLE001  the edge: the thread must go on
                 _log.exception("%d tasks not marked as dispatched", len(batch))
             self._handled += len(batch)
@@ -89,20 +107,30 @@ class Dispatcher:
         """The next task, None to stop; the connection is kept alive meanwhile."""
         while True:
             try:
-                return self._tasks.get(timeout=PING_SECONDS)
+                task: Task | None = self._tasks.get(timeout=PING_SECONDS)
             except Empty:
-                try:
-                    ping(self._broker)
-                except Exception as error:  # noqa: BLE001  pika raises what is no AMQPError, too
-                    self._fail(error)
-                else:
-                    self._recover()
+                self._ping()
+            else:
+                if task is not PING:
+                    return task
+                self._ping()
+
+    def _ping(self) -> None:
+        try:
+            ping(self._broker)
+        except Exception as error:  # noqa: BLE001  pika raises what is no AMQPError, too
+            self._fail(error)
+        else:
+            self._recover()
+        self._tell()
 
     def _poll(self) -> Task | None:
         try:
-            task = self._tasks.get_nowait()
+            task: Task | None = self._tasks.get_nowait()
         except Empty:
             return None
+        if task is PING:
+            return self._poll()  # what is published tells as well
         if task is None:
             self._tasks.put(None)  # the stop is for the outer loop
         return task
@@ -122,6 +150,7 @@ class Dispatcher:
                 self._recover()
         except Exception as error:  # noqa: BLE001  pika raises what is no AMQPError, too
             self._fail(error)
+        self._tell()
         self._store.mark_dispatched(marked)
 
     def _is_still_waiting(
@@ -142,15 +171,13 @@ class Dispatcher:
         return lengths[step] > 0
 
     def _recover(self) -> None:
-        if self.is_failing:
-            _log.info("the broker is back")
-            self.is_failing = False
+        self.is_failing = False
+        outage.end()
 
     def _fail(self, error: Exception) -> None:
         """Let go of all that waits: without the broker it would only grow old here."""
-        if not self.is_failing:
-            _log.warning("the broker is out of reach, tasks wait: %s", type(error).__name__)
-            self.is_failing = True
+        outage.begin(describe(error))
+        self.is_failing = True
         while self._poll() is not None:
             self._handled += 1
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
+import logs
+from actors import metrics
 from actors.patience import claim_patiently, find_saved, patiently, save_patiently
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
@@ -87,7 +89,9 @@ class Claim:
             return saved
 
     def _lose(self) -> None:
-        _log.warning("task %s: the claim is lost, nothing is written", self._task.id)
+        metrics.claims_lost.inc()
+        with logs.about(self._task.id):
+            _log.warning("the claim is lost, nothing is written")
         self.is_lost = True
 
 
@@ -126,6 +130,9 @@ class LeaseKeeper:
         claimed = claim_patiently(self._store, task_id, step, self._lease, stopping)
         if claimed is None:
             return None
+        if step is Step.COMPUTE_MD5 and claimed.attempt == 1 and claimed.wake_at is not None:
+            waited = claimed.wake_at - self._lease - claimed.submitted_at
+            metrics.queue_wait.observe(waited.total_seconds())
         with self.keep(claimed) as claim:
             return claim.settle(act(claim), stopping)
 
@@ -155,8 +162,8 @@ class LeaseKeeper:
             for claim in claims:
                 try:
                     claim.renew()
-                except StoreUnavailableError as error:
-                    _log.warning("leases are not renewed: %s", error)
-                    break
+                except StoreUnavailableError:
+                    break  # the store has told
                 except Exception:  # noqa: BLE001  the edge: the other claims must go on
-                    _log.exception("task %s: the lease is not renewed", claim.task.id)
+                    with logs.about(claim.task.id):
+                        _log.exception("the lease is not renewed")

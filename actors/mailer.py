@@ -16,6 +16,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from settings import Settings
+from tasks.outage import Outage
 from tasks.task import Status, Task
 
 TIMEOUT_SECONDS = 30.0
@@ -113,6 +114,7 @@ class SMTPMailer:
         self._url = urlsplit(url)
         self._tls = ssl.create_default_context()
         self._sessions = threading.BoundedSemaphore(MAX_SESSIONS)
+        self._outage = Outage("the mail server", _log)
 
     def send(self, message: EmailMessage) -> None:
         if not self._sessions.acquire(timeout=SESSION_WAIT_SECONDS):
@@ -126,8 +128,10 @@ class SMTPMailer:
         try:
             smtp = self._log_in()
         except (OSError, UnicodeError, smtplib.SMTPException) as error:
+            self._outage.begin(_describe(error))
             # Whatever the code: a login that fails is ours to mend, not the recipient's fault.
             raise MailError(f"no session with the mail server: {_describe(error)}") from None
+        self._outage.end()
         try:
             smtp.send_message(message)
         except smtplib.SMTPRecipientsRefused as error:

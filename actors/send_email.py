@@ -43,17 +43,17 @@ class Reporter:
         task = claim.task
         retention = timedelta(seconds=self.settings.retention)
         if pause := self._pause_before(task):
-            return self._delay(task, pause)
+            return self._delay(pause)
         try:
             self.mailer.send(build_message(task, self.settings))
         except Exception as error:  # noqa: BLE001  the edge: whatever it is, the task must go on
             if not isinstance(error, MailError):
-                _log.exception("task %s: unexpected error", task.id)
+                _log.exception("unexpected error")
                 error = MailError("unexpected error")
             is_final = error.is_permanent or task.mail_attempt >= MAX_MAIL_ATTEMPTS
-            _log.warning(
-                "task %s: mail not sent, try %d, %s: %s",
-                task.id,
+            _log.log(
+                logging.WARNING if is_final else logging.INFO,
+                "mail not sent, try %d, %s: %s",
                 task.mail_attempt,
                 "given up" if is_final else "will be tried again",
                 error,
@@ -61,7 +61,7 @@ class Reporter:
             if is_final:
                 return lambda task, now: task.mail_refused(now, retention=retention)
             return lambda task, now: task.mail_retry(now, self._pause(task.mail_attempt))
-        _log.info("task %s: mail sent", task.id)
+        _log.info("mail sent")
         return lambda task, now: task.mail_sent(now, retention=retention)
 
     def _pause_before(self, task: Task) -> timedelta:
@@ -72,12 +72,11 @@ class Reporter:
             return timedelta(0)
         return patiently(lambda: self.limit.hit([mailbox])[0], self.stopping)
 
-    def _delay(self, task: Task, pause: timedelta) -> Change:
+    def _delay(self, pause: timedelta) -> Change:
         retention = timedelta(seconds=self.settings.retention)
         is_final = pause > PATIENCE
         _log.warning(
-            "task %s: its recipient has had as many mails as allowed, %s",
-            task.id,
+            "the recipient has had as many mails as allowed, %s",
             "given up" if is_final else f"again in {pause.total_seconds():.0f} s",
         )
         if is_final:

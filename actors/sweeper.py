@@ -7,11 +7,13 @@ import threading
 import time
 from datetime import timedelta
 
+import logs
+from actors import metrics
 from actors.dispatcher import BATCH, Dispatcher
 from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
-from tasks.task import Task
+from tasks.task import Status, Task
 
 INTERVAL_SECONDS = 1.0
 POLL_SECONDS = 0.02
@@ -33,7 +35,6 @@ class Sweeper:
         self._hold = min(HOLD, timedelta(seconds=settings.lease))
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-        self._is_store_down = False
         self._last_dispatched = 0
         self._swept_at = -math.inf
         self._grace_until = -math.inf
@@ -53,16 +54,10 @@ class Sweeper:
             try:
                 while self.sweep() == BATCH and not self._stopped.is_set():
                     self._wait_for_dispatcher()
-            except StoreUnavailableError as error:
-                if not self._is_store_down:
-                    _log.warning("the store is out of reach: %s", error)
-                self._is_store_down = True
+            except StoreUnavailableError:
+                pass  # the store has told
             except Exception:  # noqa: BLE001  the edge: the loop must go on
                 _log.exception("a sweep failed; the next one follows")
-            else:
-                if self._is_store_down:
-                    _log.info("the store is back")
-                self._is_store_down = False
 
     def _wait_for_dispatcher(self) -> None:
         """There are more tasks due than it takes at once: give it a moment to publish these."""
@@ -105,13 +100,19 @@ class Sweeper:
     def _wake(self, task: Task) -> Task | None:
         """The task as it is to be dispatched; None when somebody else has moved it meanwhile."""
         if task.next_step is not None:
+            if task.retry_at is None:
+                metrics.message_repairs.inc()
             return task
         if time.monotonic() < self._grace_until:
             return None
         lost = task.lost(
             self._store.now(), max_attempts=self._max_attempts, retention=self._retention
         )
-        _log.warning(
-            "task %s: lease over in attempt %d, now %s", task.id, task.attempt, lost.status
-        )
-        return self._store.save(lost)
+        with logs.about(task.id):
+            _log.warning("lease over in attempt %d, now %s", task.attempt, lost.status)
+        saved = self._store.save(lost)
+        if saved is not None:
+            metrics.lease_repairs.inc()
+            if saved.status is Status.FAILED and task.status is Status.RUNNING:
+                metrics.note_end(saved)
+        return saved

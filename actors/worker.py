@@ -12,6 +12,8 @@ from datetime import timedelta
 import dramatiq
 from dramatiq import Broker, MessageProxy, Middleware, Worker
 
+import logs
+from actors import metrics
 from actors.broker import make_broker
 from actors.compute_md5 import Fetch, Md5Computer
 from actors.dispatcher import Dispatcher, published_at
@@ -39,6 +41,7 @@ class Background(Middleware):
     """A broker with our actors, and the threads that come and go with its worker."""
 
     def __init__(self, settings: Settings, store: TaskStore) -> None:
+        self._settings = settings
         self._stopping = threading.Event()
         self.broker = make_broker(settings, [self])
         self.dispatcher = Dispatcher(self.broker, store)
@@ -54,17 +57,22 @@ class Background(Middleware):
 
     def _declare(self, step: Step, act: Callable[[str], Task | None]) -> None:
         def actor(task_id: str) -> None:
-            task = act(task_id)
+            with logs.about(task_id):
+                task = act(task_id)
+            if task is None:
+                return
+            metrics.note_outcome(step, task)
             # The same step again is one that waits for its time, and so for the sweeper.
-            if task is not None and task.next_step is not step:
+            if task.next_step is not step:
                 self.dispatcher.dispatch([task])
 
-        dramatiq.actor(
+        declared = dramatiq.actor(
             actor_name=step.value,
             queue_name=step.value,
             priority=PRIORITIES[step],
             broker=self.broker,
         )(actor)
+        declared.options["throws"] = StoreUnavailableError  # is told of once, without a trace
 
     def before_worker_boot(self, _broker: Broker, worker: Worker) -> None:
         # What waits in a worker waits for nobody else, and RabbitMQ's consumer_timeout runs.
@@ -72,8 +80,10 @@ class Background(Middleware):
         self.dispatcher.start()
         self._leases.start()
 
-    def after_worker_boot(self, _broker: Broker, _worker: Worker) -> None:
+    def after_worker_boot(self, _broker: Broker, worker: Worker) -> None:
         self._sweeper.start()
+        if self._settings.rabbitmq_url is not None:  # else the service tells
+            _log.info("worker of %d threads, %s", worker.worker_threads, describe(self._settings))
 
     def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
         with suppress(ValueError, TypeError, OverflowError):  # a message of somebody else's
@@ -100,6 +110,14 @@ class Background(Middleware):
         self.dispatcher.stop()
 
 
+def describe(settings: Settings) -> str:
+    """Which store, broker and mailer are in use; of their URLs nothing is told."""
+    store = "MongoDB" if settings.mongodb_url else f"SQLite under {settings.data_dir}"
+    broker = "RabbitMQ" if settings.rabbitmq_url else "this process"
+    mailer = "SMTP" if settings.smtp_url else f"files under {settings.data_dir / 'mail'}"
+    return f"tasks in {store}, messages in {broker}, mails by {mailer}"
+
+
 def _make_fetch(settings: Settings) -> Fetch:
     """A download with the operator's limits, over the calling thread's own connections."""
     guard = Guard(allow=settings.allow_networks, deny=settings.deny_networks)
@@ -109,7 +127,18 @@ def _make_fetch(settings: Settings) -> Fetch:
     def fetch(url: str, progress: Progress, is_cancelled: Callable[[], bool]) -> Digest:
         if not hasattr(local, "transport"):
             local.transport = Transport(guard, ca_bundle=settings.ca_bundle)
-        return download(url, local.transport, limits, progress=progress, is_cancelled=is_cancelled)
+        bytes_done = 0
+
+        def note_progress(done: int, total: int | None) -> None:
+            nonlocal bytes_done
+            metrics.download_bytes.inc(max(0, done - bytes_done))  # it may begin anew
+            bytes_done = done
+            progress(done, total)
+
+        with metrics.download_seconds.time():
+            return download(
+                url, local.transport, limits, progress=note_progress, is_cancelled=is_cancelled
+            )
 
     return fetch
 
@@ -125,4 +154,11 @@ def compose_worker(environ: Mapping[str, str]) -> None:
             "RABBITMQ_URL is not set: `dramatiq actors` takes its messages from RabbitMQ. Without"
             " RabbitMQ there is nothing to start here, the service has its workers inside."
         )
+    logs.set_up(settings.log_format)
+    if settings.metrics_port and metrics.IS_FIRST_PROCESS:
+        try:
+            metrics.serve(settings.host, settings.metrics_port)
+        except OSError as error:
+            where = f"{settings.host}, port {settings.metrics_port}"
+            raise SystemExit(f"METRICS_PORT: cannot listen on {where}: {error.strerror}") from None
     dramatiq.set_broker(Background(settings, open_store(settings)).broker)

@@ -8,10 +8,11 @@ import dramatiq
 from sanic import Sanic
 from sanic.config import Config
 
+import logs
 from actors.broker import make_broker
 from actors.dispatcher import Dispatcher
-from actors.worker import Background
-from service import cors, docs, files, handlers, methods, page
+from actors.worker import Background, describe
+from service import cors, docs, files, handlers, methods, metrics, page
 from service.admission import Admission, require_token
 from service.errors import JSONErrorHandler
 from service.intake import Intake
@@ -21,6 +22,7 @@ from tasks.store import open_store
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 16 * 1024  # the longest URL may stand in the query string
 STORE_THREADS = 16  # reads under way at once
+CHECK_THREADS = 4  # for those who ask how the service is: they must not wait for its work
 STOP_MILLIS = 8000  # how long a stop waits for the workers inside
 
 App = Sanic[Config, SimpleNamespace]
@@ -41,10 +43,13 @@ def create_app(settings: Settings) -> App:
     app.add_route(handlers.check, "/check", methods=["GET"])
     app.add_route(handlers.live, "/health/live", methods=["GET"])
     app.add_route(handlers.ready, "/health/ready", methods=["GET"])
+    app.add_route(metrics.expose, "/metrics", methods=["GET"])
     methods.complete(app)
+    app.on_request(metrics.begin)
     app.on_request(require_token)
     if settings.cors_origins:
         app.register_middleware(cors.add_headers, "response")
+    app.on_response(metrics.end)  # type: ignore[no-untyped-call]
     app.before_server_start(_open)
     app.after_server_stop(_close)
     return app
@@ -52,9 +57,7 @@ def create_app(settings: Settings) -> App:
 
 def start_app(settings: Settings) -> App:
     """The service in a process of its own, which each web worker is: with its log set up."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.set_up(settings.log_format)
     return create_app(settings)
 
 
@@ -63,6 +66,8 @@ async def _open(app: App) -> None:
     app.ctx.store = open_store(settings)
     app.ctx.intake = Intake(app.ctx.store, Admission(settings, app.ctx.store))
     app.ctx.store_threads = ThreadPoolExecutor(STORE_THREADS, "store")
+    app.ctx.check_threads = ThreadPoolExecutor(CHECK_THREADS, "check")
+    app.ctx.store_gauges = metrics.StoreGauges(app.ctx.store)
     app.ctx.worker = None
     if settings.rabbitmq_url is None:
         background = Background(settings, app.ctx.store)
@@ -74,14 +79,7 @@ async def _open(app: App) -> None:
     else:
         app.ctx.dispatcher = Dispatcher(make_broker(settings), app.ctx.store)
         app.ctx.dispatcher.start()
-    _log.info(
-        "listening on http://%s:%d, tasks in %s, messages in %s, mails by %s",
-        settings.host,
-        settings.port,
-        "MongoDB" if settings.mongodb_url else f"SQLite under {settings.data_dir}",
-        "RabbitMQ" if settings.rabbitmq_url else "this process",
-        "SMTP" if settings.smtp_url else f"files under {settings.data_dir / 'mail'}",
-    )
+    _log.info("listening on http://%s:%d, %s", settings.host, settings.port, describe(settings))
 
 
 async def _close(app: App) -> None:
@@ -91,4 +89,5 @@ async def _close(app: App) -> None:
         app.ctx.dispatcher.stop()
     app.ctx.intake.close()
     app.ctx.store_threads.shutdown()
+    app.ctx.check_threads.shutdown()
     app.ctx.store.close()

@@ -49,7 +49,7 @@ class JSONErrorHandler(ErrorHandler):
                 exception.status, exception.code, str(exception), headers=exception.headers
             )
         if isinstance(exception, StoreUnavailableError):
-            _log.warning("%s %s: %s", request.method, request.path, exception)
+            _log.debug("%s %s: %s", request.method, request.path, exception)  # the store has told
             return _answer(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "store_unavailable",

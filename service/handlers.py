@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
 
@@ -27,6 +28,7 @@ from tasks.url import parse_url
 
 # How long a request waits for the store, whose driver tries twice, for longer.
 STORE_SECONDS = 5.0
+CHECK_SECONDS = 1.5  # how long a question about the health waits for store and broker
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -169,12 +171,11 @@ async def live(_request: Request) -> HTTPResponse:
 
 async def ready(request: Request) -> HTTPResponse:
     """GET /health/ready: 200 if the store answers; a broker may be away, tasks wait for it."""
-    try:
-        await _in_thread(request, request.app.ctx.store.ping)
-        is_store_there = True
-    except StoreUnavailableError:
-        is_store_there = False
-    is_broker_there = not request.app.ctx.dispatcher.is_failing
+    ctx = request.app.ctx
+    is_store_there, is_broker_there = await asyncio.gather(
+        answers_in_time(request, partial(pings, ctx.store)),
+        answers_in_time(request, partial(ctx.dispatcher.hears_broker, CHECK_SECONDS)),
+    )
     body = {
         "status": "ok" if is_store_there else "unavailable",
         "store": "ok" if is_store_there else "unreachable",
@@ -182,6 +183,24 @@ async def ready(request: Request) -> HTTPResponse:
     }
     status = HTTPStatus.OK if is_store_there else HTTPStatus.SERVICE_UNAVAILABLE
     return json(body, status=status)
+
+
+def pings(store: TaskStore) -> bool:
+    try:
+        store.ping()
+    except StoreUnavailableError:
+        return False
+    return True
+
+
+async def answers_in_time(request: Request, check: Callable[[], bool]) -> bool:
+    """The outcome of a check in a thread of its own kind; False if it takes too long."""
+    threads = request.app.ctx.check_threads
+    future = asyncio.get_running_loop().run_in_executor(threads, check)
+    try:
+        return await asyncio.wait_for(future, CHECK_SECONDS)
+    except TimeoutError:
+        return False
 
 
 async def _in_thread(request: Request, call: Callable[[], Result]) -> Result:

@@ -1,5 +1,6 @@
 """Tasks in MongoDB: for any number of machines."""
 
+import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from pymongo.write_concern import WriteConcern
 from tasks.clock import ServerClock
 from tasks.document import Document, from_document, read_all, to_document
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.outage import Outage
+from tasks.store import Unsettled
 from tasks.task import CLOCK_TOLERANCE, Step, Task
 
 SERVER_SELECTION_MILLIS = 2000
@@ -32,6 +35,8 @@ DUPLICATE_KEY = 11000  # MongoDB's code of such an error
 PROGRESS = ("bytes_done", "bytes_total")
 MAIL_DUE = ["pending", "delayed"]
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+_outage = Outage("MongoDB", logging.getLogger(__name__))
 
 
 class MongoStore:
@@ -195,6 +200,27 @@ class MongoStore:
             self._ensure_indexes()
             return self._tasks.count_documents({"wake_at": {"$gt": EARLIEST}}, limit=most)
 
+    def survey(self, now: datetime) -> Unsettled:
+        """As in TaskStore; everything that it asks for is in the index."""
+        overdue = {"$cond": [{"$lt": ["$wake_at", now]}, 1, 0]}
+        with _translated_errors():
+            groups = self._tasks.aggregate(
+                [
+                    {"$match": {"wake_at": {"$gt": EARLIEST}}},
+                    {
+                        "$group": {
+                            "_id": "$status",
+                            "tasks": {"$sum": 1},
+                            "overdue": {"$sum": overdue},
+                            "oldest": {"$min": "$submitted_at"},
+                        }
+                    },
+                ]
+            )
+            return Unsettled.of(
+                (each["_id"], each["tasks"], each["overdue"], each["oldest"]) for each in groups
+            )
+
     def ping(self) -> None:
         with _translated_errors():
             self._client.admin.command("ping")
@@ -205,7 +231,10 @@ class MongoStore:
     def _ensure_indexes(self) -> None:
         """Made by those who use them, so that a service starts while the server is down."""
         if not self._has_indexes:
-            self._tasks.create_index("wake_at", sparse=True)
+            self._tasks.create_index(
+                [("wake_at", 1), ("status", 1), ("submitted_at", 1)],  # all that `survey` asks for
+                partialFilterExpression={"wake_at": {"$exists": True}},
+            )
             self._tasks.create_index("expires_at", expireAfterSeconds=0)
             self._counters.create_index("expires_at", expireAfterSeconds=0)
             self._has_indexes = True
@@ -218,4 +247,6 @@ def _translated_errors() -> Iterator[None]:
     except PyMongoError as error:
         details = getattr(error, "details", None) or {}  # no text of it: that names documents
         what = f"{type(error).__name__} {details.get('codeName', '')}".strip()
+        _outage.begin(what)
         raise StoreUnavailableError(f"MongoDB: {what}") from error
+    _outage.end()

@@ -1,17 +1,20 @@
 """Tasks in a SQLite file: for one machine, with any number of threads and processes."""
 
 import json
+import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tasks.document import Document, from_document, read_all, to_document
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.outage import Outage
+from tasks.store import Unsettled
 from tasks.task import Step, Task
 
 BUSY_SECONDS = 5  # how long one process waits for another one's write
@@ -39,15 +42,20 @@ class SQLiteStore:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        try:
-            self._durable = _connect(path, "FULL")
+        self._surveying = threading.Lock()  # a long look holds nobody else up
+        self._outage = Outage("SQLite", logging.getLogger(__name__))
+        with ExitStack() as opened:
+
+            def connect(synchronous: str) -> sqlite3.Connection:
+                return opened.enter_context(closing(_connect(path, synchronous)))
+
             try:
-                self._hints = _connect(path, "NORMAL")  # a power cut may undo its last commits
-            except sqlite3.Error:
-                self._durable.close()
-                raise
-        except sqlite3.Error as error:
-            raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
+                self._durable = connect("FULL")
+                self._hints = connect("NORMAL")  # a power cut may undo its last commits
+                self._surveys = connect("NORMAL")
+            except sqlite3.Error as error:
+                raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
+            opened.pop_all()
 
     def now(self) -> datetime:
         return _from_millis(time.time_ns() // 1_000_000)
@@ -150,12 +158,23 @@ class SQLiteStore:
             ).fetchone()
         return int(count)
 
+    def survey(self, now: datetime) -> Unsettled:
+        with self._translated_errors(self._surveys, self._surveying) as connection:
+            rows = connection.execute(
+                "SELECT json_extract(document, '$.status'), count(*), sum(wake_at < ?),"
+                " min(json_extract(document, '$.submitted_at'))"
+                " FROM tasks WHERE wake_at IS NOT NULL GROUP BY 1",
+                (_to_millis(now),),
+            ).fetchall()
+        return Unsettled.of((*counts, _from_millis(oldest)) for *counts, oldest in rows)
+
     def ping(self) -> None:
         with self._translated_errors(self._durable) as connection:
             connection.execute("SELECT 1 FROM tasks LIMIT 1").fetchone()
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._surveying:
+            self._surveys.close()
             self._hints.close()
             self._durable.close()
 
@@ -172,12 +191,16 @@ class SQLiteStore:
                 raise
 
     @contextmanager
-    def _translated_errors(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+    def _translated_errors(
+        self, connection: sqlite3.Connection, lock: AbstractContextManager[bool] | None = None
+    ) -> Iterator[sqlite3.Connection]:
+        with lock or self._lock:
             try:
                 yield connection
             except sqlite3.Error as error:
+                self._outage.begin(str(error))
                 raise StoreUnavailableError(f"SQLite: {error}") from error
+            self._outage.end()
 
 
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:

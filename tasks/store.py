@@ -1,11 +1,38 @@
 """Where tasks are remembered: the contract that every store keeps, and the choice of one."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, Self
 
 from settings import Settings
-from tasks.task import Step, Task
+from tasks.task import Status, Step, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """The tasks that are not settled: how many, and since when the first of them was submitted.
+
+    `overdue` are those whose wake_at has passed. One that is done or failed has a mail to come.
+    """
+
+    by_status: Mapping[Status, int]
+    overdue: int
+    oldest: datetime | None
+
+    @classmethod
+    def of(cls, groups: Iterable[tuple[str, int, int, datetime]]) -> Self:
+        """From the number, the overdue and the oldest of each status."""
+        by_status, overdue, oldest = dict.fromkeys(Status, 0), 0, []
+        for status, tasks, late, first in groups:
+            by_status[Status(status)] = tasks
+            overdue += late
+            oldest.append(first)
+        return cls(by_status, overdue, min(oldest, default=None))
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_status.values())
 
 
 class TaskStore(Protocol):
@@ -75,6 +102,9 @@ class TaskStore(Protocol):
 
     def count_unsettled(self, most: int) -> int:
         """How many tasks are not settled, up to so many. Takes time in proportion to it."""
+
+    def survey(self, now: datetime) -> Unsettled:
+        """Count the tasks that are not settled. Takes time in proportion to their number."""
 
     def ping(self) -> None:
         """Return when the store answers."""

@@ -3,6 +3,8 @@
 import email
 import email.policy
 import hashlib
+import json
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 import requests
 
 from tests.e2e.conftest import System
@@ -157,6 +160,33 @@ def test_a_bad_setting_stops_the_start(tmp_path: Path) -> None:
             assert service.wait() != 0
             assert name in service.output
             assert "Traceback" not in service.output
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_each_line_about_a_task_names_it(
+    system: System, serve: Serve, inbox: Inbox, form: str
+) -> None:
+    origin = serve({"/file": BODY})
+    system.environ["LOG_FORMAT"] = form
+    service = system.start()
+    url = f"{origin.base}/file?token=s3cret"
+    tasks = [service.submit(url, email="user@example.com") for _ in range(3)]
+    wait_for(lambda: len(inbox.mails) == len(tasks))
+
+    def lines() -> list[str]:
+        return "".join(process.output for process in system.processes).splitlines()
+
+    wait_for(lambda: len([line for line in lines() if "mail sent" in line]) == len(tasks))
+    about = [line for line in lines() if re.search("actors.(compute_md5|send_email)", line)]
+    if form == "json":
+        named = [json.loads(line)["task_id"] for line in about]
+        masters = [line for line in lines() if not line.startswith("{")]
+        assert all("dramatiq.MainProcess" in line for line in masters)
+    else:
+        named = [line.rpartition(" task=")[2] for line in about]
+    assert sorted(named) == sorted(2 * tasks)
+    assert "s3cret" not in "".join(lines())
+    assert any("mails by SMTP" in line and "tasks in" in line for line in lines())
 
 
 def test_several_web_workers(embedded: System, serve: Serve) -> None:

@@ -21,7 +21,7 @@ from settings import Settings
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.mongo import MongoStore
 from tasks.sqlite import SQLiteStore
-from tasks.store import TaskStore, open_store
+from tasks.store import TaskStore, Unsettled, open_store
 from tasks.task import Status, Step, Task
 from tests.examples import DIGEST, FULL_TASK, LEASE, NOW, PAUSE, RETENTION, STATES, make_task
 from tests.servers.mongod import Mongod
@@ -345,6 +345,30 @@ def test_count_unsettled(store: TaskStore) -> None:
     assert store.count_unsettled(2) == 2
 
 
+def test_survey_of_nothing(store: TaskStore) -> None:
+    assert store.survey(NOW) == Unsettled(dict.fromkeys(Status, 0), 0, None)
+
+
+def test_survey(store: TaskStore) -> None:
+    for state, task in STATES.items():
+        store.insert(replace(task, id=state))
+    first = replace(make_task(), submitted_at=AGES_AGO)
+    store.insert(first)
+    store.insert(replace(make_task(), submitted_at=AGES_AGO - SECOND, wake_at=None))  # settled
+
+    unsettled = [first, *(task for task in STATES.values() if not task.is_settled)]
+    times = sorted(task.wake_at for task in unsettled if task.wake_at is not None)
+    middle = times[len(times) // 2]
+    survey = store.survey(middle)
+
+    assert survey.by_status == {
+        status: sum(task.status is status for task in unsettled) for status in Status
+    }
+    assert survey.total == len(unsettled)
+    assert survey.overdue == sum(each < middle for each in times)
+    assert survey.oldest == AGES_AGO
+
+
 def test_each_task_is_claimed_once(open_shared: Open) -> None:
     first = open_shared()
     all_ids = ids(insert_due(first, 300))
@@ -462,6 +486,7 @@ UNREACHABLE: list[Callable[[TaskStore], object]] = [
     lambda store: store.wake_unclaimed(NOW),
     lambda store: store.count_hits({"x": 1}, NOW),
     lambda store: store.count_unsettled(100),
+    lambda store: store.survey(NOW),
     lambda store: store.now(),
     lambda store: store.ping(),
 ]
@@ -476,6 +501,7 @@ METHODS = (
     "wake_unclaimed",
     "count_hits",
     "count_unsettled",
+    "survey",
     "now",
     "ping",
 )

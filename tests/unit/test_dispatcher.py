@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -320,3 +321,27 @@ def test_a_message_tells_when_it_was_published(
     assert found is not None
     message = Message.decode(broker.queues[Step.COMPUTE_MD5.value].get())
     assert published_at(message) == found.dispatched_at
+
+
+def test_whether_the_broker_answers(
+    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    answers = threading.Event()
+    is_down = False
+
+    def ping(_broker: object) -> None:
+        assert answers.wait(10)
+        if is_down:
+            raise RuntimeError("stack timeout")  # no AMQPError
+
+    monkeypatch.setattr(actors.dispatcher, "ping", ping)
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.start()
+    assert not dispatcher.hears_broker(0.05), "nothing was heard of it so far"
+    answers.set()
+    assert dispatcher.hears_broker(10)
+    is_down = True
+    assert not dispatcher.hears_broker(10)
+    is_down = False
+    assert dispatcher.hears_broker(10)
+    dispatcher.stop()

@@ -24,6 +24,7 @@ COUNTS = (
     "MAILS_PER_HOUR",
     "MAX_UNFINISHED",
     "PROXIES_COUNT",
+    "METRICS_PORT",
 )
 DURATIONS = (
     "CONNECT_TIMEOUT",
@@ -54,6 +55,7 @@ def test_defaults() -> None:
     assert (settings.max_unfinished, settings.proxies_count) == (1_000_000, 0)
     assert settings.api_tokens == ()
     assert settings.cors_origins == ()
+    assert (settings.log_format, settings.metrics_port) == ("text", 0)
 
 
 def test_empty_is_unset() -> None:
@@ -145,6 +147,8 @@ BAD_VALUES = [
     *(("MAX_BYTES", bad) for bad in ("0", "-1", "10MB", "lots", "0.5", "9" * 400)),
     ("PORT", "0"),
     ("PORT", "65536"),
+    ("METRICS_PORT", "65536"),
+    ("LOG_FORMAT", "xml"),
     ("WEB_WORKERS", "0"),
     ("WORKER_THREADS", "257"),
     ("MAX_ATTEMPTS", "0"),

@@ -1,0 +1,159 @@
+"""What is counted and measured, in every process of the service or of `dramatiq actors`.
+
+Each process writes its values to files of a folder, from which whoever is asked adds them up
+(prometheus_client's multiprocess mode). The folder belongs to one start of the program and to
+nobody else: its name comes from a secret that Python gives to a process and to its children.
+"""
+
+import fcntl
+import hashlib
+import multiprocessing
+import multiprocessing.util
+import os
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    start_http_server,
+    values,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from tasks.task import FailureCode, MailStatus, Status, Step, Task
+
+_PREFIX = "md5-light-metrics-"
+_YOUNG_SECONDS = 60.0
+_FILE_BYTES = 256 * 1024  # more than our series take
+
+
+def _open_folder() -> tuple[Path, bool]:
+    """The folder, and whether this process has made it; it is removed with the one that has."""
+    secret = bytes(multiprocessing.current_process().authkey)
+    name = f"{_PREFIX}{hashlib.sha256(secret).hexdigest()[:32]}"
+    folder = Path(tempfile.gettempdir(), name)
+    try:
+        folder.mkdir(mode=0o700)
+        is_first = True
+    except FileExistsError:
+        is_first = False
+    # Held until this process ends, however it does: the sign that the folder is in use.
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)
+    if is_first:
+        multiprocessing.util.Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)
+        _remove_left_over(folder.parent)
+    return folder, is_first
+
+
+def _remove_left_over(parent: Path) -> None:
+    """Of programs that were killed."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime < _YOUNG_SECONDS:  # it may not be locked yet
+                continue
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(lock)
+
+
+def _reserve(folder: Path) -> None:
+    """Take the room for this process's files now: with a disk full later, it would be killed."""
+    for kind in ("counter", "histogram"):
+        with (folder / f"{kind}_{os.getpid()}.db").open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
+
+
+FOLDER, IS_FIRST_PROCESS = _open_folder()
+_reserve(FOLDER)
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(FOLDER)
+# Whoever imported the package before us.
+values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+
+_WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 28800)
+_DOWNLOADS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 28800)
+_REQUESTS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+queue_wait = Histogram(
+    "md5_light_queue_wait_seconds",
+    "From the submission of a task to the claim of its first attempt.",
+    buckets=_WAITS,
+)
+download_seconds = Histogram(
+    "md5_light_download_seconds", "How long downloads took, failed ones too.", buckets=_DOWNLOADS
+)
+download_bytes = Counter("md5_light_download_bytes_total", "Bytes downloaded and hashed.")
+ended = Counter(
+    "md5_light_tasks_ended_total", "Tasks done or failed; the code says why.", ["status", "code"]
+)
+retries = Counter("md5_light_retries_total", "Attempts that will be repeated.", ["code"])
+mails = Counter("md5_light_mails_total", "Tries to send a mail.", ["outcome"])
+repairs = Counter(
+    "md5_light_sweeper_repairs_total", "Messages sent again, and leases taken away.", ["kind"]
+)
+claims_lost = Counter("md5_light_claims_lost_total", "Claims that a worker found to be gone.")
+refusals = Counter("md5_light_submissions_refused_total", "Submissions refused.", ["reason"])
+request_seconds = Histogram(
+    "md5_light_http_request_seconds",
+    "From a request's headers to its response.",
+    ["route", "status"],
+    buckets=_REQUESTS,
+)
+
+# So that every series begins with 0, and none with its first event.
+for _code in FailureCode:
+    ended.labels(Status.FAILED, _code)
+for _outcome in ("sent", "refused", "retried", "delayed"):
+    mails.labels(_outcome)
+message_repairs, lease_repairs = repairs.labels("message"), repairs.labels("lease")
+_done = ended.labels(Status.DONE, "")
+
+
+def note_outcome(step: Step, task: Task) -> None:
+    """An actor has left a task like that."""
+    if step is Step.SEND_EMAIL:
+        if task.mail_status is MailStatus.PENDING:
+            if task.retry_at is not None:  # else it was given back
+                mails.labels("retried").inc()
+        elif task.mail_status is not None:
+            mails.labels(task.mail_status).inc()
+    elif task.status is Status.QUEUED:
+        if task.retry_at is not None and task.failure is not None:
+            retries.labels(task.failure.code).inc()
+    else:
+        note_end(task)
+
+
+def note_end(task: Task) -> None:
+    """A task is done, or has failed."""
+    if task.failure is None:
+        _done.inc()
+    else:
+        ended.labels(Status.FAILED, task.failure.code).inc()
+
+
+def render(*collectors: Collector) -> bytes:
+    """The values of all processes, and those of the collectors, in Prometheus's text format."""
+    return generate_latest(_registry(*collectors))
+
+
+def serve(host: str, port: int) -> None:
+    """Answer Prometheus from a thread of this process. Raises OSError if it cannot listen."""
+    start_http_server(port, host, _registry())
+
+
+def _registry(*collectors: Collector) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(FOLDER))  # type: ignore[no-untyped-call]
+    for each in collectors:
+        registry.register(each)
+    return registry

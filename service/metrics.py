@@ -1,0 +1,103 @@
+"""GET /metrics: what all processes of the service have counted, and what the store says."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from http import HTTPStatus
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sanic import HTTPResponse, Request
+
+import logs
+from actors import metrics
+from service.handlers import answers_in_time, pings
+from tasks.errors import StoreUnavailableError
+from tasks.store import TaskStore, Unsettled
+from tasks.task import Status
+
+# A survey is good for some seconds, or for twenty times as long as it took.
+SURVEY_SECONDS = 5.0
+SURVEY_SHARE = 20
+
+
+class StoreGauges(Collector):
+    """The unsettled tasks, as the store last told of them; while it is away, only that it is."""
+
+    def __init__(self, store: TaskStore) -> None:
+        self._store = store
+        self._asking = threading.Lock()
+        self._ask_again_at = 0.0
+        self._survey: Unsettled | None = None
+        self._age = 0.0
+        self.is_up = False
+
+    def refresh(self) -> bool:
+        """Ask the store, unless what it said is still good or somebody is asking."""
+        if time.monotonic() < self._ask_again_at or not self._asking.acquire(blocking=False):
+            return False
+        try:
+            began = time.monotonic()
+            now = self._store.now()
+            survey = self._store.survey(now)
+            self._age = (now - survey.oldest).total_seconds() if survey.oldest else 0.0
+            self._survey = survey
+            ended = time.monotonic()
+            self._ask_again_at = ended + max(SURVEY_SECONDS, SURVEY_SHARE * (ended - began))
+        except StoreUnavailableError:
+            return False
+        finally:
+            self._asking.release()
+        return True
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("md5_light_store_up", "Whether the store answers.")
+        up.add_metric([], self.is_up)
+        yield up
+        survey = self._survey
+        if survey is None or not self.is_up:
+            return
+        tasks = GaugeMetricFamily(
+            "md5_light_tasks", "Tasks that are not settled, by state.", labels=["state"]
+        )
+        mailing = survey.by_status[Status.DONE] + survey.by_status[Status.FAILED]
+        tasks.add_metric(["queued"], survey.by_status[Status.QUEUED])
+        tasks.add_metric(["running"], survey.by_status[Status.RUNNING])
+        tasks.add_metric(["mailing"], mailing)
+        yield tasks
+        yield GaugeMetricFamily(
+            "md5_light_tasks_overdue", "Those whose wake_at has passed.", survey.overdue
+        )
+        yield GaugeMetricFamily(
+            "md5_light_oldest_task_age_seconds", "Of the oldest that is not settled.", self._age
+        )
+
+
+async def expose(request: Request) -> HTTPResponse:
+    """GET /metrics, in Prometheus's text format."""
+    gauges: StoreGauges = request.app.ctx.store_gauges
+    gauges.is_up = await answers_in_time(request, partial(pings, request.app.ctx.store))
+    if gauges.is_up:
+        # A survey of very many tasks takes longer: then this scrape has the one before it.
+        await answers_in_time(request, gauges.refresh)
+    body = await asyncio.to_thread(metrics.render, gauges)
+    return HTTPResponse(body, content_type=CONTENT_TYPE_LATEST)
+
+
+async def begin(request: Request) -> None:
+    """A request has come in."""
+    request.ctx.began = time.perf_counter()
+    logs.current_task.set(None)  # a connection's next request is about another one
+
+
+async def end(request: Request, response: HTTPResponse) -> None:
+    """It is answered."""
+    route = f"/{request.route.path}" if request.route else "none"
+    seconds = time.perf_counter() - getattr(request.ctx, "began", time.perf_counter())
+    metrics.request_seconds.labels(route, f"{response.status // 100}xx").observe(seconds)
+    if route == "/submit" and response.status >= HTTPStatus.BAD_REQUEST and response.body:
+        metrics.refusals.labels(json.loads(response.body)["error"]["code"]).inc()

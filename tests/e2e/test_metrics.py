@@ -1,0 +1,131 @@
+"""What the processes count is told as one, and the dashboard asks for what there is."""
+
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from http import HTTPStatus
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.conftest import System
+from tests.e2e.ledger import wait_until_settled
+from tests.servers.origin import Origin
+from tests.servers.process import PROJECT, free_port
+from tests.waiting import wait_for
+
+BODY = b"to be hashed" * 1000
+TASKS = 20
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin({"/file": BODY}) as origin:
+        yield origin
+
+
+def scrape(base: str, **headers: str) -> dict[str, float]:
+    """Each sample's value, by its name and labels: `name{label="value"}`."""
+    response = requests.get(f"{base}/metrics", headers=headers, timeout=10)
+    assert response.status_code == HTTPStatus.OK
+    return {
+        sample.name + ("{" + labels + "}" if labels else ""): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+        for labels in [",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))]
+    }
+
+
+@pytest.mark.services
+def test_several_processes_count_as_one(distributed: System, origin: Origin) -> None:
+    port = free_port()
+    workers = distributed.start_workers(processes=2, threads=2, METRICS_PORT=str(port))
+    service = distributed.start_service(WEB_WORKERS="2")
+    tasks = [
+        service.submit(f"{origin.base}/file", email=f"a{number}@example.com")
+        for number in range(TASKS)
+    ]
+    for task_id in tasks:
+        wait_until_settled(distributed.store, task_id)
+    base = f"http://127.0.0.1:{port}"
+
+    wait_for(lambda: scrape(base)['md5_light_mails_total{outcome="sent"}'] == TASKS)
+    told = scrape(base)
+    assert told['md5_light_tasks_ended_total{code="",status="done"}'] == TASKS
+    assert told["md5_light_queue_wait_seconds_count"] == TASKS
+    assert 0 < told["md5_light_queue_wait_seconds_sum"] < TASKS * 60
+    assert told["md5_light_download_seconds_count"] == TASKS
+    assert told["md5_light_download_bytes_total"] == TASKS * len(BODY)
+    submits = 'md5_light_http_request_seconds_count{route="/submit",status="2xx"}'
+    for _ in range(10):  # whichever process answers
+        assert scrape(service.base)[submits] == TASKS
+    for child in workers.children:
+        done = [line for line in workers.output.splitlines() if f"[PID {child}]" in line]
+        assert any("compute_md5: done" in line for line in done), "one process has done it all"
+
+
+@pytest.mark.services
+def test_a_port_that_is_taken_stops_the_workers(distributed: System) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(AssertionError):
+            distributed.start_workers(METRICS_PORT=str(port))
+    output = (distributed._folder / "process0" / "output.log").read_text()
+    assert f"METRICS_PORT: cannot listen on 127.0.0.1, port {port}" in output
+
+
+def test_the_service_tells_of_failures_refusals_and_the_store(
+    embedded: System, origin: Origin
+) -> None:
+    origin.may_finish.clear()
+    service = embedded.start_service(MAX_ATTEMPTS="2", RETRY_BASE="1ms")
+    assert service.try_to_submit("ftp://example.com/").status_code == HTTPStatus.BAD_REQUEST
+    waiting = service.submit(f"{origin.base}/file")
+    service.wait_for_end(service.submit(f"http://127.0.0.1:{free_port()}/"))
+    service.wait_for_end(service.submit("http://10.0.0.1/"))
+
+    told = scrape(service.base)
+    assert told['md5_light_tasks_ended_total{code="blocked_address",status="failed"}'] == 1
+    assert told['md5_light_tasks_ended_total{code="connect_error",status="failed"}'] == 1
+    assert told['md5_light_retries_total{code="connect_error"}'] == 1
+    assert told['md5_light_submissions_refused_total{reason="invalid_parameter"}'] == 1
+    assert told['md5_light_http_request_seconds_count{route="/submit",status="4xx"}'] == 1
+    assert told["md5_light_store_up"] == 1
+    assert told['md5_light_tasks{state="running"}'] == 1
+    assert told["md5_light_tasks_overdue"] == 0
+    assert told["md5_light_oldest_task_age_seconds"] > 0
+    assert dashboard_names() <= {name.partition("{")[0] for name in told}
+    origin.may_finish.set()
+    assert service.wait_for_end(waiting).status_code == HTTPStatus.OK
+
+
+def dashboard_names() -> set[str]:
+    """What the dashboard's queries name."""
+    dashboard = json.loads((PROJECT / "monitoring" / "grafana" / "md5-light.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    names = {name for query in queries for name in re.findall(r"\bmd5_light_\w+", query)}
+    assert len(names) > 10
+    return names
+
+
+def test_metrics_need_a_token_where_all_do(embedded: System) -> None:
+    token = "a-long-random-token"
+    service = embedded.start_service(API_TOKENS=token)
+    assert requests.get(f"{service.base}/metrics", timeout=10).status_code == 401
+    assert scrape(service.base, Authorization=f"Bearer {token}")
+
+
+def test_a_start_removes_what_a_killed_one_left(embedded: System) -> None:
+    folder = embedded._folder / "tmp"
+    old = folder / "md5-light-metrics-of-somebody"
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    service = embedded.start_service(TMPDIR=str(folder))
+    assert not old.exists()
+    assert len(list(folder.glob("md5-light-metrics-*"))) == 1
+    assert scrape(service.base)  # by now it has its signal handlers
+    service.stop()
+    assert not list(folder.iterdir())

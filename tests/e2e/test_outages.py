@@ -1,0 +1,167 @@
+"""A server that goes away and comes back is told of in two lines of each process."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import start_server
+from tests.e2e.conftest import System
+from tests.e2e.ledger import (
+    let_the_pause_pass,
+    pass_time,
+    wait_for_first_mailing,
+    wait_until_settled,
+)
+from tests.servers.inbox import Inbox
+from tests.servers.mongod import Mongod
+from tests.servers.origin import Origin
+from tests.servers.process import Process
+from tests.servers.rabbitmq import RabbitMQ
+from tests.waiting import wait_for
+
+LONG_SECONDS = 8.0  # whoever says something each second says it often in that time
+READY_SECONDS = 3.0  # in which /health/ready answers, also on a busy machine
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin({"/file": b"to be hashed"}) as origin:
+        yield origin
+
+
+@pytest.fixture
+def own_mongod(tmp_path: Path) -> Iterator[Mongod]:
+    """One that may be stopped."""
+    server = start_server(Mongod, tmp_path / "mongod")
+    yield server
+    server.stop()
+
+
+def assert_told_twice(process: Process, what: str) -> None:
+    """Since it began to work, a process has told that something went and came, and no more."""
+    lines = process.output.splitlines()
+    begin = max(
+        number
+        for number, line in enumerate(lines)
+        if "ready for action" in line or "Worker ready" in line
+    )
+    told = [line for line in lines[begin + 1 :] if "task=" not in line]
+    assert len(told) == 2, "\n".join(told)
+    assert f"{what} is out of reach: " in told[0]
+    assert f"{what} is back" in told[1]
+
+
+def pass_seconds() -> None:
+    end = time.monotonic() + LONG_SECONDS
+    wait_for(lambda: time.monotonic() > end)
+
+
+def ready(system: System) -> dict[str, str]:
+    url = f"{system.service.base}/health/ready"
+    answer: dict[str, str] = requests.get(url, timeout=READY_SECONDS).json()
+    return answer
+
+
+@contextmanager
+def stopped(server: Mongod | RabbitMQ) -> Iterator[None]:
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@contextmanager
+def frozen(server: Mongod | RabbitMQ) -> Iterator[None]:
+    server.process.signal_all(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.signal_all(signal.SIGCONT)
+
+
+Fault = Callable[[Mongod | RabbitMQ], AbstractContextManager[None]]
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("fault", [stopped, frozen])
+def test_rabbitmq(fault: Fault, distributed: System, rabbitmq: RabbitMQ, origin: Origin) -> None:
+    distributed.environ["RABBITMQ_URL"] = f"{rabbitmq.url}?heartbeat=2&stack_timeout=2"
+    service = distributed.start()
+    assert ready(distributed) == {"status": "ok", "store": "ok", "broker": "ok"}
+    with fault(rabbitmq):
+        assert ready(distributed) == {"status": "ok", "store": "ok", "broker": "unreachable"}
+        for _ in range(5):
+            service.submit(f"{origin.base}/file")
+        pass_seconds()
+
+    for process in (service, distributed.workers):
+        wait_for(partial(is_back, process), 60)
+    task_id = service.submit(f"{origin.base}/file")
+    assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
+    for process in (service, distributed.workers):
+        assert_told_twice(process, "the broker")
+
+
+def is_back(process: Process) -> bool:
+    return "is back" in process.output
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("fault", [stopped, frozen])
+def test_mongodb(fault: Fault, distributed: System, own_mongod: Mongod, origin: Origin) -> None:
+    distributed.environ["MONGODB_URL"] = own_mongod.database_url("test")
+    service = distributed.start()
+    origin.may_finish.clear()
+    tasks = [service.submit(f"{origin.base}/file") for _ in range(5)]
+    wait_for(lambda: len(origin.requests) == len(tasks))
+    assert ready(distributed)["store"] == "ok"
+    with fault(own_mongod):
+        answer = ready(distributed)
+        assert answer == {"status": "unavailable", "store": "unreachable", "broker": "ok"}
+        origin.may_finish.set()
+        for _ in range(3):
+            assert "md5_light_store_up 0.0" in scrape(service.base)
+            assert service.check(tasks[0]).status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        pass_seconds()
+
+    wait_for(lambda: ready(distributed)["store"] == "ok" and is_back(service))
+    wait_for(partial(is_back, distributed.workers), 60)
+    assert "md5_light_store_up 1.0" in scrape(service.base)
+    pass_time(distributed.store)  # a killed server may have forgotten the claims
+    for task_id in tasks:
+        assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
+    for process in (service, distributed.workers):
+        assert_told_twice(process, "MongoDB")
+
+
+def scrape(base: str) -> str:
+    response = requests.get(f"{base}/metrics", timeout=READY_SECONDS)
+    assert response.status_code == HTTPStatus.OK
+    return response.text
+
+
+def test_the_mail_server(embedded: System, inbox: Inbox, origin: Origin) -> None:
+    service = embedded.start()
+    inbox.stop()
+    tasks = [service.submit(f"{origin.base}/file", email="a@example.com") for _ in range(5)]
+    waiting = [wait_for_first_mailing(embedded.store, task_id) for task_id in tasks]
+    pass_seconds()
+    inbox.start()
+    for task in waiting:
+        let_the_pause_pass(embedded.store, task)
+    for task_id in tasks:
+        wait_until_settled(embedded.store, task_id)
+
+    told = [line for line in service.output.splitlines() if "the mail server" in line]
+    assert len([line for line in told if "is out of reach" in line]) == 1
+    assert len([line for line in told if "is back" in line]) == 1
+    assert "Traceback" not in service.output
+    assert "WARNING actors.send_email" not in service.output

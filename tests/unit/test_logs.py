@@ -1,0 +1,86 @@
+import json
+import logging
+import threading
+from collections.abc import Callable
+
+import pytest
+
+import logs
+from logs import JSONFormatter, TextFormatter
+
+MAKE: list[Callable[[], logging.Formatter]] = [TextFormatter, JSONFormatter]
+
+
+def make_record(
+    message: str, *arguments: object, error: Exception | None = None
+) -> logging.LogRecord:
+    info = (type(error), error, None) if error else None
+    return logging.LogRecord("a.b", logging.INFO, "", 1, message, arguments, info)
+
+
+def test_text() -> None:
+    line = TextFormatter().format(make_record("done, %d bytes", 3))
+    assert line.endswith(" INFO a.b: done, 3 bytes")
+    with logs.about("123"):
+        line = TextFormatter().format(make_record("done"))
+    assert line.endswith(" INFO a.b: done task=123")
+
+
+def test_json() -> None:
+    with logs.about("123"):
+        line = json.loads(JSONFormatter().format(make_record('a "quoted"\n%s', "message")))
+    assert line.pop("time").endswith("Z")
+    assert line.pop("pid")
+    assert line == {
+        "level": "INFO",
+        "logger": "a.b",
+        "message": 'a "quoted"\nmessage',
+        "task_id": "123",
+    }
+
+
+def test_a_trace_is_in_its_line_of_json() -> None:
+    text = JSONFormatter().format(make_record("failed", error=RuntimeError("deep\ninside")))
+    assert "\n" not in text
+    assert "RuntimeError: deep\ninside" in json.loads(text)["exception"]
+
+
+@pytest.mark.parametrize("make", MAKE)
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        ("got https://host/a?token=s3cret.", "https://host/a?"),
+        ("got 'HTTP://host?s3cret' twice", "' twice"),
+        ("Max retries exceeded with url: /a?s3cret=1 (Caused by x)", "(Caused by x)"),
+        ("amqp://me:s3cret@rabbit:5672/%2F is gone", "rabbit:5672/%2F is gone"),
+        ("mongodb://me:s3cret@a,b/x?authSource=s3cret", "a,b/x?"),
+    ],
+)
+def test_queries_and_passwords_are_cut(
+    make: Callable[[], logging.Formatter], message: str, kept: str
+) -> None:
+    text = make().format(make_record("%s", message, error=RuntimeError(message)))
+    assert "s3cret" not in text
+    assert text.count(kept) == 2
+
+
+def test_each_thread_has_its_task() -> None:
+    lines: list[str] = []
+
+    def write() -> None:
+        lines.append(TextFormatter().format(make_record("other")))
+
+    with logs.about("123"):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        with logs.about("456"):
+            lines.append(TextFormatter().format(make_record("inner")))
+        lines.append(TextFormatter().format(make_record("outer")))
+    lines.append(TextFormatter().format(make_record("none")))
+    assert [line.partition("a.b: ")[2] for line in lines] == [
+        "other",
+        "inner task=456",
+        "outer task=123",
+        "none",
+    ]

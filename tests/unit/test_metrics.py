@@ -1,0 +1,116 @@
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from actors import metrics
+from actors.dispatcher import Dispatcher
+from actors.leases import Claim
+from actors.sweeper import Sweeper
+from settings import Settings
+from tasks.sqlite import SQLiteStore
+from tasks.task import FailureCode, Status, Step, Task
+from tests.examples import ADDRESS, DIGEST, FAILURE, LEASE, NOW, PAUSE, RETENTION, make_task
+from tests.fakes import RecordingBroker
+
+SECOND = timedelta(seconds=1)
+RUNNING = make_task().claimed(NOW, LEASE)
+MAILING = make_task(ADDRESS).claimed(NOW, LEASE).done(NOW, DIGEST, retention=RETENTION)
+SENDING = MAILING.mail_claimed(NOW, LEASE)
+
+Values = dict[str, float]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    opened = SQLiteStore(tmp_path / "tasks.sqlite3")
+    yield opened
+    opened.close()
+
+
+def read() -> Values:
+    return {
+        " ".join((sample.name, *sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def changes() -> Callable[[], Values]:
+    """Tells what has been counted meanwhile."""
+    before = read()
+    return lambda: {
+        name: value - before.get(name, 0)
+        for name, value in read().items()
+        if value != before.get(name, 0)
+    }
+
+
+@pytest.mark.parametrize(
+    ("step", "task", "counted"),
+    [
+        (
+            Step.COMPUTE_MD5,
+            RUNNING.done(NOW, DIGEST, retention=RETENTION),
+            "md5_light_tasks_ended_total  done",
+        ),
+        (
+            Step.COMPUTE_MD5,
+            RUNNING.failed(NOW, FAILURE, retention=RETENTION),
+            f"md5_light_tasks_ended_total {FAILURE.code} failed",
+        ),
+        (
+            Step.COMPUTE_MD5,
+            RUNNING.retry(NOW, PAUSE, FAILURE),
+            f"md5_light_retries_total {FAILURE.code}",
+        ),
+        (Step.COMPUTE_MD5, RUNNING.released(NOW), None),
+        (
+            Step.SEND_EMAIL,
+            SENDING.mail_sent(NOW, retention=RETENTION),
+            "md5_light_mails_total sent",
+        ),
+        (
+            Step.SEND_EMAIL,
+            SENDING.mail_refused(NOW, retention=RETENTION),
+            "md5_light_mails_total refused",
+        ),
+        (Step.SEND_EMAIL, SENDING.mail_retry(NOW, PAUSE), "md5_light_mails_total retried"),
+        (Step.SEND_EMAIL, SENDING.mail_delayed(NOW, PAUSE), "md5_light_mails_total delayed"),
+        (Step.SEND_EMAIL, MAILING.released(NOW), None),
+    ],
+)
+def test_outcomes(
+    step: Step, task: Task, counted: str | None, changes: Callable[[], Values]
+) -> None:
+    metrics.note_outcome(step, task)
+    assert changes() == ({counted: 1} if counted else {})
+
+
+def test_repairs(store: SQLiteStore, changes: Callable[[], Values]) -> None:
+    now = store.now()
+    forgotten = make_task(now=now)
+    failed_before = RUNNING.retry(now, PAUSE, FAILURE)
+    running = replace(make_task(now=now).claimed(now, LEASE), attempt=1)
+    last = replace(make_task(now=now).claimed(now, LEASE), attempt=2)
+    for task in (forgotten, failed_before, running, last):
+        store.insert(replace(task, wake_at=now - SECOND))
+    settings = Settings(rabbitmq_url="amqp://elsewhere", max_attempts=2, lease=1e-9)
+    sweeper = Sweeper(store, Dispatcher(RecordingBroker(), store), settings)
+
+    assert sweeper.sweep() == 4
+
+    assert changes() == {
+        "md5_light_sweeper_repairs_total message": 1,
+        "md5_light_sweeper_repairs_total lease": 2,
+        f"md5_light_tasks_ended_total {FailureCode.WORKER_LOST} {Status.FAILED}": 1,
+    }
+
+
+def test_a_lost_claim(store: SQLiteStore, changes: Callable[[], Values]) -> None:
+    Claim(store, RUNNING, LEASE).renew()
+    assert changes() == {"md5_light_claims_lost_total": 1}
