@@ -1,21 +1,13 @@
-"""Connections that the guard has admitted and that never outlast their bounds.
+"""The adapter for `requests` whose connections the guard has admitted."""
 
-An adapter for `requests` whose connections look a name up once, ask the guard, connect to the
-very address that was asked about, and ask the bounds after every wait on the network.
-"""
-
-import errno
-import select
 import socket
 import ssl
 import string
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 from urllib.parse import SplitResult, quote, urlsplit
 
 import certifi
@@ -30,12 +22,10 @@ from actors.fetch.bounds import SLICE_SECONDS, Bounds
 from actors.fetch.errors import FetchError
 from actors.fetch.guard import Guard
 from actors.fetch.response import StrictResponse
+from actors.fetch.sockets import TLSContext, broken_connection, connect
 from tasks.task import FailureCode
 
-MAX_ADDRESSES = 4  # of one name, tried in the resolver's order
 MAX_POOLS = 16  # hosts to which a connection is kept, one each
-
-_SocketAddress = tuple[Any, ...]
 
 
 class Transport(HTTPAdapter):
@@ -97,54 +87,11 @@ class Transport(HTTPAdapter):
         """The context verifies; nothing is to be loaded for each connection."""
 
     @cached_property
-    def _tls_context(self) -> "_TLSContext":
-        context = _TLSContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.transport = self
+    def _tls_context(self) -> TLSContext:
+        context = TLSContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.owner = self
         context.load_verify_locations(self._ca_bundle)
         return context
-
-
-class _PlainSocket(socket.socket):
-    """A TCP socket that asks its transport's bounds after every wait."""
-
-    transport: Transport
-
-    def recv_into(self, *args: Any) -> int:
-        return self.transport.bounds.receive(partial(super().recv_into, *args), _silent_server)
-
-
-class _TLSSocket(ssl.SSLSocket):
-    """The same over TLS, its handshake included."""
-
-    @property
-    def _bounds(self) -> Bounds:
-        return cast("_TLSContext", self.context).transport.bounds
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002
-        handshake = partial(super().do_handshake, block)
-        try:
-            self._bounds.wait(handshake, self._bounds.limits.connect_timeout, _silent_server)
-        except ssl.SSLEOFError:  # a server too busy for us says nothing of its certificate
-            self.close()
-            raise _broken_connection() from None
-        except BaseException:
-            self.close()
-            raise
-        # A body that ends with its connection is complete only after a close_notify.
-        self.suppress_ragged_eofs = False
-
-    def recv_into(self, *args: Any) -> int:
-        try:
-            return self._bounds.receive(partial(super().recv_into, *args), _silent_server)
-        except ssl.SSLEOFError:
-            raise _broken_connection() from None
-
-
-class _TLSContext(ssl.SSLContext):
-    """Verifies certificate and name, and makes bounded sockets."""
-
-    sslsocket_class = _TLSSocket
-    transport: Transport
 
 
 class _GuardedConnection(HTTPConnection):
@@ -157,7 +104,7 @@ class _GuardedConnection(HTTPConnection):
         self._transport = transport
 
     def _new_conn(self) -> socket.socket:
-        return _connect(self._transport, self._dns_host, self.port)
+        return connect(self._transport, self._dns_host, self.port)
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Ask for the very target: urllib3 rewrites escapes, `%zz%2f` would become `%25zz%252F`."""
@@ -192,7 +139,7 @@ def translated_errors() -> Iterator[None]:
             FailureCode.PROTOCOL_ERROR, "The URL cannot be requested.", is_permanent=True
         ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
-        raise _broken_connection() from None
+        raise broken_connection() from None
 
 
 def body_of(response: requests.Response) -> StrictResponse:
@@ -224,90 +171,3 @@ def _target(parts: SplitResult) -> str:
         kept.append("")
     query = f"?{parts.query}" if parts.query else ""
     return quote(f"/{'/'.join(kept)}{query}", safe=string.punctuation)
-
-
-def _connect(transport: Transport, host: str, port: int) -> socket.socket:
-    addresses = _look_up(host, port, transport.bounds)
-    transport.guard.check(str(address[0]) for _, address in addresses)
-    transport.connects += 1
-    *others, last = addresses[:MAX_ADDRESSES]
-    for family, address in others:
-        try:
-            return _connect_to(transport, family, address)
-        except FetchError as error:
-            if error.is_permanent:
-                raise
-    return _connect_to(transport, *last)
-
-
-def _look_up(host: str, port: int, bounds: Bounds) -> list[tuple[int, _SocketAddress]]:
-    """Families and addresses of a host. getaddrinfo has no timeout, so a thread waits for it."""
-    answers: SimpleQueue[list[Any] | Exception] = SimpleQueue()
-
-    def ask() -> None:
-        try:
-            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    def receive() -> list[Any] | Exception:
-        try:
-            return answers.get(timeout=SLICE_SECONDS)
-        except Empty:
-            raise TimeoutError from None
-
-    threading.Thread(target=ask, name="look-up", daemon=True).start()
-    answer = bounds.wait(receive, bounds.limits.connect_timeout, _unknown_host)
-    if isinstance(answer, Exception) or not answer:
-        raise _unknown_host()
-    return [(family, address) for family, _, _, _, address in answer]
-
-
-def _connect_to(transport: Transport, family: int, address: _SocketAddress) -> socket.socket:
-    try:
-        connection = _PlainSocket(family, socket.SOCK_STREAM)
-    except OSError:
-        raise _unreachable_server() from None
-    try:
-        connection.transport = transport
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(0)
-        code = connection.connect_ex(address)
-        if code == errno.EINPROGRESS:
-            transport.bounds.wait(
-                partial(_wait_until_writable, connection),
-                transport.bounds.limits.connect_timeout,
-                _unreachable_server,
-            )
-            code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        connection.settimeout(SLICE_SECONDS)
-    except BaseException:
-        connection.close()
-        raise
-    if code:
-        connection.close()
-        raise _unreachable_server()
-    return connection
-
-
-def _wait_until_writable(connection: socket.socket) -> None:
-    poll = select.poll()
-    poll.register(connection, select.POLLOUT)
-    if not poll.poll(SLICE_SECONDS * 1000):
-        raise TimeoutError
-
-
-def _broken_connection() -> FetchError:
-    return FetchError(FailureCode.INCOMPLETE_BODY, "The server broke the connection off.")
-
-
-def _unknown_host() -> FetchError:
-    return FetchError(FailureCode.DNS_ERROR, "The host name could not be looked up.")
-
-
-def _unreachable_server() -> FetchError:
-    return FetchError(FailureCode.CONNECT_ERROR, "The server could not be reached.")
-
-
-def _silent_server() -> FetchError:
-    return FetchError(FailureCode.TIMEOUT, "The server did not answer, or stopped sending.")

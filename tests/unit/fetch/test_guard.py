@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.fetch import sockets
 from actors.fetch import transport as transport_module
 from actors.fetch.download import download
 from actors.fetch.errors import FetchError
@@ -334,7 +335,7 @@ class TestHook:
             made.append(f"{scheme}://{host}:{port}")
             raise FetchError(FailureCode.CONNECT_ERROR, "made")
 
-        with mock.patch.object(transport_module, "_connect", connect):
+        with mock.patch.object(transport_module, "connect", connect):
             assert fetch.failure(f"{scheme}://a.example:81/").failure.message == "made"
         assert made == [f"{scheme}://a.example:81"]
 
@@ -344,7 +345,7 @@ class Connects:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, is_real: bool = False) -> None:
         self.hosts: list[str] = []
-        connect_to = transport_module._connect_to
+        connect_to = sockets._connect_to
 
         def connect(over: Transport, family: int, address: tuple[object, ...]) -> socket.socket:
             self.hosts.append(str(address[0]))
@@ -352,7 +353,7 @@ class Connects:
                 return connect_to(over, family, address)
             raise FetchError(FailureCode.CONNECT_ERROR, "not real")
 
-        monkeypatch.setattr(transport_module, "_connect_to", connect)
+        monkeypatch.setattr(sockets, "_connect_to", connect)
 
 
 class using:  # noqa: N801  used as a function
