@@ -3,14 +3,12 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
+from typing import TypeVar
 
 from tests.chaos.scene import Scene
 from tests.faults import mongodb, rabbitmq, smtp
-from tests.servers.inbox import Inbox
-from tests.servers.mongod import Mongod
-from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.system import Workers
 
 LONGEST_SECONDS = 6.0  # twice the lease of the tests
@@ -19,6 +17,7 @@ CLOSE_ALL_CONNECTIONS = """
     [rabbit_networking:close_connection(Pid, "chaos") || Pid <- rabbit_networking:connections()]."""
 
 Disaster = Callable[[Scene], None]
+Server = TypeVar("Server")
 
 
 def kill_a_worker_process(scene: Scene) -> None:
@@ -67,31 +66,22 @@ def delete_the_queues(scene: Scene) -> None:
     scene.rabbitmq.delete_queues()
 
 
-def _to_rabbitmq(fault: Callable[[RabbitMQ], AbstractContextManager[None]]) -> Disaster:
-    def disaster(scene: Scene) -> None:
-        with fault(scene.rabbitmq):
-            _last(scene)
+def _faults(
+    name: str,
+    server_of: Callable[[Scene], Server],
+    *faults: Callable[[Server], AbstractContextManager[None]],
+) -> Iterator[Disaster]:
+    """Each fault of a server, for a while."""
+    for fault in faults:
 
-    disaster.__name__ = f"rabbitmq {fault.__name__}"
-    return disaster
+        def disaster(
+            scene: Scene, fault: Callable[[Server], AbstractContextManager[None]] = fault
+        ) -> None:
+            with fault(server_of(scene)):
+                _last(scene)
 
-
-def _to_mongodb(fault: Callable[[Mongod], AbstractContextManager[None]]) -> Disaster:
-    def disaster(scene: Scene) -> None:
-        with fault(scene.mongod):
-            _last(scene)
-
-    disaster.__name__ = f"mongodb {fault.__name__}"
-    return disaster
-
-
-def _to_smtp(fault: Callable[[Inbox], AbstractContextManager[None]]) -> Disaster:
-    def disaster(scene: Scene) -> None:
-        with fault(scene.inbox):
-            _last(scene)
-
-    disaster.__name__ = f"smtp {fault.__name__}"
-    return disaster
+        disaster.__name__ = f"{name} {fault.__name__}"
+        yield disaster
 
 
 def _last(scene: Scene) -> None:
@@ -117,19 +107,31 @@ DISASTERS: list[Disaster] = [
     close_all_connections,
     purge_the_queues,
     delete_the_queues,
-    *map(_to_rabbitmq, (rabbitmq.down, rabbitmq.frozen, rabbitmq.out_of_memory)),
-    *map(
-        _to_mongodb,
-        (
-            mongodb.killed,
-            mongodb.frozen,
-            mongodb.stepped_down,
-            mongodb.hanging_up,
-            mongodb.without_disk,
-            mongodb.slow,
-        ),
+    *_faults(
+        "rabbitmq",
+        lambda scene: scene.rabbitmq,
+        rabbitmq.down,
+        rabbitmq.frozen,
+        rabbitmq.out_of_memory,
     ),
-    *map(_to_smtp, (smtp.closed, smtp.busy, smtp.silent)),
-    _to_smtp(smtp.replying("DATA", "451 later")),
-    _to_smtp(smtp.replying("DATA", "")),
+    *_faults(
+        "mongodb",
+        lambda scene: scene.mongod,
+        mongodb.killed,
+        mongodb.frozen,
+        mongodb.stepped_down,
+        mongodb.hanging_up,
+        mongodb.without_disk,
+        mongodb.slow,
+    ),
+    *_faults(
+        "smtp",
+        lambda scene: scene.inbox,
+        smtp.closed,
+        smtp.busy,
+        smtp.silent,
+        smtp.mute,
+        smtp.replying("DATA", "451 later"),
+        smtp.replying("DATA", ""),
+    ),
 ]
