@@ -4,11 +4,12 @@ import logging
 from http import HTTPStatus
 
 from sanic import HTTPResponse, Request, json
-from sanic.exceptions import SanicException
+from sanic.exceptions import RequestCancelled, SanicException
 from sanic.handlers import ErrorHandler
 
 from tasks.errors import StoreUnavailableError
 
+TOO_LARGE = 413  # whose name in HTTPStatus became another one with Python 3.13
 RETRY_AFTER_SECONDS = 5  # what a client is told to wait while the store is out of reach
 
 _log = logging.getLogger(__name__)
@@ -56,14 +57,12 @@ class JSONErrorHandler(ErrorHandler):
                 "The service cannot reach its store just now. Please try again.",
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
+        if isinstance(exception, RequestCancelled):  # the client is gone: nobody reads this
+            return _answer(HTTPStatus.BAD_REQUEST, "cancelled", "The client hung up.")
         if isinstance(exception, SanicException):
             status = HTTPStatus(exception.status_code)
-            return _answer(
-                status,
-                status.name.lower(),
-                f"{status.description or status.phrase}.".replace("..", "."),
-                headers=exception.headers,
-            )
+            code = "too_large" if status == TOO_LARGE else status.name.lower()
+            return _answer(status, code, f"{status.phrase}.", headers=exception.headers)
         _log.error("%s %s failed", request.method, request.path, exc_info=exception)
         return _answer(
             HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on our side."

@@ -49,6 +49,10 @@ async def submit(request: Request) -> HTTPResponse:
         task = await _in_time(request.app.ctx.intake.insert(make, client_of(request)))
     except DuplicateTaskError:
         task = await _in_thread(request, lambda: _recall(store, make(store.now())))
+    except RefusedError:  # what was taken in before is told again, whatever the limits say by now
+        if task_id is None or await _in_thread(request, lambda: store.get(task_id)) is None:
+            raise
+        task = await _in_thread(request, lambda: _recall(store, make(store.now())))
     if task.version == 1 and task.dispatched_at is None:  # a repeated one is on its way already
         request.app.ctx.dispatcher.dispatch([task])
     return json(

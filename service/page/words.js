@@ -11,9 +11,9 @@ const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle:
 const watch = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
 const MAIL = {
-  pending: "The mail is on its way.",
+  pending: "The mail is on its way; while its server is away it is tried again for about a day.",
   sending: "The mail is on its way.",
-  delayed: "The mail server does not take the mail yet; it is tried again for about a day.",
+  delayed: "This address has had as many mails as it may in an hour; this one goes out later.",
   sent: "The mail has been sent.",
   refused: "The mail could not be delivered.",
 };

@@ -14,6 +14,7 @@ from tests.e2e.conftest import System
 from tests.servers.mongod import Mongod
 from tests.servers.process import free_port
 from tests.servers.system import Service
+from tests.waiting import wait_for
 
 URL = "http://127.0.0.1:1025/never-fetched"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -138,8 +139,8 @@ def test_submit_refuses_lone_surrogates(service: Service) -> None:
 
 def test_submit_refuses_a_large_body(service: Service) -> None:
     response = submit(service, data={"url": "x" * 70_000})
-    assert response.status_code == requests.codes.request_entity_too_large
-    assert response.json()["error"]["code"] == "request_entity_too_large"
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "too_large"
 
 
 @pytest.mark.parametrize("task_id", [ID, "nonsense", ID.upper(), "%00", "%ff", "a" * 5000])
@@ -194,6 +195,38 @@ def test_a_malformed_request_is_no_internal_error(service: Service, request_: by
         client.shutdown(socket.SHUT_WR)
         status_line = client.makefile("rb").readline()
     assert not status_line or status_line.split()[1][:1] == b"4", status_line
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET http://a:99999/ HTTP/1.1", b"CONNECT 127.0.0.1:22 HTTP/1.1"]
+)
+def test_a_target_that_cannot_be_parsed_is_told(service: Service, line: bytes) -> None:
+    where = urlsplit(service.base)
+    with socket.create_connection((where.hostname, where.port), timeout=10) as client:
+        client.sendall(line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = client.makefile("rb").read()
+    assert b" 40" in answer.partition(b"\r\n")[0]
+    assert b'{"error":' in answer
+    assert "Traceback" not in service.output
+
+
+def test_a_client_that_hangs_up_is_no_error_of_ours(service: Service) -> None:
+    where = urlsplit(service.base)
+    for _ in range(5):
+        with socket.create_connection((where.hostname, where.port), timeout=10) as client:
+            client.sendall(b"POST /submit HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nurl")
+    metrics = f"{service.base}/metrics"
+    hung_up = 'route="/submit",status="4xx"'
+    wait_for(lambda: hung_up in requests.get(metrics, timeout=10).text)
+    assert " ERROR " not in service.output
+
+
+def test_a_part_of_a_multipart_body_has_no_charset_of_its_own(service: Service) -> None:
+    """Some of those take quadratic time to decode."""
+    part = b'--x\r\nContent-Disposition: form-data; name="url"\r\n'
+    part += b"Content-Type: text/plain; charset=utf-16\r\n\r\n" + URL.encode() + b"\r\n--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert submit(service, data=part, headers=headers).status_code == requests.codes.accepted
 
 
 def test_health(service: Service) -> None:

@@ -136,3 +136,17 @@ def test_two_keys_are_one_too_many(service: Service) -> None:
     assert response.status == requests.codes.bad_request
     assert json.loads(response.read())["error"]["code"] == "repeated_parameter"
     connection.close()
+
+
+def test_a_repeated_submission_is_not_one_too_many(tmp_path: Path) -> None:
+    system = System(tmp_path, {"ALLOW_NETWORKS": "", "SUBMITS_PER_MINUTE": "1"})
+    try:
+        service = system.start_service()
+        key = new_key()
+        first = id_of(submit(service, key))
+        assert {id_of(submit(service, key)) for _ in range(3)} == {first}
+        codes = {submit(service, new_key()).status_code for _ in range(3)}
+        assert requests.codes.too_many_requests in codes
+        assert submit(service, key, {"url": f"{URL}2"}).status_code == 422
+    finally:
+        system.close()

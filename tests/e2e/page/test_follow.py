@@ -62,7 +62,7 @@ def test_speed_and_time_left(page: Page) -> None:
     ("mail_status", "words"),
     [
         ("pending", "on its way"),
-        ("delayed", "tried again"),
+        ("delayed", "goes out later"),
         ("sent", "has been sent"),
         ("refused", "could not be delivered"),
     ],
