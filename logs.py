@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-FORMATS = ("text", "json")
-
 current_task: ContextVar[str | None] = ContextVar("current_task", default=None)
 
 # `url: ` is how urllib3 names a path that it could not get.

@@ -7,7 +7,7 @@ from sanic import HTTPResponse, Request, json
 from sanic.exceptions import RequestCancelled, SanicException
 from sanic.handlers import ErrorHandler
 
-from tasks.errors import StoreUnavailableError
+from tasks.errors import DuplicateTaskError, StoreUnavailableError
 
 TOO_LARGE = 413  # whose name in HTTPStatus became another one with Python 3.13
 RETRY_AFTER_SECONDS = 5  # what a client is told to wait while the store is out of reach
@@ -49,7 +49,8 @@ class JSONErrorHandler(ErrorHandler):
             return _answer(
                 exception.status, exception.code, str(exception), headers=exception.headers
             )
-        if isinstance(exception, StoreUnavailableError):
+        # The latter: a task expired while it was asked for again.
+        if isinstance(exception, StoreUnavailableError | DuplicateTaskError):
             _log.debug("%s %s: %s", request.method, request.path, exception)  # the store has told
             return _answer(
                 HTTPStatus.SERVICE_UNAVAILABLE,

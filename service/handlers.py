@@ -39,7 +39,7 @@ async def submit(request: Request) -> HTTPResponse:
     """POST /submit: remember a new task, and answer as soon as it is durable."""
     parameters = read_parameters(request, ("url", "email", "md5"))
     url, email, md5 = _parse_submission(parameters)
-    store, task_id = request.app.ctx.store, task_id_of(request)
+    task_id = task_id_of(request)
 
     def make(now: datetime) -> Task:
         return Task.new(url, now, email=email, expected_md5=md5, task_id=task_id)
@@ -47,12 +47,12 @@ async def submit(request: Request) -> HTTPResponse:
     task: Task
     try:
         task = await _in_time(request.app.ctx.intake.insert(make, client_of(request)))
-    except DuplicateTaskError:
-        task = await _in_thread(request, lambda: _recall(store, make(store.now())))
-    except RefusedError:  # what was taken in before is told again, whatever the limits say by now
-        if task_id is None or await _in_thread(request, lambda: store.get(task_id)) is None:
+    except (DuplicateTaskError, RefusedError):
+        # What was taken in before is told again, whatever the limits say by now.
+        recalled = await _recall(request, task_id, make)
+        if recalled is None:
             raise
-        task = await _in_thread(request, lambda: _recall(store, make(store.now())))
+        task = recalled
     if task.version == 1 and task.dispatched_at is None:  # a repeated one is on its way already
         request.app.ctx.dispatcher.dispatch([task])
     return json(
@@ -62,12 +62,17 @@ async def submit(request: Request) -> HTTPResponse:
     )
 
 
-def _recall(store: TaskStore, repeated: Task) -> Task:
-    """The task that an earlier request with the same Idempotency-Key has made."""
-    task = store.get(repeated.id)
-    if task is None:
-        raise StoreUnavailableError("a task expired while it was asked for again")
-    if not task.is_same_order(repeated):
+async def _recall(
+    request: Request, task_id: str | None, make: Callable[[datetime], Task]
+) -> Task | None:
+    """The task that an earlier request with the same Idempotency-Key has made, if there is one.
+
+    Raises RefusedError if that request had other parameters.
+    """
+    if task_id is None:
+        return None
+    task: Task | None = await _in_thread(request, lambda: request.app.ctx.store.get(task_id))
+    if task is not None and not task.is_same_order(make(task.submitted_at)):
         raise RefusedError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "idempotency_key_reused",

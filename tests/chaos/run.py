@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -16,9 +17,11 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.origin import KINDS, FickleOrigin
 from tests.chaos.scene import Scene
 from tests.e2e.ledger import unsettled
+from tests.waiting import wait_for
 
 PAUSE_SECONDS = 0.05  # between two submits
 CALM_SECONDS = 2.0  # between two disasters, at the most
+ROUND_SECONDS = 3.0  # until pauses are cut short again
 PEACE_SECONDS = 90.0  # in which all must be settled once nothing happens any more
 
 
@@ -83,13 +86,9 @@ def _wait_for_peace(scene: Scene) -> None:
     store = scene.system.store
     end = time.monotonic() + PEACE_SECONDS
     while time.monotonic() < end:
-        try:
-            left = unsettled(store)
-            if not left:
-                return
-            for task in left:
+        with suppress(StoreUnavailableError, AssertionError):  # it is coming back, or they are
+            for task in unsettled(store):
                 if task.next_step is not None:
                     store.save(replace(task, wake_at=store.now(), retry_at=None))
-        except StoreUnavailableError:
-            pass  # it is coming back
-        time.sleep(3)
+            wait_for(lambda: store.count_unsettled(1) == 0, ROUND_SECONDS)
+            return

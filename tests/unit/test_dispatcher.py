@@ -38,20 +38,6 @@ def store(tmp_path: Path) -> Iterator[ForgetfulStore]:
     opened.close()
 
 
-@pytest.fixture
-def broker() -> RecordingBroker:
-    return RecordingBroker()
-
-
-@pytest.fixture
-def dispatcher(broker: RecordingBroker, store: ForgetfulStore) -> Iterator[Dispatcher]:
-    started = Dispatcher(broker, store)
-    started.start()
-    yield started
-    started.stop()
-    assert not started._thread.is_alive()
-
-
 def insert_new(store: ForgetfulStore, count: int = 1) -> list[Task]:
     made = [make_task(now=store.now()) for _ in range(count)]
     for task in made:

@@ -45,19 +45,6 @@ def store(tmp_path: Path) -> Iterator[UnreliableStore]:
 
 
 @pytest.fixture
-def broker() -> RecordingBroker:
-    return RecordingBroker()
-
-
-@pytest.fixture
-def dispatcher(broker: RecordingBroker, store: UnreliableStore) -> Iterator[Dispatcher]:
-    started = Dispatcher(broker, store)
-    started.start()
-    yield started
-    started.stop()
-
-
-@pytest.fixture
 def sweeper(store: UnreliableStore, dispatcher: Dispatcher) -> Sweeper:
     """One that is not started: tests let it sweep."""
     return make_watching(store, dispatcher)

@@ -1,0 +1,23 @@
+"""The fixtures of the tests of what publishes messages; each has a `store` of its own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from actors.dispatcher import Dispatcher
+from tasks.sqlite import SQLiteStore
+from tests.fakes import RecordingBroker
+
+
+@pytest.fixture
+def broker() -> RecordingBroker:
+    return RecordingBroker()
+
+
+@pytest.fixture
+def dispatcher(broker: RecordingBroker, store: SQLiteStore) -> Iterator[Dispatcher]:
+    started = Dispatcher(broker, store)
+    started.start()
+    yield started
+    started.stop()
+    assert not started._thread.is_alive()
