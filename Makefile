@@ -13,7 +13,7 @@ run: $(VENV)/run.stamp  ## the service on port 8000, with nothing else to start 
 	@exec $(BIN)/python -m service
 
 test: $(VENV)/dev.stamp services  ## all tests (REQUIRE_SERVICES=1: fail where a server is missing)
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 test-fast: $(VENV)/dev.stamp  ## the tests that need no server
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit

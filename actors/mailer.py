@@ -22,7 +22,7 @@ from tasks.task import Status, Task
 TIMEOUT_SECONDS = 30.0
 # A server that has fallen silent must not take all threads of a worker: some are for downloads.
 MAX_SESSIONS = 4
-SESSION_WAIT_SECONDS = 0.5
+SESSION_WAIT_SECONDS = 3.0
 MAX_LINE = 998  # RFC 5322 § 2.1.1: up to there a link stays in one piece
 PERMANENT_CODE = 500  # and above, RFC 5321 § 4.2.1
 
