@@ -119,6 +119,9 @@ class _Download:
 
     def _begin_body(self, url: str, response: requests.Response) -> None:
         total = _stated_length(response)
+        if _is_part(response, total):
+            response.close()
+            raise _part_of_a_file()
         if total is not None and total > self._limits.max_bytes:
             response.close()
             raise self._too_large()
@@ -127,10 +130,11 @@ class _Download:
         self._body = _Body(url, total, response.headers.get("Content-Encoding"), validator)
 
     def _resume(self) -> requests.Response | None:
-        """A response whose body is the rest of the file; None: it must be begun anew.
+        """Return a response whose body is the rest of the file, or None to start it again.
 
-        RFC 9110 § 13.1.5 and § 14.4: 206 with the range asked for, or 200 with all of what is
-        another version by now.
+        RFC 9110 § 13.1.5 and § 14.4: only a 206 with the requested range continues the file. A
+        200 should be the whole of another version, but some servers send the rest under it, so
+        nothing of that answer is used and a request without Range follows.
         """
         body = self._body
         if body is None or body.validator is None:
@@ -140,9 +144,6 @@ class _Download:
         )
         if response.status_code == HTTPStatus.PARTIAL_CONTENT and _continues(response, body):
             return response
-        if response.status_code == HTTPStatus.OK:
-            self._begin_body(body.url, response)
-            return response
         response.close()
         if response.status_code in (
             HTTPStatus.PARTIAL_CONTENT,
@@ -150,10 +151,12 @@ class _Download:
         ):
             raise _changed()
         error = _unexpected_status(response)
-        if not error.is_permanent and response.status_code not in REDIRECTS:
+        is_new_start = response.status_code in (HTTPStatus.OK, *REDIRECTS)
+        if not error.is_permanent and not is_new_start:
             raise error
+        # Start from the first URL: the one that it redirected to may have been valid only once.
         self.close()
-        self._body = None  # the address may have been good for once only: ask the first one again
+        self._body = None
         return None
 
     def _read(self, response: requests.Response) -> Digest:
@@ -244,6 +247,30 @@ def _stated_length(response: requests.Response) -> int | None:
     """The body's length in bytes by its header, which the connection has found consistent."""
     text = response.headers.get("Content-Length")
     return None if text is None or response.raw.chunked else int(text.partition(",")[0])
+
+
+def _is_part(response: requests.Response, length: int | None) -> bool:
+    """Whether a 200 names a range that is not the whole of its body.
+
+    RFC 9110 § 14.4 gives Content-Range no meaning in a 200, but a server or cache that sends it
+    there has probably sent a part of the file.
+    """
+    text = response.headers.get("Content-Range")
+    if text is None:
+        return False
+    match = _CONTENT_RANGE.fullmatch(text)
+    if match is None:
+        return True
+    first, last, total = map(int, match.groups())
+    return (first, last + 1) != (0, total) or length not in (None, total)
+
+
+def _part_of_a_file() -> FetchError:
+    return FetchError(
+        FailureCode.PROTOCOL_ERROR,
+        "The server answered 200 with a part of the file.",
+        is_permanent=True,
+    )
 
 
 def _strong_validator(response: requests.Response) -> str | None:

@@ -15,7 +15,7 @@ from actors.fetch.guard import Guard
 from actors.fetch.transport import Transport
 from tasks.task import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
-from tests.unit.fetch.origin import Peer, RawOrigin, forever, redirect, reply, reset
+from tests.unit.fetch.origin import Peer, RawOrigin, chunked, forever, redirect, reply, reset
 
 Originate = Callable[..., RawOrigin]
 
@@ -142,24 +142,99 @@ class TestSameVersion:
         assert (digest.md5, digest.final_url) == (md5(BODY[:MIB]), f"{origin.base}/twice")
 
 
+class Test200ToARange:
+    """Nothing of a 200 to a Range request is used: some servers send the rest under it."""
+
+    @pytest.mark.parametrize(
+        "lie",
+        [
+            # modelscope_hub#50, Azurite#367: a 206 in all but its status.
+            reply(BODY[MIB:], f"Content-Range: bytes {MIB}-{4 * MIB - 1}/{4 * MIB}", *STRONG),
+            reply(BODY[MIB:], *STRONG),
+            reply(BODY[MIB:]),
+            reply(BODY[MIB:], 'ETag: "v2"', RANGES),
+            b"HTTP/1.1 200 OK\r\n\r\n" + BODY[MIB:],
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(BODY[MIB:]),
+            reply(b""),
+            reply(b"The file is on its way."),
+        ],
+        ids=count(),
+    )
+    @pytest.mark.parametrize("headers", [STRONG, DATED])
+    def test_a_part_under_200_is_not_the_file(
+        self, headers: Sequence[str], lie: bytes, originate: Originate, fetch: Fetch
+    ) -> None:
+        origin = originate([BreakingFile(BODY, headers, [MIB])], [lie], [reply(BODY, *headers)])
+        digest = fetch(origin.base)
+        assert (digest.md5, digest.size) == (md5(BODY), len(BODY))
+        assert header(origin.requests[1], "Range") == f"bytes={MIB}-"
+        assert header(origin.requests[2], "Range") is header(origin.requests[2], "If-Range") is None
+
+    def test_the_next_request_goes_to_the_first_url(
+        self, originate: Originate, fetch: Fetch
+    ) -> None:
+        origin = originate(
+            [redirect("/once")],
+            [BreakingFile(BODY, STRONG, [MIB])],
+            [reply(BODY[MIB:])],
+            [redirect("/twice")],
+            [reply(BODY)],
+        )
+        digest = fetch(origin.base)
+        assert (digest.md5, digest.final_url) == (md5(BODY), f"{origin.base}/twice")
+
+    def test_an_endless_200_is_not_read(self, originate: Originate, fetch: Fetch) -> None:
+        endless = [b"HTTP/1.1 200 OK\r\n\r\n", forever(b"x" * MIB)]
+        origin = originate([BreakingFile(BODY, STRONG, [MIB])], endless, [reply(BODY)])
+        assert fetch(origin.base).md5 == md5(BODY)
+        assert origin.sent < 64 * MIB
+
+    def test_a_200_may_name_the_range_of_the_whole_file(
+        self, originate: Originate, fetch: Fetch
+    ) -> None:
+        origin = originate([reply(BODY[:MIB], f"Content-Range: bytes 0-{MIB - 1}/{MIB}")])
+        assert fetch(origin.base).md5 == md5(BODY[:MIB])
+
+    @pytest.mark.parametrize(
+        "content_range",
+        [
+            f"bytes 0-{MIB - 1}/{2 * MIB}",
+            f"bytes 0-{2 * MIB - 1}/{2 * MIB}",
+            f"bytes {MIB}-{2 * MIB - 1}/{2 * MIB}",
+            f"bytes 0-{MIB - 1}/*",
+            f"bytes */{MIB}",
+            "1-2/3",
+        ],
+    )
+    def test_a_200_may_not_name_another_range(
+        self, content_range: str, originate: Originate, fetch: Fetch
+    ) -> None:
+        origin = originate([reply(BODY[:MIB], f"Content-Range: {content_range}")])
+        assert fetch.code(origin.base) is FailureCode.PROTOCOL_ERROR
+
+
 class TestOtherVersion:
     @pytest.mark.parametrize("size", [0, 1, MIB // 2, 3 * MIB, 6 * MIB])
-    def test_200_is_the_new_version(self, size: int, originate: Originate, fetch: Fetch) -> None:
+    def test_200_starts_with_the_new_version(
+        self, size: int, originate: Originate, fetch: Fetch
+    ) -> None:
         other = random.Random(2).randbytes(size)
         origin = originate([BreakingFile(BODY, STRONG, [MIB])], [reply(other, 'ETag: "v2"')])
         digest = fetch(origin.base)
         assert (digest.md5, digest.size) == (md5(other), size)
+        assert origin.connections == 3
 
     def test_the_new_version_breaks_too(self, originate: Originate, fetch: Fetch) -> None:
         other = random.Random(2).randbytes(2 * MIB)
         headers = ('ETag: "v2"', RANGES)
         origin = originate(
             [BreakingFile(BODY, STRONG, [3 * MIB])],
+            [reply(other, *headers)],
             [reply(other, *headers)[:-MIB]],
             [part(other, MIB, *headers)],
         )
         assert fetch(origin.base).md5 == md5(other)
-        assert header(origin.requests[2], "If-Range") == '"v2"'
+        assert header(origin.requests[3], "If-Range") == '"v2"'
 
     def test_the_new_version_is_too_large(self, originate: Originate, fetch: Fetch) -> None:
         origin = originate([BreakingFile(BODY, STRONG, [MIB])], [reply(BODY + BODY)])
@@ -280,11 +355,11 @@ class TestNoProgress:
         assert origin.connections == 1 + 3
 
     def test_beginning_anew_again_and_again(self, originate: Originate, fetch: Fetch) -> None:
-        """An origin that promises ranges, gives none, and breaks."""
+        """An origin promises ranges, serves none, and breaks each time."""
         scripts = [[reply(BODY, *STRONG)[: MIB + 1000 * n]] for n in (5, 3, 6, 4, 7, 2, 8)]
         origin = originate(*scripts)
         assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
-        assert origin.connections == 1 + 3
+        assert origin.connections == 1 + 2 * 3
 
     def test_origin_that_is_gone(self, originate: Originate, fetch: Fetch) -> None:
         origin = originate([BreakingFile(BODY, STRONG, [MIB])], [reset])
