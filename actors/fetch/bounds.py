@@ -55,12 +55,20 @@ class Bounds:
         self._is_cancelled = is_cancelled
         self._deadline = time.monotonic() + limits.deadline
         self._check_at = 0.0
-        self.begin_window()
+        self.begin_answer()
 
-    def begin_window(self) -> None:
-        """Measure the origin's speed anew: a request is made."""
-        self._waited = 0.0
+    def begin_answer(self) -> None:
+        """Measure the speed of an answer's head. It may take READ_TIMEOUT longer than a window."""
+        self._begin_window(waited=-self.limits.read_timeout)
+
+    def begin_body(self) -> None:
+        """Measure the speed of a body from its first byte, which only READ_TIMEOUT bounds."""
+        self._is_first_byte_due = True
+
+    def _begin_window(self, waited: float = 0.0) -> None:
+        self._waited = waited
         self._received = 0
+        self._is_first_byte_due = False
 
     def check(self) -> None:
         """Raises FetchCancelledError, or FetchError when the download's time is over."""
@@ -99,7 +107,7 @@ class Bounds:
         """How many bytes the operation has received, after waiting for it.
 
         Raises FetchError when the origin is slower than it may be. Only the time spent waiting
-        counts, so it isn't blamed for ours.
+        counts, so the origin isn't blamed for ours.
         """
         began = time.monotonic()
         try:
@@ -111,6 +119,9 @@ class Bounds:
         if now > self._check_at:
             self.check()
             self._check_at = now + CHECK_SECONDS
+        if self._is_first_byte_due:
+            self._begin_window()
+            return size
         self._waited += now - began
         self._received += size
         if self._waited >= self.limits.min_speed_window:
@@ -120,7 +131,7 @@ class Bounds:
                     f"The server sent less than {self.limits.min_speed:g} bytes per second"
                     f" for {self.limits.min_speed_window:g} seconds.",
                 )
-            self.begin_window()
+            self._begin_window()
         return size
 
     def pause(self, seconds: float) -> None:

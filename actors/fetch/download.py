@@ -163,6 +163,7 @@ class _Download:
         body = self._body
         assert body is not None
         read_into = body_of(response).read_into
+        self._transport.bounds.begin_body()
         with closing(response), translated_errors():
             while size := body.md5.read(read_into):
                 body.size += size

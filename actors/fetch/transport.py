@@ -60,7 +60,7 @@ class Transport(HTTPAdapter):
             return self._get_once(url, headers)
 
     def _get_once(self, url: str, headers: dict[str, str]) -> requests.Response:
-        self.bounds.begin_window()
+        self.bounds.begin_answer()
         parts = urlsplit(url)
         self.target = _target(parts)
         with translated_errors():

@@ -171,7 +171,8 @@ class TestCancel:
 class TestSpeed:
     @drips
     def test_too_slow(self, script: list[Step], originate: Originate, fetch: Fetch) -> None:
-        error = fetch.failure(originate(script).base, min_speed=5000, min_speed_window=0.2)
+        url = originate(script).base
+        error = fetch.failure(url, min_speed=5000, min_speed_window=0.2, read_timeout=0.3)
         assert (error.failure.code, error.is_permanent) == (FailureCode.TOO_SLOW, False)
         assert error.failure.message == (
             "The server sent less than 5000 bytes per second for 0.2 seconds."
@@ -185,6 +186,47 @@ class TestSpeed:
         """What came fast at the beginning is no credit for later."""
         origin = originate([ENDLESS + b"x" * 10**6, forever(b"x", pause=0.01)])
         assert fetch.code(origin.base, min_speed=1000, min_speed_window=0.2) is FailureCode.TOO_SLOW
+
+    @pytest.mark.parametrize(
+        ("sent", "rest"),
+        [
+            (b"", reply(b"hi")),
+            (b"HTTP/1.1 1", b"00 Continue\r\n\r\n" + reply(b"hi")),
+            (b"HTTP/1.1 100 Continue\r\n\r\n", reply(b"hi")),
+            (HEAD, b"Content-Length: 2\r\n\r\nhi"),
+            (reply(b"hi")[:-2], b"hi"),
+            (ENDLESS, b"hi"),
+            (CHUNKED, chunked(b"hi")),
+        ],
+    )
+    def test_only_the_read_timeout_bounds_the_wait_for_the_first_byte(
+        self, sent: bytes, rest: bytes, originate: Originate, fetch: Fetch
+    ) -> None:
+        def think(peer: Peer) -> None:
+            peer.origin.is_released.wait(0.4)
+
+        url = originate([sent, think, rest]).base
+        assert fetch(url, min_speed=1000, min_speed_window=0.2, read_timeout=5).size == 2
+        error = fetch.failure(
+            originate([sent, stall]).base, min_speed=1000, min_speed_window=0.2, read_timeout=0.4
+        )
+        assert error.failure.code is FailureCode.TIMEOUT
+
+    def test_waits_before_the_header_and_before_the_body(
+        self, originate: Originate, fetch: Fetch
+    ) -> None:
+        def think(peer: Peer) -> None:
+            peer.origin.is_released.wait(0.4)
+
+        origin = originate([think, reply(b"hi")[:-2], think, b"hi"])
+        assert fetch(origin.base, min_speed=1000, min_speed_window=0.2, read_timeout=0.5).size == 2
+
+    def test_the_window_begins_with_the_first_byte_of_the_body(
+        self, originate: Originate, fetch: Fetch
+    ) -> None:
+        origin = originate([ENDLESS + b"x", forever(b"x", pause=0.01)])
+        limits = {"min_speed": 5000, "min_speed_window": 0.2, "read_timeout": 1000}
+        assert fetch.code(origin.base, **limits) is FailureCode.TOO_SLOW
 
     def test_hops_are_measured_apart(self, originate: Originate, fetch: Fetch) -> None:
         """Three answers that take their time are no slow file."""
