@@ -48,7 +48,9 @@ SPECIAL_IPV6 = (
 # The interface identifiers of ISATAP, RFC 5214 § 6.1: an IPv4 address is in the last 32 bits.
 _ISATAP_IDENTIFIERS = (0x00005EFE, 0x02005EFE)
 
-_MAPPED_BITS = 96  # before the IPv4 address in an IPv4-mapped one
+# An IPv4-mapped address and one of NAT64 have the IPv4 address in their last 32 bits.
+_PREFIX_BITS = 96
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 § 2.1
 
 _SPECIAL: dict[int, tuple[Network, ...]] = {
     4: tuple(ipaddress.IPv4Network(block) for block, _ in SPECIAL_IPV4),
@@ -57,21 +59,35 @@ _SPECIAL: dict[int, tuple[Network, ...]] = {
 
 
 class Guard:
-    """Says which addresses may be connected to; asked at every connect, with the very address."""
+    """Decides which addresses may be connected to; asked at each connect, with the very address."""
 
     def __init__(self, allow: Iterable[Network] = (), deny: Iterable[Network] = ()) -> None:
         self._allow = tuple(map(_unwrap_network, allow))
         self._deny = tuple(map(_unwrap_network, deny))
 
     def admits(self, text: str) -> bool:
-        """Whether the address, as the resolver writes it, may be connected to.
+        """Return whether the address, as the resolver writes it, may be connected to.
 
         `deny` goes before `allow`, and `allow` before the rule that only public addresses are.
         """
-        address = _unwrap(ipaddress.ip_address(text))
-        if any(address in network for network in self._deny):
+        try:
+            address = _unwrap(ipaddress.ip_address(text))
+        except ValueError:
             return False
-        return any(address in network for network in self._allow) or _is_public(address)
+        inside = _translate(address)
+        if any(address in network or inside in network for network in self._deny):
+            return False
+        return self._allows(address, inside) or _is_public(inside)
+
+    def _allows(self, address: Address, inside: Address) -> bool:
+        """Return whether `allow` names the address, or the IPv4 address behind NAT64.
+
+        A network around the prefix of NAT64 names the translator, and nothing behind it.
+        """
+        return any(
+            inside in network or (address in network and network.prefixlen > _PREFIX_BITS)
+            for network in self._allow
+        )
 
     def check(self, addresses: Iterable[str]) -> None:
         """Raises FetchError if any of a name's addresses may not be connected to.
@@ -87,16 +103,21 @@ class Guard:
 
 
 def _unwrap(address: Address) -> Address:
-    """The IPv4 address inside an IPv4-mapped IPv6 address (RFC 4291 § 2.5.5.2)."""
+    """Return the IPv4 address inside an IPv4-mapped IPv6 address (RFC 4291 § 2.5.5.2)."""
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def _translate(address: Address) -> Address:
+    """Return the IPv4 address that NAT64 connects to for an address inside its prefix."""
+    return ipaddress.IPv4Address(int(address) % 2**32) if address in _NAT64 else address
+
+
 def _unwrap_network(network: Network) -> Network:
-    """The same for a network, or one written so would never hold an address."""
+    """Return the IPv4 network inside one that is written as IPv4-mapped."""
     inside = getattr(network.network_address, "ipv4_mapped", None)
-    if inside is None or network.prefixlen < _MAPPED_BITS:
+    if inside is None or network.prefixlen < _PREFIX_BITS:
         return network
-    return ipaddress.IPv4Network((inside, network.prefixlen - _MAPPED_BITS))
+    return ipaddress.IPv4Network((inside, network.prefixlen - _PREFIX_BITS))
 
 
 def _is_public(address: Address) -> bool:

@@ -46,6 +46,13 @@ METADATA = [
 ]
 
 
+def unwrap(address: Address) -> Address:
+    """The IPv4 address inside a mapped or translated one."""
+    if address in ipaddress.ip_network("64:ff9b::/96"):
+        return ipaddress.IPv4Address(int(address) % 2**32)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 def is_special(address: Address) -> bool:
     in_block = any(address in block for block in BLOCKS if block.version == address.version)
     return in_block or (address.version == 6 and address not in GLOBAL_IPV6)
@@ -130,7 +137,7 @@ class TestAddresses:
         [
             "::{a}",  # compatible, RFC 4291
             "::ffff:0:{a}",  # translated, RFC 2765
-            "64:ff9b::{a}",  # NAT64, RFC 6052
+            "64:ff9b:0:1::{a}",  # beside NAT64's prefix
             "64:ff9b:1::{a}",  # NAT64 locally, RFC 8215
             "2002:{hex}::1",  # 6to4
             "2001:0:{hex}::1",  # Teredo's server
@@ -148,6 +155,52 @@ class TestAddresses:
         inverted = f"{high ^ 0xFFFF:x}:{low ^ 0xFFFF:x}"
         text = prefix.format(a=inside, hex=f"{high:x}:{low:x}", inverted=inverted)
         assert not GUARD.admits(text)
+
+    @pytest.mark.parametrize("form", ["64:ff9b::{}", "64:ff9b:0::{}", "64:FF9B:0:0:0:0:{}"])
+    def test_nat64_is_judged_by_the_ipv4_address_inside(self, form: str) -> None:
+        """DNS64 makes such an address of each IPv4-only host: RFC 6052 § 2.1."""
+        for public in ("8.8.8.8", "93.184.216.34", "172.32.0.1"):
+            assert GUARD.admits(form.format(public))
+        for private in ("127.0.0.1", "10.0.0.1", "100.64.0.1", "224.0.0.1", "0.0.0.0"):
+            assert not GUARD.admits(form.format(private))
+        for metadata in METADATA:
+            assert ":" in metadata or not GUARD.admits(form.format(metadata))
+
+    def test_networks_of_ipv4_hold_behind_nat64(self) -> None:
+        guard = Guard([ipaddress.ip_network("10.1.0.0/16")], [ipaddress.ip_network("8.0.0.0/8")])
+        assert guard.admits("64:ff9b::10.1.2.3")
+        assert not guard.admits("64:ff9b::10.2.0.1")
+        assert not guard.admits("64:ff9b::8.8.8.8")
+
+    @pytest.mark.parametrize("wide", ["64:ff9b::/96", "64:ff9b::/32", "::/0"])
+    def test_networks_around_nat64(self, wide: str) -> None:
+        """They name the translator, and do not open the private networks behind it."""
+        network = ipaddress.ip_network(wide)
+        assert not Guard(allow=[network]).admits("64:ff9b::169.254.169.254")
+        assert not Guard(allow=[network]).admits("169.254.169.254")
+        assert Guard(allow=[network]).admits("64:ff9b::8.8.8.8")
+        assert not Guard(deny=[network]).admits("64:ff9b::8.8.8.8")
+
+    def test_networks_inside_nat64(self) -> None:
+        network = ipaddress.ip_network("64:ff9b::10.1.0.0/112")
+        assert Guard(allow=[network]).admits("64:ff9b::10.1.2.3")
+        assert not Guard(allow=[network]).admits("64:ff9b::10.2.0.1")
+        assert not Guard(allow=[network]).admits("10.1.2.3")
+        assert not Guard(deny=[ipaddress.ip_network("64:ff9b::8.8.8.0/120")]).admits(
+            "64:ff9b::8.8.8.8"
+        )
+
+    def test_local_nat64(self) -> None:
+        """RFC 8215: its prefixes have any length, so the IPv4 address inside is unknown."""
+        allowed = Guard(allow=[ipaddress.ip_network("64:ff9b:1:a::/96")])
+        assert allowed.admits("64:ff9b:1:a::8.8.8.8")
+        assert not allowed.admits("64:ff9b:1:b::8.8.8.8")
+
+    @pytest.mark.parametrize(
+        "text", ["", "localhost", "1.2.3", "1::2::3", "fe80::1%a%b", "8.8.8.8%1"]
+    )
+    def test_what_is_not_an_address(self, text: str) -> None:
+        assert not Guard(allow=[ipaddress.ip_network("0.0.0.0/0")]).admits(text)
 
     def test_allow(self) -> None:
         guard = Guard(allow=[ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("fd00::/8")])
@@ -173,9 +226,9 @@ class TestAddresses:
 
     @given(st.ip_addresses())
     def test_what_is_admitted_is_public(self, address: Address) -> None:
-        if GUARD.admits(str(address)) and not getattr(address, "ipv4_mapped", None):
-            assert address.is_global
-            assert not is_special(address)
+        if GUARD.admits(str(address)):
+            assert unwrap(address).is_global
+            assert not is_special(unwrap(address))
 
 
 class TestConnections:
@@ -413,7 +466,7 @@ def test_no_connect_outside_the_rules(
         with pytest.raises(FetchError) as caught:
             download(url, transport, LIMITS)
         transport.close()
-    inside = [getattr(each, "ipv4_mapped", None) or each for each in answers]
+    inside = [unwrap(each) for each in answers]
     is_bad = any(
         any(each in network for network in deny)
         or (is_special(each) and not any(each in network for network in allow))
