@@ -18,7 +18,7 @@ from bench.environment import describe
 from bench.lab import Lab
 from bench.report import as_json, as_table
 from bench.rows import Row
-from tests.servers.process import MissingServerError
+from tests.servers.process import MissingProgramError
 
 FOLDER = Path(__file__).parent
 Measure = Callable[[Lab], Iterator[Row]]
@@ -52,7 +52,7 @@ def main() -> None:
         with Lab() as lab:
             where = describe(lab)
             rows = list(_measure(lab, families))
-    except MissingServerError as error:
+    except MissingProgramError as error:
         sys.exit(str(error))
     print(as_table(rows), *map(": ".join, where.items()), sep="\n")
     if is_whole:

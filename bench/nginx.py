@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trustme
 
-from tests.servers.process import MissingServerError, Process, free_port
+from tests.servers.process import MissingProgramError, Process, free_port
 from tests.waiting import wait_for
 
 NGINX_COMMAND = Path("/usr/sbin/nginx")
@@ -42,7 +42,7 @@ class Nginx:
 
     def __init__(self, folder: Path) -> None:
         if not NGINX_COMMAND.exists():
-            raise MissingServerError("nginx is not installed")
+            raise MissingProgramError("nginx is not installed")
         self._folder = folder
         self._files = folder / "files"
         self._files.mkdir(parents=True)

@@ -1,10 +1,9 @@
-"""The fixtures that tests share."""
+"""The fixtures that tests share, and the rule for programs that are missing."""
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 
 import hypothesis
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from tests.servers.inbox import Inbox
 from tests.servers.mongod import Mongod
 from tests.servers.origin import Origin
-from tests.servers.process import MissingServerError
+from tests.servers.process import MissingProgramError, find_program
 from tests.servers.rabbitmq import RabbitMQ
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)
@@ -20,33 +19,52 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 # For `make fuzz`; the usual profile has 100 examples.
 hypothesis.settings.register_profile("minutes", max_examples=2000)
 
-Server = TypeVar("Server")
-
 REQUIRE_SERVICES = os.environ.get("REQUIRE_SERVICES") == "1"
 
 
-def start_server(server: Callable[[Path], Server], folder: Path) -> Server:
-    """A server; without its program the tests skip on a laptop and fail in CI."""
+@contextmanager
+def _skipping_without_a_program() -> Iterator[None]:
+    """Skip a test whose program is missing on a laptop, and fail it in CI."""
     try:
-        return server(folder)
-    except MissingServerError as error:
+        yield
+    except MissingProgramError as error:
         if REQUIRE_SERVICES:
             raise
         pytest.skip(str(error))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    """Apply the rule to fixtures."""
+    with _skipping_without_a_program():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    """Apply the rule to the tests themselves."""
+    with _skipping_without_a_program():
+        yield
+
+
 @pytest.fixture(scope="session")
 def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    server = start_server(Mongod, tmp_path_factory.mktemp("mongod"))
+    server = Mongod(tmp_path_factory.mktemp("mongod"))
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    server = start_server(RabbitMQ, tmp_path_factory.mktemp("rabbitmq"))
+    server = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def curl() -> str:
+    """Return the path of curl."""
+    return find_program("curl")
 
 
 @pytest.fixture

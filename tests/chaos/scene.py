@@ -5,7 +5,7 @@ import random
 import threading
 import time
 import uuid
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from tests.e2e.conftest import System
@@ -23,9 +23,14 @@ class Scene:
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
         self.chance = chance
-        self.mongod = Mongod(folder / "mongod", is_replica_set=True)
-        self.rabbitmq = RabbitMQ(folder / "rabbitmq")
-        self.inbox = Inbox()
+        with ExitStack() as started:
+            self.mongod = Mongod(folder / "mongod", is_replica_set=True)
+            started.callback(self.mongod.stop)
+            self.rabbitmq = RabbitMQ(folder / "rabbitmq")
+            started.callback(self.rabbitmq.stop)
+            self.inbox = Inbox()
+            started.callback(self.inbox.stop)
+            self._servers = started.pop_all()
         self.system = System(
             folder,
             {
@@ -75,9 +80,7 @@ class Scene:
             program.stop()
         left = [f"{program.log} has left a child" for program in programs if _has_child(program)]
         self.system.close()
-        self.inbox.stop()
-        self.rabbitmq.stop()
-        self.mongod.stop()
+        self._servers.close()
         return left
 
 

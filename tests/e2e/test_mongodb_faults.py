@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from http import HTTPStatus
 
 import pytest
 import requests
 
 from tasks.task import Task
-from tests.conftest import start_server
 from tests.e2e.conftest import System
 from tests.e2e.ledger import assert_done_and_mailed
 from tests.faults.mongodb import (
@@ -43,7 +41,7 @@ ANSWER_SECONDS = 6.0  # what a client may have to wait for a 503
 @pytest.fixture(scope="module")
 def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     """One that may be spoiled: a replica set of one, which has a primary to lose."""
-    server = start_server(partial(Mongod, is_replica_set=True), tmp_path_factory.mktemp("mongod"))
+    server = Mongod(tmp_path_factory.mktemp("mongod"), is_replica_set=True)
     yield server
     server.stop()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import start_server
 from tests.e2e.conftest import System
 from tests.e2e.ledger import (
     let_the_pause_pass,
@@ -39,7 +38,7 @@ def origin() -> Iterator[Origin]:
 @pytest.fixture
 def own_mongod(tmp_path: Path) -> Iterator[Mongod]:
     """One that may be stopped."""
-    server = start_server(Mongod, tmp_path / "mongod")
+    server = Mongod(tmp_path / "mongod")
     yield server
     server.stop()
 

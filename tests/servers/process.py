@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,8 +13,16 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent.parent
 
 
-class MissingServerError(Exception):
-    """Raised when a server's program is not on this machine."""
+class MissingProgramError(Exception):
+    """Raised when a program is not on this machine, or does not run on it."""
+
+
+def find_program(name: str) -> str:
+    """Return the path of a program on PATH. Raises MissingProgramError."""
+    path = shutil.which(name)
+    if path is None:
+        raise MissingProgramError(f"{name} is not installed")
+    return path
 
 
 def free_port() -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pika
 
-from tests.servers.process import MissingServerError, Process, free_port
+from tests.servers.process import MissingProgramError, Process, free_port
 from tests.waiting import wait_for
 
 RABBITMQ_COMMAND = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -21,7 +21,7 @@ class RabbitMQ:
 
     def __init__(self, folder: Path) -> None:
         if not RABBITMQ_COMMAND.exists():
-            raise MissingServerError("rabbitmq-server is not installed")
+            raise MissingProgramError("rabbitmq-server is not installed")
         self._folder = folder
         self._port, self._epmd_port = free_port(), free_port()
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.conftest import REQUIRE_SERVICES
 from tests.e2e.conftest import System
 from tests.servers.browser import open_browser
-from tests.servers.process import MissingServerError
 from tests.servers.system import Service
 
 expect.set_options(timeout=30_000)
@@ -17,14 +15,8 @@ expect.set_options(timeout=30_000)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium; without it the tests skip on a laptop and fail in CI."""
-    try:
-        with open_browser() as browser:
-            yield browser
-    except MissingServerError as error:
-        if REQUIRE_SERVICES:
-            raise
-        pytest.skip(str(error))
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
