@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -211,15 +210,14 @@ def test_case(case: Case, originate: Originate, fetch: Fetch) -> None:
         assert digest.final_url == url
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_case_with_curl(case: Case, originate: Originate) -> None:
+def test_case_with_curl(case: Case, originate: Originate, curl: str) -> None:
     """Where we give a digest it is curl's; where we give none the table knows what curl takes.
 
     Newer curls are as strict as we are in some of these, so it may fail there, too.
     """
     origin = originate(case.script)
-    command = ["curl", "-sf", "--max-time", "1", f"{origin.base}/file"]
+    command = [curl, "-sf", "--max-time", "1", f"{origin.base}/file"]
     run = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if isinstance(case.expected, bytes):
         assert (run.returncode, run.stdout) == (0, case.expected)
@@ -302,65 +300,59 @@ def test_redirects_lead_to_the_file(originate: Originate, fetch: Fetch) -> None:
     ]  # fmt: skip
 
 
-URLS = [
-    "/",
-    "?x",
-    "/d/e#f",
-    "/%7e%2f%41",
-    "/a/%2e%2e/b",
-    "/100%/a%2fb?c=%zz&d=%2F",
-    "/%E2%82",
-    "/a'b\"<>|^{}`[]~!$&()*+,;=:@",
-    "/a?b=/../c|<>\"'%",
-    "/a/./b/../c/..",
-    "/a//b/..//c/.",
-    "/../../x",
-    "//x//",
-    "/...//..a",
-]
+# What follows the authority in a URL, and the target that is asked for. They are those of curl
+# 7.88; since 8.10 it takes "%2e" for a dot of a dot segment, where we follow the URL as written.
+TARGETS = {
+    "/": "/",
+    "?x": "/?x",
+    "/d/e#f": "/d/e",
+    "/%7e%2f%41": "/%7e%2f%41",
+    "/a/%2e%2e/b": "/a/%2e%2e/b",
+    "/100%/a%2fb?c=%zz&d=%2F": "/100%/a%2fb?c=%zz&d=%2F",
+    "/%E2%82": "/%E2%82",
+    "/a'b\"<>|^{}`[]~!$&()*+,;=:@": "/a'b\"<>|^{}`[]~!$&()*+,;=:@",
+    "/a?b=/../c|<>\"'%": "/a?b=/../c|<>\"'%",
+    "/a/./b/../c/..": "/a/",
+    "/a//b/..//c/.": "/a///c/",
+    "/../../x": "/x",
+    "//x//": "//x//",
+    "/...//..a": "/...//..a",
+}
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-@pytest.mark.parametrize("path", URLS)
-def test_the_target_is_that_of_curl(path: str, originate: Originate, fetch: Fetch) -> None:
+@pytest.mark.parametrize("path", TARGETS)
+def test_target_of_a_url(path: str, originate: Originate, fetch: Fetch) -> None:
     origin = originate([reply(b"")])
     fetch(origin.base + path)
-    subprocess.run(["curl", "-sfg", origin.base + path], check=True)
-    ours, curls = (request.split(b"\r\n")[0] for request in origin.requests)
-    assert ours == curls
+    assert origin.requests[0].startswith(f"GET {TARGETS[path]} HTTP/1.1\r\n".encode())
 
 
-LOCATIONS = [
-    "?q",
-    "x",
-    "../../x/./y/../z",
-    "/a b?c d?e f",
-    "/caf\xc3\xa9",
-    "/caf\xe9",
-    "/%zz?%2f%",
-    "/%7e%2f",
-    "/a//b/..//c",
-    "/a?b?c#d?e",
-    "/a@b:c",
-    "//127.0.0.1:{port}/x",
-    "http://127.0.0.1:{port}",
-    "HTTP://127.0.0.1:{port}?x",
-]
+# A Location, and the target that is asked for next after "/d/e": that of curl 7.88, but for the
+# case of the digits of the escapes that are added.
+LOCATIONS = {
+    "?q": "/d/e?q",
+    "x": "/d/x",
+    "../../x/./y/../z": "/x/z",
+    "/a b?c d?e f": "/a%20b?c+d?e+f",
+    "/caf\xc3\xa9": "/caf%C3%A9",
+    "/caf\xe9": "/caf%E9",
+    "/%zz?%2f%": "/%zz?%2f%",
+    "/%7e%2f": "/%7e%2f",
+    "/a//b/..//c": "/a///c",
+    "/a?b?c#d?e": "/a?b?c",
+    "/a@b:c": "/a@b:c",
+    "//127.0.0.1:{port}/x": "/x",
+    "http://127.0.0.1:{port}": "/",
+    "HTTP://127.0.0.1:{port}?x": "/?x",
+}
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize("location", LOCATIONS)
-def test_a_redirect_leads_where_it_leads_curl(
-    location: str, originate: Originate, fetch: Fetch
-) -> None:
+def test_target_after_a_redirect(location: str, originate: Originate, fetch: Fetch) -> None:
     origin = originate([])
-    there, file = [redirect(location.replace("{port}", str(origin.port)))], [reply(BODY)]
-    origin.scripts = [there, file, there, file]
+    origin.scripts = [[redirect(location.replace("{port}", str(origin.port)))], [reply(BODY)]]
     assert fetch(f"{origin.base}/d/e").md5 == md5(BODY)
-    # They differ in the case of the digits of the escapes that are added: %C3, %c3.
-    subprocess.run(["curl", "-sfL", f"{origin.base}/d/e"], check=True, stdout=subprocess.DEVNULL)
-    _, ours, _, curls = (request.split(b"\r\n")[0].lower() for request in origin.requests)
-    assert ours == curls
+    assert origin.requests[1].startswith(f"GET {LOCATIONS[location]} HTTP/1.1\r\n".encode())
 
 
 @pytest.mark.parametrize(
