@@ -16,8 +16,12 @@ from tests.servers.rabbitmq import RabbitMQ
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
-# For `make fuzz`; the usual profile has 100 examples.
-hypothesis.settings.register_profile("minutes", max_examples=2000)
+# Examples may take as long as a busy machine needs.
+hypothesis.settings.register_profile(
+    "default", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("default")
+hypothesis.settings.register_profile("minutes", max_examples=2000)  # for `make fuzz`
 
 REQUIRE_SERVICES = os.environ.get("REQUIRE_SERVICES") == "1"
 

@@ -52,7 +52,7 @@ def service(system: System) -> Service:
 
 def make_test(operation_id: str) -> Callable[..., None]:
     @schema.include(operation_id=operation_id).parametrize()
-    @hypothesis.settings(max_examples=100, derandomize=True, deadline=None)
+    @hypothesis.settings(max_examples=100, derandomize=True)
     def test(case: schemathesis.Case[Any], service: Service) -> None:
         excluded: list[CheckFunction] = []
         if operation_id == "submit":

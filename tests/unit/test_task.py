@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.document import from_document, to_document
@@ -313,7 +313,6 @@ def test_is_verified(expected: str | None, is_verified: bool | None) -> None:  #
     assert running.done(NOW, DIGEST, retention=RETENTION).is_verified is is_verified
 
 
-@settings(deadline=None)
 @given(
     st.none() | st.just(ADDRESS),
     st.lists(st.tuples(st.sampled_from(sorted(TRANSITIONS)), st.integers(1, 3)), max_size=40),

@@ -3,7 +3,7 @@ from urllib.parse import urlsplit
 import idna
 import pytest
 import requests
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.errors import InvalidURLError
@@ -232,7 +232,6 @@ _URLS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(_URLS)
 @example("http://\uff21.example/")
 @example("http://stra\xdfe.example/")
@@ -248,7 +247,6 @@ def test_accepted_url_means_the_same_to_requests(text: str) -> None:
     assert (urlsplit(prepared.url).port or 0) == (urlsplit(url).port or 0)
 
 
-@settings(deadline=None)
 @given(st.text(_CHARACTERS, max_size=60))
 def test_any_text_is_a_url_or_refused(text: str) -> None:
     try:

@@ -155,7 +155,7 @@ def test_damaged_answers() -> None:
     sockets, threads = open_sockets(), threading.active_count()
     damaged = Damaged()
 
-    @settings(max_examples=8 * EXAMPLES, deadline=None)
+    @settings(max_examples=8 * EXAMPLES)
     @given(damaged_answers())
     def check(answer: bytes) -> None:
         result = damaged.download(answer)
@@ -173,7 +173,7 @@ def test_damaged_answers() -> None:
     wait_for(lambda: open_sockets() <= sockets)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.sampled_from(VALID[:4]), st.data())
 def test_every_cut_is_noticed(answer: bytes, data: st.DataObject) -> None:
     """Wherever an answer with a length or chunks ends too early."""
@@ -184,7 +184,7 @@ def test_every_cut_is_noticed(answer: bytes, data: st.DataObject) -> None:
         transport.close()
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.binary(max_size=3000), st.lists(st.integers(1, 400), min_size=1), st.booleans())
 def test_any_body_in_any_framing(body: bytes, sizes: list[int], is_in_pieces: bool) -> None:  # noqa: FBT001
     ends = [0, *accumulate(sizes), len(body)]
@@ -220,7 +220,7 @@ def test_any_header_values() -> None:
     """None of the headers that we or the libraries read can break a download in another way."""
     damaged = Damaged()
 
-    @settings(max_examples=3 * EXAMPLES, deadline=None)
+    @settings(max_examples=3 * EXAMPLES)
     @given(
         st.sampled_from(["200 OK", "302 Found", "429 Slow", "503 Busy"]),
         st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=5),
