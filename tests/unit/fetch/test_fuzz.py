@@ -217,7 +217,10 @@ HEADER_VALUES = st.one_of(
 
 
 def test_any_header_values() -> None:
-    """None of the headers that we or the libraries read can break a download in another way."""
+    """None of the headers that we or the libraries read can break a download in another way.
+
+    A 200 with a Content-Range may be a part of the file, and is refused.
+    """
     damaged = Damaged()
 
     @settings(max_examples=3 * EXAMPLES)
@@ -228,11 +231,11 @@ def test_any_header_values() -> None:
     def check(status: str, headers: list[tuple[str, str]]) -> None:
         lines = [f"{name}: {value}" for name, value in headers]
         result = damaged.download(reply(BODY, *lines, status=status))
-        if status == "200 OK":
-            assert isinstance(result, Digest)
+        if isinstance(result, Digest):
+            assert status == "200 OK"
             assert result.md5 == hashlib.md5(BODY).hexdigest()
         else:
-            assert isinstance(result, FetchError)
+            assert status != "200 OK" or "Content-Range" in dict(headers)
             assert result.failure.code in OUR_CODES
 
     check()
