@@ -3,13 +3,16 @@
 import ipaddress
 import re
 from typing import NoReturn
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import idna
 
 from tasks.errors import InvalidURLError
 
-MAX_URL_LENGTH = 8192
+# In UTF-8. For a non-ASCII authority `urlsplit` and `urljoin` take time quadratic in its length and
+# hold the GIL, so both bounds are checked before either of them reads a text.
+MAX_URL_BYTES = 8192
+MAX_AUTHORITY_BYTES = 1024  # four times the longest host name, for names in other scripts
 MAX_HOST_LENGTH = 253  # RFC 1035 § 2.3.4, as text without the trailing dot
 
 # The ports that no browser fetches from: https://fetch.spec.whatwg.org/#port-blocking
@@ -25,6 +28,7 @@ BAD_PORTS = frozenset((
 
 # White space, C0 and C1 controls, line separators and lone surrogates.
 _UNCLEAR_CHARACTER = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff\ud800-\udfff]")
+_AUTHORITY = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#]*)", re.IGNORECASE)  # RFC 3986 § 3.2
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 # A host whose last label is a number is an IPv4 address: https://url.spec.whatwg.org/#ends-in-a-number-checker
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -33,12 +37,11 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 def parse_url(text: str) -> str:
     """The URL as it was given, once it is clear what it means.
 
-    Raises InvalidURLError, which says which rule is broken, for other schemes than http and
-    https, a user name or password, white space, control characters, backslashes, hosts that are
-    neither a name (IDNA 2008) nor a canonical address, and ports on WHATWG's list.
+    Raises InvalidURLError, which names the broken rule, for more than MAX_URL_BYTES, other schemes
+    than http and https, a user name or password, white space, control characters, backslashes,
+    hosts that are neither a name (IDNA 2008) nor a canonical address, and ports on WHATWG's list.
     """
-    if len(text) > MAX_URL_LENGTH:
-        _refuse(f"must not be longer than {MAX_URL_LENGTH} characters")
+    _check_size(text)
     if _UNCLEAR_CHARACTER.search(text):
         _refuse("must not contain white space, control characters or surrogates")
     if "\\" in text:
@@ -54,6 +57,32 @@ def parse_url(text: str) -> str:
     _check_port(parts)
     _check_host(parts)
     return text
+
+
+def resolve_url(base: str, reference: str) -> str:
+    """The URL that a reference in an answer from `base` leads to (RFC 3986 § 5.2).
+
+    `base` is a URL that `parse_url` has accepted. Raises InvalidURLError as `parse_url` does.
+    """
+    _check_size(reference)
+    try:
+        # urljoin would also read http:/path as a path on the same host.
+        target = reference if urlsplit(reference).scheme else urljoin(base, reference)
+    except ValueError:  # its text would quote the URL
+        _refuse("is not a URL")
+    return parse_url(target)
+
+
+def _check_size(text: str) -> None:
+    if _count_bytes(text) > MAX_URL_BYTES:
+        _refuse(f"must not be longer than {MAX_URL_BYTES:,} bytes in UTF-8")
+    authority = _AUTHORITY.match(text)
+    if authority is not None and _count_bytes(authority[1]) > MAX_AUTHORITY_BYTES:
+        _refuse(f"must not have a host longer than {MAX_AUTHORITY_BYTES:,} bytes in UTF-8")
+
+
+def _count_bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 def _refuse(rule: str) -> NoReturn:

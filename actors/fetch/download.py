@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 import requests
 
@@ -19,7 +19,7 @@ from actors.fetch.errors import FetchError
 from actors.fetch.transport import Transport, body_of, translated_errors
 from tasks.errors import InvalidURLError
 from tasks.task import Digest, FailureCode
-from tasks.url import parse_url
+from tasks.url import resolve_url
 
 HEADERS = {"User-Agent": "md5-light/1.0", "Accept": "*/*", "Accept-Encoding": "identity"}
 REDIRECTS = (301, 302, 303, 307, 308)  # RFC 9110 § 15.4: the ones that name one place to go
@@ -195,12 +195,9 @@ def _redirect_target(url: str, response: requests.Response) -> str:
     if _CONTROL_CHARACTER.search(location):  # which urljoin would drop
         raise _invalid_redirect("leads to a URL with control characters")
     try:
-        # urljoin would also take http:/path for a path on the same host.
-        return parse_url(location if urlsplit(location).scheme else urljoin(url, location))
+        return resolve_url(url, location)
     except InvalidURLError as error:
         raise _invalid_redirect(f"leads to a URL that {error}") from None
-    except ValueError:  # its text would quote the URL
-        raise _invalid_redirect("leads to what is no URL") from None
 
 
 def _as_text(location: str) -> str:

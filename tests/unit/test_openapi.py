@@ -11,7 +11,7 @@ from service.app import create_app
 from service.idempotency import KEY
 from settings import Settings
 from tasks.task import FailureCode, MailStatus
-from tasks.url import MAX_URL_LENGTH
+from tasks.url import MAX_URL_BYTES
 from tests.servers.process import PROJECT
 
 DOCUMENT: dict[str, Any] = json.loads((docs.FOLDER / "openapi.json").read_text())
@@ -50,7 +50,7 @@ def test_mail_statuses() -> None:
 
 
 def test_limits() -> None:
-    assert SCHEMAS["URL"]["maxLength"] == MAX_URL_LENGTH
+    assert SCHEMAS["URL"]["maxLength"] == MAX_URL_BYTES
 
 
 def test_what_is_a_key() -> None:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.errors import InvalidURLError
-from tasks.url import BAD_PORTS, MAX_URL_LENGTH, parse_url
+from tasks.url import BAD_PORTS, MAX_URL_BYTES, parse_url, resolve_url
 
 ACCEPTED = [
     "http://example.com",
@@ -164,7 +164,14 @@ REFUSED = {
         "https://example.com:25/",
         "http://example.com:022/",
     ],
-    "length": ["http://example.com/".ljust(MAX_URL_LENGTH + 1, "a")],
+    "length": [
+        "http://example.com/".ljust(MAX_URL_BYTES + 1, "a"),
+        "http://example.com/" + "\U0001f600" * 2044,
+        "http://example.com/?" + "\u3042" * 2725,
+        f"http://{'a' * 1025}/",
+        "http://" + "\u0301" * 513 + ".example/",
+        f"http://example.com:{'1' * 1020}/",
+    ],
 }
 
 
@@ -188,9 +195,45 @@ def test_port_of_another_protocol_is_refused(port: int) -> None:
         parse_url(f"http://example.com:{port}/")
 
 
-def test_longest_url() -> None:
-    url = "http://example.com/".ljust(MAX_URL_LENGTH, "a")
+@pytest.mark.parametrize("letter", ["a", "\u00e9", "\u3042", "\U0001f600"])
+def test_longest_url(letter: str) -> None:
+    size = len("http://example.com/")
+    count, rest = divmod(MAX_URL_BYTES - size, len(letter.encode()))
+    url = f"http://example.com/{'a' * rest}{letter * count}"
+    assert len(url.encode()) == MAX_URL_BYTES
     assert parse_url(url) == url
+
+
+MARKS = "\u0301" * 70_000 + "\u0316" * 70_000
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        f"http://a{MARKS}.com/",
+        f"HTTPS://a{MARKS}",
+        f"//a{MARKS}.com/",
+        f"ftp://{MARKS}",
+        f"x+y-z.0://{MARKS}?a",
+        f"http://{MARKS[:2000]}/",
+        f"//{MARKS[:2000]}#",
+        f"http://user{MARKS[:2000]}@example.com/",
+        f"http://[{MARKS[:2000]}]/",
+        f"/{MARKS}",
+        f"?{MARKS}",
+        "/" * 10_000,
+        "../" * 100_000,
+    ],
+    ids=range(13),
+)
+def test_no_parser_reads_an_unbounded_url(reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a non-ASCII authority both parsers take time quadratic in its length."""
+    for parser in ("urlsplit", "urljoin"):
+        monkeypatch.setattr(f"tasks.url.{parser}", None)  # a call would be a TypeError
+    with pytest.raises(InvalidURLError, match="longer than"):
+        parse_url(reference)
+    with pytest.raises(InvalidURLError, match="longer than"):
+        resolve_url("http://example.com/a", reference)
 
 
 @pytest.mark.parametrize(
