@@ -46,6 +46,20 @@ def _parse_quantity(text: str, units: Mapping[str, float]) -> float:
     return float(match[1]) * units.get(match[2], 0) if match else 0
 
 
+def _parse_limit(parse: Callable[[str], float]) -> Callable[[str], float]:
+    """Return a parser that also takes 0, which stands for no limit."""
+
+    def parse_or_zero(text: str) -> float:
+        if text.strip() == "0":
+            return 0
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or 0 for no limit") from None
+
+    return parse_or_zero
+
+
 def _parse_count(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", text.strip()) or not lowest <= int(text) <= highest:
@@ -174,6 +188,7 @@ class Settings:
     read_timeout: float = _setting(30.0, parse_duration)
     min_speed: int = _setting(1024, parse_size)
     download_deadline: float = _setting(6 * 3600.0, parse_duration)
+    download_budget: float = _setting(12 * 3600.0, _parse_limit(parse_duration))
     max_attempts: int = _setting(5, _parse_count(1, 100))
     retry_base: float = _setting(5.0, parse_duration)
     lease: float = _setting(30.0, parse_duration)

@@ -1,6 +1,7 @@
 """The actor that downloads and hashes: a thin shell around fetch/."""
 
 import logging
+import math
 import random
 import threading
 from collections.abc import Callable
@@ -11,12 +12,13 @@ from urllib.parse import urlsplit
 from actors.fetch.errors import FetchCancelledError, FetchError
 from actors.leases import Change, Claim, LeaseKeeper
 from settings import Settings
-from tasks.task import Digest, Failure, FailureCode, Step, Task
+from tasks.task import Digest, FailureCode, Step, Task
 
 _log = logging.getLogger(__name__)
 
-# Downloads a URL: told where to report progress, and whom to ask whether it is called off.
-Fetch = Callable[[str, Callable[[int, int | None], None], Callable[[], bool]], Digest]
+# Downloads a URL. Its arguments after the URL: a callable that takes the progress, one that
+# returns whether the download is cancelled, and the seconds that it may take.
+Fetch = Callable[[str, Callable[[int, int | None], None], Callable[[], bool], float], Digest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +42,53 @@ class Md5Computer:
         """Download once; returns the change that the outcome means for the task."""
         task = claim.task
         retention = timedelta(seconds=self.settings.retention)
+        seconds_left = self._seconds_left(task)
 
         def is_cancelled() -> bool:
             return claim.is_lost or self.stopping.is_set()
 
+        if seconds_left <= 0:
+            return self._failed(task, self._budget_used())
         try:
-            digest = self.fetch(task.url, claim.progress, is_cancelled)
+            digest = self.fetch(task.url, claim.progress, is_cancelled, seconds_left)
         except FetchCancelledError:
             _log.info("given back in attempt %d", task.attempt)
             return Task.released
         except FetchError as error:
-            failure, is_final, pause = error.failure, error.is_permanent, error.retry_after
+            is_last = error.failure.code is FailureCode.DEADLINE or not error.is_permanent
+            is_over = is_last and claim.seconds >= seconds_left
+            return self._failed(task, self._budget_used() if is_over else error)
         except Exception:  # noqa: BLE001  the edge: whatever it is, the task must go on
             _log.exception("unexpected error")
-            failure = Failure(FailureCode.INTERNAL_ERROR, "Something went wrong on our side.")
-            is_final, pause = False, None
-        else:
-            host = urlsplit(digest.final_url).hostname
-            _log.info("done, %d bytes from %s", digest.size, host)
-            return lambda task, now: task.done(now, digest, retention=retention)
-        is_final = is_final or task.attempt >= self.settings.max_attempts
-        if is_final:
+            return self._failed(
+                task, FetchError(FailureCode.INTERNAL_ERROR, "Something went wrong on our side.")
+            )
+        host = urlsplit(digest.final_url).hostname
+        _log.info("done, %d bytes from %s", digest.size, host)
+        return lambda task, now: task.done(now, digest, retention=retention)
+
+    def _failed(self, task: Task, error: FetchError) -> Change:
+        """Return the change that a failed attempt means: another attempt, or the task's end."""
+        failure = error.failure
+        if error.is_permanent or task.attempt >= self.settings.max_attempts:
+            retention = timedelta(seconds=self.settings.retention)
             _log.info("%s in attempt %d, failed", failure.code, task.attempt)
             return lambda task, now: task.failed(now, failure, retention=retention)
-        seconds = max(pause or 0, self._backoff(task.attempt))
+        seconds = max(error.retry_after or 0, self._backoff(task.attempt))
         _log.info("%s in attempt %d, again in %.0f s", failure.code, task.attempt, seconds)
         return lambda task, now: task.retry(now, timedelta(seconds=seconds), failure)
+
+    def _seconds_left(self, task: Task) -> float:
+        """How long all further attempts of a task may take together."""
+        budget = self.settings.download_budget
+        return budget - task.seconds_used if budget else math.inf
+
+    def _budget_used(self) -> FetchError:
+        return FetchError(
+            FailureCode.DEADLINE,
+            f"The attempts took longer than {self.settings.download_budget:g} seconds together.",
+            is_permanent=True,
+        )
 
     def _backoff(self, attempt: int) -> float:
         """Seconds before the next attempt: doubling, with up to half of it more by chance."""

@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from actors import metrics
 from actors.patience import claim_patiently, find_saved, patiently, save_patiently
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
-from tasks.task import Step, Task
+from tasks.task import Status, Step, Task
 
 # How often progress is written, at the most; a shorter lease is renewed three times in its length.
 PROGRESS_SECONDS = 2.0
@@ -34,18 +35,24 @@ class Claim:
         self._is_settled = False
         self._doubtful: Task | None = None  # a renewal whose answer got lost: it may be written
         self._progress: tuple[int, int | None] | None = None
+        self._began = time.monotonic()
         self.is_lost = False
 
     @property
     def task(self) -> Task:
         return self._task
 
+    @property
+    def seconds(self) -> float:
+        """How long this worker has had the claim."""
+        return time.monotonic() - self._began
+
     def progress(self, done: int, total: int | None) -> None:
         """Remember how far the download is, in bytes, for the next renewal."""
         self._progress = done, total
 
     def renew(self) -> None:
-        """Begin the lease anew, and write the progress; nothing while the claim is settled."""
+        """Extend the lease and write the progress, unless the claim is settled."""
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -56,7 +63,7 @@ class Claim:
 
     def _renew(self) -> None:
         self._clear_doubt()
-        renewed = self._task.renewed(self._store.now(), self._lease)
+        renewed = self._timed(self._task).renewed(self._store.now(), self._lease)
         if self._progress is not None:
             renewed = renewed.progressed(*self._progress)
         self._doubtful = renewed
@@ -66,6 +73,9 @@ class Claim:
             self._lose()
         else:
             self._task = saved
+
+    def _timed(self, task: Task) -> Task:
+        return task.timed(self.seconds) if task.status is Status.RUNNING else task
 
     def _clear_doubt(self) -> None:
         if self._doubtful is not None:
@@ -82,7 +92,8 @@ class Claim:
             if self.is_lost:
                 return None
             patiently(self._clear_doubt, stopping)
-            changed = change(self._task, patiently(self._store.now, stopping))
+            now = patiently(self._store.now, stopping)
+            changed = change(self._timed(self._task), now)
             saved = save_patiently(self._store, changed, stopping)
             if saved is None:
                 self._lose()

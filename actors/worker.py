@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import dramatiq
@@ -124,7 +125,9 @@ def _make_fetch(settings: Settings) -> Fetch:
     limits = Limits.from_settings(settings)
     local = threading.local()
 
-    def fetch(url: str, progress: Progress, is_cancelled: Callable[[], bool]) -> Digest:
+    def fetch(
+        url: str, progress: Progress, is_cancelled: Callable[[], bool], seconds_left: float
+    ) -> Digest:
         if not hasattr(local, "transport"):
             local.transport = Transport(guard, ca_bundle=settings.ca_bundle)
         bytes_done = 0
@@ -137,7 +140,11 @@ def _make_fetch(settings: Settings) -> Fetch:
 
         with metrics.download_seconds.time():
             return download(
-                url, local.transport, limits, progress=note_progress, is_cancelled=is_cancelled
+                url,
+                local.transport,
+                replace(limits, deadline=min(limits.deadline, seconds_left)),
+                progress=note_progress,
+                is_cancelled=is_cancelled,
             )
 
     return fetch

@@ -1,6 +1,7 @@
 """Our download and nothing else, in a process of its own: `python -m bench.fetch URL`."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ def main() -> None:
     """Fetch once, as a worker does; the figures go to the standard output."""
     fetch = _make_fetch(Settings.from_env(os.environ))
     cpu, began = time.process_time(), time.monotonic()
-    digest = fetch(sys.argv[1], lambda _done, _total: None, lambda: False)
+    digest = fetch(sys.argv[1], lambda _done, _total: None, lambda: False, math.inf)
     seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu
     json.dump({"md5": digest.md5, "seconds": seconds, "cpu_seconds": cpu_seconds}, sys.stdout)
 

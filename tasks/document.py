@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from tasks.task import Digest, Failure, FailureCode, MailStatus, Status, Task
@@ -11,11 +11,13 @@ Document = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
-_PLAIN_FIELDS = tuple(
-    each.name
+# The fields whose values are kept as they are, with what a document means that lacks them: the
+# default, since the field may be newer than the document, or None.
+_PLAIN_FIELDS = {
+    each.name: None if each.default is MISSING else each.default
     for each in fields(Task)
     if each.name not in ("id", "status", "mail_status", "digest", "failure")
-)
+}
 
 
 def to_document(task: Task) -> Document:
@@ -44,8 +46,10 @@ def to_document(task: Task) -> Document:
 
 
 def from_document(document: Mapping[str, Any]) -> Task:
-    """The task that `to_document` was given."""
-    values: dict[str, Any] = {name: document.get(name) for name in _PLAIN_FIELDS}
+    """Return the task that `to_document` was given. A missing field has its default."""
+    values: dict[str, Any] = {
+        name: document.get(name, default) for name, default in _PLAIN_FIELDS.items()
+    }
     mail_status, digest, failure = map(document.get, ("mail_status", "digest", "failure"))
     return Task(
         id=document["_id"],

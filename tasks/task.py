@@ -106,6 +106,8 @@ class Task:
     attempt: int = 0  # claims so far, those given back not counted
     bytes_done: int | None = None
     bytes_total: int | None = None
+    seconds_running: float | None = None  # of the attempt under way, up to its last renewal
+    seconds_used: float = 0.0  # by earlier attempts, those given back not counted
     finished_at: datetime | None = None
     digest: Digest | None = None
     failure: Failure | None = None  # of the last attempt, also while another one is waiting
@@ -221,11 +223,23 @@ class Task:
         self._require(self.status is Status.RUNNING, "progressed")
         return replace(self, bytes_done=done, bytes_total=total)
 
+    def timed(self, seconds: float) -> Self:
+        """Note how many seconds the attempt under way has taken."""
+        self._require(self.status is Status.RUNNING, "timed")
+        return replace(self, seconds_running=round(seconds, 3))
+
+    def _time_used(self) -> dict[str, Any]:
+        """Return the changes that add the time of an attempt that has ended to the task's."""
+        used = round(self.seconds_used + (self.seconds_running or 0.0), 3)
+        return {"seconds_used": used, "seconds_running": None}
+
     def released(self, now: datetime) -> Self:
         """The worker stops: the task is due at once, and an attempt under way does not count."""
         due = replace(self, wake_at=now, dispatched_at=None)
         if self.status is Status.RUNNING:
-            return replace(due, status=Status.QUEUED, attempt=self.attempt - 1)
+            return replace(
+                due, status=Status.QUEUED, attempt=self.attempt - 1, seconds_running=None
+            )
         self._require(self.next_step is not None, "released")
         return due
 
@@ -239,6 +253,7 @@ class Task:
             retry_at=now + pause,
             dispatched_at=None,
             failure=failure,
+            **self._time_used(),
         )
 
     def lost(self, now: datetime, *, max_attempts: int, retention: timedelta) -> Self:
@@ -261,7 +276,7 @@ class Task:
                 ),
                 retention=retention,
             )
-        return self._due_soon(now, status=Status.QUEUED)
+        return self._due_soon(now, status=Status.QUEUED, **self._time_used())
 
     def done(self, now: datetime, digest: Digest, *, retention: timedelta) -> Self:
         self._require(self.status is Status.RUNNING, "done")
@@ -273,6 +288,7 @@ class Task:
 
     def _ended(self, now: datetime, retention: timedelta, **changes: Any) -> Self:
         """The write that stores the result also makes the mail pending."""
+        changes |= self._time_used()
         if self.email is None:
             return self._settled(now, retention, finished_at=now, **changes)
         return self._due_soon(now, finished_at=now, mail_status=MailStatus.PENDING, **changes)

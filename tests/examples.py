@@ -58,6 +58,8 @@ FULL_TASK = Task(
     attempt=4,
     bytes_done=2**40 + 1,
     bytes_total=2**62,
+    seconds_running=1.234,
+    seconds_used=43200.5,
     finished_at=NOW + timedelta(hours=1),
     digest=replace(DIGEST, size=2**62, is_length_verified=False),
     failure=FAILURE,

@@ -59,6 +59,30 @@ def test_the_service_killed_in_the_middle_of_ten_downloads(
     assert_all_done_and_mailed(embedded.start(), tasks, inbox)
 
 
+def test_one_budget_bounds_all_attempts_of_a_task(system: System, serve: Serve) -> None:
+    """The origin falls silent in each attempt, and the process is killed during the first."""
+    origin = serve(FILES)
+    origin.may_finish.clear()
+    limits = {"DOWNLOAD_BUDGET": "4s", "MAX_ATTEMPTS": "100", "RETRY_BASE": "10ms"}
+    system.environ |= limits | {"LEASE": "1s", "READ_TIMEOUT": "1s"}
+    service = system.start()
+    task_id = service.submit(f"{origin.base}/file0")
+    wait_for(lambda: (task := system.store.get(task_id)) and task.seconds_running)
+    system.kill()
+    service = system.start()
+
+    body = service.wait_for_end(task_id, 60).json()
+
+    assert body["error"] == {
+        "code": "deadline",
+        "message": "The attempts took longer than 4 seconds together.",
+    }
+    task = system.store.get(task_id)
+    assert task is not None
+    assert task.seconds_used >= 4
+    assert 2 <= task.attempt <= 6
+
+
 def test_a_worker_killed_in_the_middle_of_ten_downloads(
     distributed: System, serve: Serve, inbox: Inbox
 ) -> None:

@@ -72,6 +72,31 @@ def test_renew_writes_lease_and_progress(store: FlakyStore) -> None:
     assert not claim.is_lost
 
 
+def test_renewals_write_the_time_of_the_attempt(
+    store: FlakyStore, stopping: threading.Event
+) -> None:
+    claim = Claim(store, claim_new(store), LEASE)
+    written: list[float] = []
+    for _ in range(2):
+        wait_for(lambda: claim.seconds > sum(written) + 0.001)
+        claim.renew()
+        written.append(get(store, claim.task).seconds_running or 0)
+    assert 0 < written[0] < written[1]
+    settled = claim.settle(finish, stopping)
+    assert settled is not None
+    assert settled.seconds_used >= written[1]
+
+
+def test_time_of_a_lost_worker_is_kept(store: FlakyStore) -> None:
+    claim = Claim(store, replace(claim_new(store), seconds_used=100), LEASE)
+    wait_for(lambda: claim.seconds > 0.01)
+    claim.renew()
+    lost = store.save(get(store, claim.task).lost(store.now(), max_attempts=5, retention=RETENTION))
+    assert lost is not None
+    assert lost.status is Status.QUEUED
+    assert get(store, lost).seconds_used >= 100.01
+
+
 def test_mail_is_renewed_too(store: FlakyStore) -> None:
     pending = store.save(finish(claim_new(store), store.now()))
     assert pending is not None

@@ -30,6 +30,7 @@ DURATIONS = (
     "CONNECT_TIMEOUT",
     "READ_TIMEOUT",
     "DOWNLOAD_DEADLINE",
+    "DOWNLOAD_BUDGET",
     "RETRY_BASE",
     "LEASE",
     "RETENTION",
@@ -48,7 +49,7 @@ def test_defaults() -> None:
     assert settings.max_bytes == 100 * 2**30
     assert settings.max_redirects == 10
     assert (settings.connect_timeout, settings.read_timeout) == (10, 30)
-    assert settings.download_deadline == 6 * 3600
+    assert (settings.download_deadline, settings.download_budget) == (6 * 3600, 12 * 3600)
     assert (settings.max_attempts, settings.retry_base, settings.lease) == (5, 5, 30)
     assert settings.retention == 30 * 86400
     assert (settings.submits_per_minute, settings.mails_per_hour) == (600, 60)
@@ -109,6 +110,10 @@ def test_every_setting_is_read_from_its_variable() -> None:
     )
 
 
+def test_download_budget_may_be_unlimited() -> None:
+    assert Settings.from_env({"DOWNLOAD_BUDGET": "0"}).download_budget == 0
+
+
 def test_every_origin_may_be_allowed() -> None:
     assert Settings.from_env({"CORS_ORIGINS": " * "}).cors_origins == ("*",)
 
@@ -141,7 +146,8 @@ def test_sizes(text: str, size: int) -> None:
 
 BAD_VALUES = [
     *((name, bad) for name in COUNTS for bad in ("-1", "many", "1.5", "0x10", "9" * 19, "\u0663")),
-    *((name, bad) for name in DURATIONS for bad in ("0", "-1s", "soon", "5 parsecs", "5M", "1e3")),
+    *((name, bad) for name in DURATIONS for bad in ("0s", "-1s", "soon", "5 parsecs", "5M", "1e3")),
+    *((name, "0") for name in DURATIONS if name != "DOWNLOAD_BUDGET"),
     *((name, "9" * 400) for name in DURATIONS),
     ("RETENTION", "4000000d"),  # a date past the year 9999
     *(("MAX_BYTES", bad) for bad in ("0", "-1", "10MB", "lots", "0.5", "9" * 400)),

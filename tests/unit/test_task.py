@@ -35,6 +35,7 @@ TRANSITIONS: dict[str, Transition] = {
     "claimed": lambda task: task.claimed(LATER, LEASE, "token"),
     "renewed": lambda task: task.renewed(LATER, LEASE),
     "progressed": lambda task: task.progressed(5, None),
+    "timed": lambda task: task.timed(1.5),
     "released": lambda task: task.released(LATER),
     "retry": lambda task: task.retry(LATER, PAUSE, FAILURE),
     "lost": lambda task: task.lost(LATER, max_attempts=MAX_ATTEMPTS, retention=RETENTION),
@@ -47,7 +48,7 @@ TRANSITIONS: dict[str, Transition] = {
     "mail_refused": lambda task: task.mail_refused(LATER, retention=RETENTION),
 }
 QUEUED = {"dispatched", "claimed", "released"}
-RUNNING = {"renewed", "progressed", "released", "retry", "lost", "done", "failed"}
+RUNNING = {"renewed", "progressed", "timed", "released", "retry", "lost", "done", "failed"}
 PENDING = {"dispatched", "released", "mail_claimed"}
 SENDING = {"renewed", "lost", "mail_sent", "mail_retry", "mail_delayed", "mail_refused"}
 LEGAL = {
@@ -342,6 +343,35 @@ def test_any_walk_keeps_the_invariants(email: str | None, walk: list[tuple[str, 
             assert task.attempt >= (task.status is not Status.QUEUED)
             assert task.version == 1
             assert from_document(to_document(task)) == task
+
+
+@pytest.mark.parametrize(
+    "transition", ["retry", "lost", "done", "failed"], ids=lambda transition: f"after {transition}"
+)
+def test_time_of_an_attempt_that_ends_is_added(transition: str) -> None:
+    before = replace(STATES["running"], seconds_used=7.5).timed(1.23456)
+    assert (before.seconds_used, before.seconds_running) == (7.5, 1.235)
+    after = TRANSITIONS[transition](before)
+    assert (after.seconds_used, after.seconds_running) == (8.735, None)
+
+
+def test_time_of_an_attempt_given_back_is_not_counted() -> None:
+    released = replace(STATES["running"], seconds_used=7.5).timed(1).released(LATER)
+    assert (released.seconds_used, released.seconds_running) == (7.5, None)
+
+
+def test_field_that_a_document_lacks_has_its_default() -> None:
+    document = to_document(FULL_TASK)
+    required = {"_id", "status", "url", "submitted_at"}
+    task = from_document({name: document[name] for name in required})
+    expected = Task(
+        id=FULL_TASK.id,
+        url=FULL_TASK.url,
+        submitted_at=NOW,
+        wake_at=None,
+        status=FULL_TASK.status,
+    )
+    assert task == expected
 
 
 @pytest.mark.parametrize("task", [*STATES.values(), FULL_TASK], ids=[*STATES, "full"])

@@ -1,0 +1,142 @@
+"""One time budget bounds all attempts of a task."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from actors.compute_md5 import Md5Computer
+from actors.fetch.errors import FetchError
+from actors.leases import LeaseKeeper
+from settings import Settings
+from tasks.sqlite import SQLiteStore
+from tasks.task import Digest, FailureCode, Status, Task
+from tests.examples import DIGEST, make_task
+
+BUDGET = 1000.0
+BREAK = FetchError(FailureCode.INCOMPLETE_BODY, "The server broke the connection off.")
+DEADLINE = FetchError(
+    FailureCode.DEADLINE, "The download took longer than 600 seconds.", is_permanent=True
+)
+TOGETHER = "The attempts took longer than 1000 seconds together."
+
+
+class Clock:
+    """The monotonic clock of claims, which a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("actors.leases.time.monotonic", made)
+    return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    opened = SQLiteStore(tmp_path / "tasks.sqlite3")
+    yield opened
+    opened.close()
+
+
+class Origin:
+    """A fetch whose attempts take `seconds`, or what is left to them, and end with `error`."""
+
+    def __init__(self, clock: Clock, seconds: float, error: FetchError | None) -> None:
+        self.clock = clock
+        self.seconds = seconds
+        self.error = error
+        self.allowed: list[float] = []
+
+    def __call__(
+        self,
+        _url: str,
+        _progress: Callable[[int, int | None], None],
+        _is_cancelled: Callable[[], bool],
+        seconds_left: float,
+    ) -> Digest:
+        self.allowed.append(seconds_left)
+        self.clock.now += min(self.seconds, seconds_left)
+        if seconds_left < self.seconds:
+            raise DEADLINE
+        if self.error is not None:
+            raise self.error
+        return DIGEST
+
+
+def compute(store: SQLiteStore, origin: Origin, **changes: object) -> Task:
+    """Make attempts at one task until it has ended."""
+    settings = replace(
+        Settings(max_attempts=100, retry_base=0.001, download_budget=BUDGET),
+        **changes,  # type: ignore[arg-type]
+    )
+    computer = Md5Computer(LeaseKeeper(store, 30), origin, settings, threading.Event())
+    task = replace(make_task(now=store.now()), wake_at=store.now())
+    store.insert(task)
+    while True:
+        ended = computer.compute(task.id)
+        if ended is not None and ended.status is not Status.QUEUED:
+            return ended
+
+
+def test_budget_bounds_all_attempts(store: SQLiteStore, clock: Clock) -> None:
+    origin = Origin(clock, 400, BREAK)
+    task = compute(store, origin)
+    assert task.failure is not None
+    assert (task.failure.code, task.failure.message) == (FailureCode.DEADLINE, TOGETHER)
+    assert origin.allowed == [1000, 600, 200]
+    assert (task.attempt, task.seconds_used) == (3, 1000)
+
+
+def test_attempt_that_ends_with_the_budget_is_the_last(store: SQLiteStore, clock: Clock) -> None:
+    task = compute(store, Origin(clock, 500, BREAK))
+    assert task.failure is not None
+    assert (task.failure.message, task.attempt) == (TOGETHER, 2)
+
+
+def test_budget_that_is_already_used(store: SQLiteStore, clock: Clock) -> None:
+    """A lost worker leaves such a task. It is not asked for again."""
+    origin = Origin(clock, 1, BREAK)
+    computer = Md5Computer(
+        LeaseKeeper(store, 30), origin, Settings(download_budget=BUDGET), threading.Event()
+    )
+    task = replace(make_task(now=store.now()), seconds_used=BUDGET)
+    store.insert(task)
+    ended = computer.compute(task.id)
+    assert ended is not None
+    assert ended.failure is not None
+    assert (ended.status, ended.failure.message) == (Status.FAILED, TOGETHER)
+    assert origin.allowed == []
+
+
+def test_digest_within_the_budget_counts(store: SQLiteStore, clock: Clock) -> None:
+    assert compute(store, Origin(clock, BUDGET, None)).status is Status.DONE
+
+
+@pytest.mark.parametrize("error", [BREAK, DEADLINE])
+def test_other_failures_keep_their_message(
+    error: FetchError, store: SQLiteStore, clock: Clock
+) -> None:
+    task = compute(store, Origin(clock, 100, error), max_attempts=2)
+    assert task.failure == error.failure
+
+
+def test_permanent_failure_is_not_hidden_by_the_budget(store: SQLiteStore, clock: Clock) -> None:
+    error = FetchError(FailureCode.TOO_LARGE, "The file is larger.", is_permanent=True)
+    assert compute(store, Origin(clock, BUDGET, error)).failure == error.failure
+
+
+def test_no_budget(store: SQLiteStore, clock: Clock) -> None:
+    origin = Origin(clock, 10**6, BREAK)
+    task = compute(store, origin, download_budget=0.0, max_attempts=3)
+    assert task.failure == BREAK.failure
+    assert origin.allowed == [math.inf] * 3
