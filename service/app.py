@@ -3,10 +3,9 @@
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any
 
 import dramatiq
-from sanic import Request, Sanic
+from sanic import Sanic
 from sanic.config import Config
 
 import logs
@@ -17,6 +16,7 @@ from service import cors, docs, files, handlers, methods, metrics, page
 from service.admission import Admission, require_token
 from service.errors import JSONErrorHandler
 from service.intake import Intake
+from service.routing import ExactRouter, TargetRequest
 from settings import Settings
 from tasks.store import open_store
 
@@ -31,20 +31,14 @@ App = Sanic[Config, SimpleNamespace]
 _log = logging.getLogger(__name__)
 
 
-class _Request(Request):
-    """Sanic makes one more, of the same URL, to answer one whose URL cannot be parsed."""
-
-    def __init__(self, url_bytes: bytes, **kwargs: Any) -> None:
-        super().__init__(b"*" if kwargs["method"] == "NONE" else url_bytes, **kwargs)
-
-
 def create_app(settings: Settings) -> App:
     """The service. Nothing is opened before it starts."""
     app = Sanic(
         "md5_light",
         configure_logging=False,
         error_handler=JSONErrorHandler(),
-        request_class=_Request,
+        request_class=TargetRequest,
+        router=ExactRouter(),
     )
     app.config.REQUEST_MAX_SIZE = MAX_BODY_BYTES
     app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEAD_BYTES

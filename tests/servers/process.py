@@ -66,6 +66,11 @@ class Process:
         (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the program has used so far, without its children."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def send(self, number: signal.Signals) -> None:
         """To the program itself, not to its children."""
         self._process.send_signal(number)
