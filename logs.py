@@ -1,22 +1,31 @@
 """The log: one line a record, as text or as JSON, with the task that it is about.
 
-Whatever is logged, also by a library or in a trace, loses the query strings and passwords of URLs.
+Query strings and passwords of URLs are removed from every message and trace, also from those of
+libraries. Lines have a bounded length.
 """
 
 import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
 
 current_task: ContextVar[str | None] = ContextVar("current_task", default=None)
 
-# `url: ` is how urllib3 names a path that it could not get.
-_QUERY = re.compile(r"((?:\b[a-z][a-z0-9+.-]*://|url: )[^\s?'\"<>]*\?)[^\s'\"<>]+", re.IGNORECASE)
-_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/?#'\"]*@", re.IGNORECASE)
+# `url: ` is how urllib3 names a path that it could not get. Schemes are bounded, and a match takes
+# the whole path, so that both patterns are linear in whatever a stranger gets into the log.
+_SCHEME = r"\b[a-z][a-z0-9+.-]{0,30}://"
+_URL = re.compile(rf"((?:{_SCHEME}|url: )[^\s?'\"<>]*+)(\?[^\s'\"<>]+)?", re.IGNORECASE)
+_PASSWORD = re.compile(rf"({_SCHEME})[^\s/?#'\"]*@", re.IGNORECASE)
+
+MAX_CHARS = 8192  # of a line of text, or of a field of JSON
+_TAIL_CHARS = 2048  # of these, kept of the end, where a trace names its cause
+_MAX_FRAMES = 20  # of a trace, the innermost ones
 
 
 @contextmanager
@@ -42,7 +51,18 @@ def set_up(form: str) -> None:
         handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
 
 
-class TextFormatter(logging.Formatter):
+class _BoundedFormatter(logging.Formatter):
+    """Limits the depth of traces."""
+
+    def formatException(  # noqa: N802  logging's name
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None],
+    ) -> str:
+        return "".join(traceback.format_exception(*ei, limit=-_MAX_FRAMES)).rstrip("\n")
+
+
+class TextFormatter(_BoundedFormatter):
     """Time, process, level and logger; the task at the line's end."""
 
     def __init__(self) -> None:
@@ -53,10 +73,10 @@ class TextFormatter(logging.Formatter):
         return f"{line} task={task_id}" if task_id else line
 
     def format(self, record: logging.LogRecord) -> str:
-        return _cut(super().format(record))
+        return _clean(super().format(record))
 
 
-class JSONFormatter(logging.Formatter):
+class JSONFormatter(_BoundedFormatter):
     """An object a line: time, level, logger, pid, message; task_id and exception if there are."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -66,14 +86,19 @@ class JSONFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "pid": record.process,
-            "message": _cut(record.getMessage()),
+            "message": _clean(record.getMessage()),
         }
         if task_id := current_task.get():
             line["task_id"] = task_id
         if record.exc_info:
-            line["exception"] = _cut(self.formatException(record.exc_info))
+            line["exception"] = _clean(self.formatException(record.exc_info))
         return json.dumps(line)
 
 
-def _cut(text: str) -> str:
-    return _PASSWORD.sub(r"\1…@", _QUERY.sub(r"\1…", text))
+def _clean(text: str) -> str:
+    """Return the text without secrets, and without its middle if it is too long."""
+    text = _PASSWORD.sub(r"\1…@", _URL.sub(lambda url: url[1] + "?…" if url[2] else url[1], text))
+    if len(text) <= MAX_CHARS:
+        return text
+    left_out = f" … {len(text) - MAX_CHARS} characters left out … "
+    return text[: MAX_CHARS - _TAIL_CHARS] + left_out + text[-_TAIL_CHARS:]

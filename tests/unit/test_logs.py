@@ -1,12 +1,13 @@
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 import logs
-from logs import JSONFormatter, TextFormatter
+from logs import MAX_CHARS, JSONFormatter, TextFormatter
 
 MAKE: list[Callable[[], logging.Formatter]] = [TextFormatter, JSONFormatter]
 
@@ -62,6 +63,54 @@ def test_queries_and_passwords_are_cut(
     text = make().format(make_record("%s", message, error=RuntimeError(message)))
     assert "s3cret" not in text
     assert text.count(kept) == 2
+
+
+@pytest.mark.parametrize("make", MAKE)
+def test_long_texts_lose_their_middle(make: Callable[[], logging.Formatter]) -> None:
+    text = make().format(make_record("begin %s end", "x" * 100_000))
+    assert "begin xxx" in text
+    assert "xxx end" in text
+    assert "characters left out" in text
+    assert len(text) < MAX_CHARS + 300
+
+
+@pytest.mark.parametrize("make", MAKE)
+def test_deep_traces_keep_their_innermost_frames_and_the_cause(
+    make: Callable[[], logging.Formatter],
+) -> None:
+    def fall(depth: int, hook: Callable[[int], None]) -> None:
+        if not depth:
+            raise RuntimeError("the cause")
+        hook(depth - 1)
+
+    def first(depth: int) -> None:
+        fall(depth, second)
+
+    def second(depth: int) -> None:
+        fall(depth, first)
+
+    try:
+        first(300)
+    except RuntimeError as error:
+        record = make_record("failed", error=error)
+        record.exc_info = (type(error), error, error.__traceback__)
+        text = make().format(record)
+    assert "RuntimeError: the cause" in text
+    assert len(text) < MAX_CHARS + 300
+
+
+@pytest.mark.parametrize("alphabet", ["a.", "a://", "a://b?", "url: /", "://", "a@", "http://a:b"])
+def test_cleaning_is_linear(alphabet: str) -> None:
+    def clean(size: int) -> float:
+        text = (alphabet * size)[:size]
+        begin = time.process_time()
+        TextFormatter().format(make_record("%s", text))
+        return time.process_time() - begin
+
+    clean(1024)
+    small = min(clean(2**14) for _ in range(5))
+    large = min(clean(2**18) for _ in range(3))
+    assert large < 16 * 4 * max(small, 1e-4), "16 times the input may not take 64 times as long"
 
 
 def test_each_thread_has_its_task() -> None:
