@@ -21,6 +21,7 @@ from actors.dispatcher import Dispatcher, published_at
 from actors.fetch.bounds import Limits
 from actors.fetch.download import Progress, download
 from actors.fetch.guard import Guard
+from actors.fetch.kept import KeptConnections
 from actors.fetch.transport import Transport
 from actors.leases import LeaseKeeper
 from actors.mailer import open_mailer
@@ -48,7 +49,9 @@ class Background(Middleware):
         self.dispatcher = Dispatcher(self.broker, store)
         self._leases = LeaseKeeper(store, settings.lease)
         self._sweeper = Sweeper(store, self.dispatcher, settings)
-        computer = Md5Computer(self._leases, _make_fetch(settings), settings, self._stopping)
+        self._kept = KeptConnections()
+        fetch = _make_fetch(settings, self._kept)
+        computer = Md5Computer(self._leases, fetch, settings, self._stopping)
         mail_limit = RateLimit(store, "mail", settings.mails_per_hour, timedelta(hours=1))
         reporter = Reporter(
             self._leases, open_mailer(settings), settings, self._stopping, mail_limit
@@ -80,6 +83,7 @@ class Background(Middleware):
         worker.queue_prefetch = worker.worker_threads
         self.dispatcher.start()
         self._leases.start()
+        self._kept.start()
 
     def after_worker_boot(self, _broker: Broker, worker: Worker) -> None:
         self._sweeper.start()
@@ -107,6 +111,7 @@ class Background(Middleware):
         self._stopping.set()
 
     def after_worker_shutdown(self, _broker: Broker, _worker: Worker) -> None:
+        self._kept.stop()
         self._leases.stop()
         self.dispatcher.stop()
 
@@ -119,8 +124,8 @@ def describe(settings: Settings) -> str:
     return f"tasks in {store}, messages in {broker}, mails by {mailer}"
 
 
-def _make_fetch(settings: Settings) -> Fetch:
-    """A download with the operator's limits, over the calling thread's own connections."""
+def _make_fetch(settings: Settings, kept: KeptConnections) -> Fetch:
+    """Return a download with the operator's limits, over the calling thread's own connections."""
     guard = Guard(allow=settings.allow_networks, deny=settings.deny_networks)
     limits = Limits.from_settings(settings)
     local = threading.local()
@@ -129,7 +134,7 @@ def _make_fetch(settings: Settings) -> Fetch:
         url: str, progress: Progress, is_cancelled: Callable[[], bool], seconds_left: float
     ) -> Digest:
         if not hasattr(local, "transport"):
-            local.transport = Transport(guard, ca_bundle=settings.ca_bundle)
+            local.transport = Transport(guard, kept=kept, ca_bundle=settings.ca_bundle)
         bytes_done = 0
 
         def note_progress(done: int, total: int | None) -> None:

@@ -6,13 +6,14 @@ import os
 import sys
 import time
 
+from actors.fetch.kept import KeptConnections
 from actors.worker import _make_fetch
 from settings import Settings
 
 
 def main() -> None:
     """Fetch once, as a worker does; the figures go to the standard output."""
-    fetch = _make_fetch(Settings.from_env(os.environ))
+    fetch = _make_fetch(Settings.from_env(os.environ), KeptConnections())
     cpu, began = time.process_time(), time.monotonic()
     digest = fetch(sys.argv[1], lambda _done, _total: None, lambda: False, math.inf)
     seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu

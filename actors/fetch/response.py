@@ -8,7 +8,9 @@ answer, and reads `-5` as the size of a chunk: each of them a wrong digest.
 import http.client
 import io
 import re
-from typing import NoReturn
+import socket
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from actors.fetch.errors import FetchError
 from tasks.task import FailureCode
@@ -31,7 +33,13 @@ class StrictResponse(http.client.HTTPResponse):
     """An http.client response that raises FetchError instead of guessing."""
 
     chunk_left: int | None  # None: at the first chunk
+    has_begun = False  # with a valid status line
+    has_surplus = False  # behind the body, so the connection cannot be used again
     _may_be_buffered: bool  # what the socket has sent behind the last line
+
+    def __init__(self, connection: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(connection, *args, **kwargs)
+        self._connection = connection
 
     def begin(self) -> None:
         """Read the status line and the headers, skipping interim responses (1xx but 101)."""
@@ -55,7 +63,7 @@ class StrictResponse(http.client.HTTPResponse):
             return 0
         left = self._bytes_left_in_chunk() if self.chunked else self.length
         if left == 0:
-            self.close()
+            self._finish()
             return 0
         size = self._receive_into(buffer[:left])
         if not size:
@@ -82,6 +90,16 @@ class StrictResponse(http.client.HTTPResponse):
         self._may_be_buffered = len(data) == len(buffer) <= io.DEFAULT_BUFFER_SIZE
         return len(data)
 
+    def _finish(self) -> None:
+        """Close after the body; look without waiting for bytes that do not belong to it."""
+        if not self.will_close:
+            timeout = self._connection.gettimeout()
+            self._connection.settimeout(0)
+            with suppress(OSError, FetchError):  # nothing there, or the next request will fail
+                self.has_surplus = bool(self.fp.peek(1))
+            self._connection.settimeout(timeout)
+        self.close()
+
     def _read_line(self, limit: int, what: str) -> bytes:
         self._may_be_buffered = True
         line: bytes = self.fp.readline(limit + 1)
@@ -98,6 +116,7 @@ class StrictResponse(http.client.HTTPResponse):
             _refuse("The server's answer is not HTTP/1.1.")
         self.version = 10 + int(match[1])
         self.code = self.status = int(match[2])
+        self.has_begun = True
         self.reason = (match[3] or b"").decode("latin-1").strip()
 
     def _read_fields(self, limit: int, what: str) -> http.client.HTTPMessage:

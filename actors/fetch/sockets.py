@@ -139,10 +139,31 @@ def _connect_to(owner: Owner, family: int, address: _SocketAddress) -> socket.so
 
 
 def _wait_until_writable(connection: socket.socket) -> None:
+    _wait_for_event(connection, select.POLLOUT)
+
+
+def _wait_for_event(connection: socket.socket, event: int) -> None:
     poll = select.poll()
-    poll.register(connection, select.POLLOUT)
+    poll.register(connection, event)
     if not poll.poll(SLICE_SECONDS * 1000):
         raise TimeoutError
+
+
+def await_bytes(connection: socket.socket, bounds: Bounds) -> None:
+    """Wait for the first bytes on a kept connection, but no longer than for a new one.
+
+    If its path has gone silent, there is time left to ask on a new connection.
+    """
+    limits = bounds.limits
+    bounds.wait(
+        partial(_wait_until_readable, connection),
+        min(limits.connect_timeout, limits.read_timeout),
+        _silent_server,
+    )
+
+
+def _wait_until_readable(connection: socket.socket) -> None:
+    _wait_for_event(connection, select.POLLIN)
 
 
 def broken_connection() -> FetchError:

@@ -21,11 +21,12 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from actors.fetch.bounds import SLICE_SECONDS, Bounds
 from actors.fetch.errors import FetchError
 from actors.fetch.guard import Guard
+from actors.fetch.kept import KeptConnections
 from actors.fetch.response import StrictResponse
-from actors.fetch.sockets import TLSContext, broken_connection, connect
+from actors.fetch.sockets import TLSContext, await_bytes, broken_connection, connect
 from tasks.task import FailureCode
 
-MAX_POOLS = 16  # hosts to which a connection is kept, one each
+MAX_POOLS = 16  # hosts whose connection settings are kept by a thread
 
 
 class Transport(HTTPAdapter):
@@ -37,30 +38,39 @@ class Transport(HTTPAdapter):
 
     bounds: Bounds
     target: str  # of the request under way, RFC 9112 § 3.2.1
+    _connection: "_GuardedConnection | None"  # of the request under way, once it has one
 
-    def __init__(self, guard: Guard, *, ca_bundle: Path | None = None) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        kept: KeptConnections | None = None,
+        ca_bundle: Path | None = None,
+    ) -> None:
         self.guard = guard
+        self._kept = KeptConnections() if kept is None else kept
         self.connects = 0  # connections made so far: a request that adds none used a kept one
         self._ca_bundle = ca_bundle or certifi.where()
         super().__init__(max_retries=0)
 
     def get(self, url: str, headers: dict[str, str]) -> requests.Response:
-        """The response to one GET, its body not yet read, a redirect not followed.
+        """Return the response to one GET, its body unread and a redirect not followed.
 
-        A kept connection may turn out to be closed; then the request is made once more on a new
-        one, as RFC 9110 § 9.2.2 allows. Raises FetchError and FetchCancelledError.
+        If a kept connection fails before an answer begins, the request is made once more on a new
+        one (RFC 9110 § 9.2.2). Raises FetchError and FetchCancelledError.
         """
-        connects = self.connects
         try:
             return self._get_once(url, headers)
         except FetchError as error:
-            is_kept = self.connects == connects
-            if not is_kept or error.failure.code is not FailureCode.INCOMPLETE_BODY:
+            connection = self._connection
+            is_stale = connection is not None and connection.is_kept and not connection.is_answered
+            if not is_stale or error.failure.code is FailureCode.DEADLINE:
                 raise
             return self._get_once(url, headers)
 
     def _get_once(self, url: str, headers: dict[str, str]) -> requests.Response:
         self.bounds.begin_answer()
+        self._connection = None
         parts = urlsplit(url)
         self.target = _target(parts)
         with translated_errors():
@@ -68,6 +78,27 @@ class Transport(HTTPAdapter):
             prepare = _prepare.__wrapped__ if "Range" in headers else _prepare
             request = prepare(f"{parts.scheme}://{parts.netloc}/", tuple(headers.items()))
             return self.send(request, stream=True, timeout=SLICE_SECONDS)
+
+    def use_kept(self, pool: HTTPConnectionPool) -> "_GuardedConnection | None":
+        """Return the connection that is kept for the pool's host, if it can be used."""
+        connection = self._kept.take((self, pool.scheme, pool.host, pool.port))
+        assert connection is None or isinstance(connection, _GuardedConnection)
+        return connection
+
+    def begin_request(self, connection: "_GuardedConnection") -> None:
+        self._connection = connection
+
+    def keep(self, pool: HTTPConnectionPool, connection: "_GuardedConnection") -> None:
+        """Keep a connection whose answer was read to its end, if it can be used again."""
+        if connection.is_reusable:
+            connection.is_kept = True
+            self._kept.put((self, pool.scheme, pool.host, pool.port), connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        super().close()
+        self._kept.close_all()
 
     def init_poolmanager(self, *_args: Any, **_kwargs: Any) -> None:
         self.poolmanager = PoolManager(num_pools=MAX_POOLS, maxsize=1)
@@ -97,18 +128,40 @@ class Transport(HTTPAdapter):
 class _GuardedConnection(HTTPConnection):
     """A connection to an address that the guard has admitted."""
 
-    response_class = StrictResponse
+    is_kept = False  # from an earlier request
+    _answer: StrictResponse | None = None  # to the latest request
 
     def __init__(self, *args: Any, transport: Transport, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._transport = transport
+
+    @property
+    def is_answered(self) -> bool:
+        return self._answer is not None and self._answer.has_begun
+
+    @property
+    def is_reusable(self) -> bool:
+        is_unread = self._answer is not None and self._answer.has_surplus
+        return self.sock is not None and not is_unread
 
     def _new_conn(self) -> socket.socket:
         return connect(self._transport, self._dns_host, self.port)
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Ask for the very target: urllib3 rewrites escapes, `%zz%2f` would become `%25zz%252F`."""
+        self._answer = None
+        self._transport.begin_request(self)
         super().putrequest(method, self._transport.target, *args, **kwargs)
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        if self.is_kept and self.sock is not None:
+            await_bytes(self.sock, self._transport.bounds)
+        return super().getresponse()
+
+    def response_class(self, *args: Any, **kwargs: Any) -> StrictResponse:  # type: ignore[override]
+        """Make a response, and remember it."""
+        self._answer = StrictResponse(*args, **kwargs)
+        return self._answer
 
 
 class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
@@ -116,10 +169,25 @@ class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
 
 
 class _GuardedHTTPPool(HTTPConnectionPool):
+    """Makes connections for one host and thread, and leaves the idle one to `KeptConnections`."""
+
     ConnectionCls = _GuardedConnection
 
+    def _get_conn(self, timeout: float | None = None) -> Any:  # noqa: ANN401, ARG002
+        return self._transport.use_kept(self) or self._new_conn()
 
-class _GuardedHTTPSPool(HTTPSConnectionPool):
+    def _put_conn(self, conn: Any) -> None:  # noqa: ANN401
+        if conn is not None:
+            self._transport.keep(self, conn)
+
+    @property
+    def _transport(self) -> Transport:
+        transport = self.conn_kw["transport"]
+        assert isinstance(transport, Transport)
+        return transport
+
+
+class _GuardedHTTPSPool(_GuardedHTTPPool, HTTPSConnectionPool):
     ConnectionCls = _GuardedTLSConnection
 
 

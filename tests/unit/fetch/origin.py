@@ -101,7 +101,11 @@ class RawOrigin:
     """
 
     def __init__(
-        self, *scripts: Script, context: ssl.SSLContext | None = None, is_greeting: bool = True
+        self,
+        *scripts: Script,
+        context: ssl.SSLContext | None = None,
+        is_greeting: bool = True,
+        host: str = "127.0.0.1",
     ) -> None:
         self.scripts = list(scripts)
         self.requests: list[bytes] = []
@@ -112,7 +116,8 @@ class RawOrigin:
         self._is_greeting = is_greeting
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family, backlog=100)
         self.port = int(self._listener.getsockname()[1])
         scheme = "http" if context is None else "https"
         self.base = f"{scheme}://127.0.0.1:{self.port}"

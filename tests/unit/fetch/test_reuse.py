@@ -1,9 +1,12 @@
 """One connection serves the downloads from a host, and nothing else passes from one to the next."""
 
 import hashlib
+import os
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trustme
@@ -14,6 +17,7 @@ from tasks.task import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
     CHUNKED,
+    Peer,
     RawOrigin,
     Step,
     chunked,
@@ -40,16 +44,23 @@ def test_two_downloads_use_one_connection(first: bytes, originate: Originate, fe
     assert fetch.transport.connects == 1
 
 
-def test_over_tls(originate: Originate, tmp_path: Path) -> None:
+@pytest.fixture
+def tls(tmp_path: Path) -> Iterator[tuple[ssl.SSLContext, Fetch]]:
+    """The context of an origin, and downloads that trust it."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("127.0.0.1").configure_cert(context)
-    origin = originate([reply(b"one"), next_request, reply(b"two")], context=context)
     fetch = Fetch(Transport(Guard(allow=LOOPBACK), ca_bundle=tmp_path / "ca.pem"))
+    yield context, fetch
+    fetch.transport.close()
+
+
+def test_over_tls(originate: Originate, tls: tuple[ssl.SSLContext, Fetch]) -> None:
+    context, fetch = tls
+    origin = originate([reply(b"one"), next_request, reply(b"two")], context=context)
     assert [fetch(origin.base).size, fetch(origin.base).size] == [3, 3]
     assert origin.connections == 1
-    fetch.transport.close()
 
 
 @pytest.mark.parametrize("headers", [("Connection: close",), ("Connection: keep-alive, Close",)])
@@ -82,10 +93,163 @@ def test_a_kept_connection_that_is_closed_on_the_request(
     assert (origin.connections, len(origin.requests)) == (2, 3)
 
 
-def test_a_new_connection_is_not_tried_twice(originate: Originate, fetch: Fetch) -> None:
-    origin = originate([])
-    assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
+def damage(peer: Peer) -> None:
+    """Send what is not a TLS record."""
+    os.write(peer.connection.fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)
+
+
+def say_goodbye(peer: Peer) -> None:
+    """Send a close_notify."""
+    assert isinstance(peer.connection, ssl.SSLSocket)
+    peer.connection.unwrap()
+
+
+def think(peer: Peer) -> None:
+    """Answer later than a kept connection may be silent."""
+    peer.origin.is_released.wait(0.6)
+
+
+STRAYS = [b"\r\n", b"\n", b"\0", b"0\r\n\r\n", b"evil", b"HTTP/1.1 20\r\n\r\n", b"x" * 400_000]
+
+
+@pytest.mark.parametrize("first", [reply(b"one"), CHUNKED + chunked(b"one"), reply(b"")])
+def test_a_kept_connection_whose_path_has_gone_silent(
+    first: bytes, originate: Originate, fetch: Fetch
+) -> None:
+    """It is given up after CONNECT_TIMEOUT, as a new connection without an answer would be."""
+    origin = originate([first, next_request, stall], [reply(b"two")])
+    fetch(origin.base)
+    digest = fetch(origin.base, connect_timeout=0.3, read_timeout=600, deadline=600)
+    assert digest.md5 == hashlib.md5(b"two").hexdigest()
+    assert (origin.connections, len(origin.requests)) == (2, 3)
+
+
+def test_a_slow_answer_is_waited_for_on_the_new_connection(
+    originate: Originate, fetch: Fetch
+) -> None:
+    slow = [think, reply(b"two")]
+    origin = originate([reply(b"one"), next_request, *slow], slow)
+    fetch(origin.base)
+    assert fetch(origin.base, connect_timeout=0.2).md5 == hashlib.md5(b"two").hexdigest()
+    assert origin.connections == 2
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_stray_bytes_before_the_answer(stray: bytes, originate: Originate, fetch: Fetch) -> None:
+    origin = originate([reply(b"one"), next_request, stray, reply(b"evil")], [reply(b"two")])
+    fetch(origin.base)
+    assert fetch(origin.base).md5 == hashlib.md5(b"two").hexdigest()
+    assert origin.connections == 2
+
+
+@pytest.mark.parametrize("stray", [*STRAYS, reply(b"evil"), b""])
+@pytest.mark.parametrize("first", [reply(b"one"), CHUNKED + chunked(b"one")])
+def test_bytes_right_behind_the_answer(
+    stray: bytes, first: bytes, originate: Originate, fetch: Fetch
+) -> None:
+    """They came with the answer, so the socket has nothing to show for them any more."""
+    rest = [next_request, reply(b"evil" if stray else b"two")]
+    origin = originate([first + stray, *rest], [reply(b"two")])
+    fetch(origin.base)
+    assert fetch(origin.base).md5 == hashlib.md5(b"two").hexdigest()
+    assert origin.connections == (2 if stray else 1)
+
+
+def test_half_an_answer_right_behind_the_answer(originate: Originate, fetch: Fetch) -> None:
+    evil = reply(b"evil" * 100)
+    origin = originate([reply(b"one") + evil[:50], next_request, evil[50:]], [reply(b"two")])
+    fetch(origin.base)
+    assert fetch(origin.base).md5 == hashlib.md5(b"two").hexdigest()
+    assert origin.connections == 2
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [[b"\r\n", reply(b"evil")], [damage], [stall], [say_goodbye], [], [reset]],
+    ids=["stray", "damaged", "silent", "goodbye", "end", "reset"],
+)
+def test_a_kept_connection_over_tls(
+    steps: list[Step], originate: Originate, tls: tuple[ssl.SSLContext, Fetch]
+) -> None:
+    context, fetch = tls
+    origin = originate([reply(b"one"), next_request, *steps], [reply(b"two")], context=context)
+    fetch(origin.base)
+    digest = fetch(origin.base, connect_timeout=0.5)
+    assert digest.md5 == hashlib.md5(b"two").hexdigest()
+    assert origin.connections == 2
+
+
+@pytest.mark.parametrize("stray", [b"\r\n", reply(b"evil")])
+def test_bytes_in_the_record_of_the_answer(
+    stray: bytes, originate: Originate, tls: tuple[ssl.SSLContext, Fetch]
+) -> None:
+    context, fetch = tls
+    script = [reply(b"one") + stray, next_request, reply(b"evil")]
+    origin = originate(script, [reply(b"two")], context=context)
+    fetch(origin.base)
+    assert fetch(origin.base).md5 == hashlib.md5(b"two").hexdigest()
+    assert origin.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "code"),
+    [
+        ([b"HTTP/1.1 200 OK\r\n"], FailureCode.INCOMPLETE_BODY),
+        ([b"HTTP/1.1 200 OK\r\n", reset], FailureCode.INCOMPLETE_BODY),
+        ([b"HTTP/1.1 200 OK\r\n", stall], FailureCode.TIMEOUT),
+        ([b"HTTP/1.1 103 Early Hints\r\n\r\n"], FailureCode.INCOMPLETE_BODY),
+        ([reply(b"two")[:-1]], FailureCode.INCOMPLETE_BODY),
+        ([reply(b"two", "Transfer-Encoding: gzip")], FailureCode.PROTOCOL_ERROR),
+        ([reply(b"two", status="503 Busy")], FailureCode.HTTP_STATUS),
+    ],
+)
+def test_an_answer_that_has_begun_is_not_asked_for_again(
+    steps: list[Step], code: FailureCode, originate: Originate, fetch: Fetch
+) -> None:
+    origin = originate([reply(b"one"), next_request, *steps])
+    fetch(origin.base)
+    assert fetch.code(origin.base, read_timeout=0.5) is code
     assert origin.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "code"),
+    [
+        ([], FailureCode.INCOMPLETE_BODY),
+        ([reset], FailureCode.INCOMPLETE_BODY),
+        ([stall], FailureCode.TIMEOUT),
+        ([b"\r\n", reply(b"two")], FailureCode.PROTOCOL_ERROR),
+    ],
+)
+def test_a_new_connection_is_not_tried_twice(
+    steps: list[Step], code: FailureCode, originate: Originate, fetch: Fetch
+) -> None:
+    origin = originate(steps)
+    assert fetch.code(origin.base, read_timeout=0.3) is code
+    assert origin.connections == 1
+
+
+def test_the_deadline_holds_on_a_kept_connection(originate: Originate, fetch: Fetch) -> None:
+    origin = originate([reply(b"one"), next_request, stall], [reply(b"two")])
+    fetch(origin.base)
+    assert fetch.code(origin.base, deadline=0.3) is FailureCode.DEADLINE
+    assert origin.connections == 1
+
+
+def test_a_name_is_not_looked_up_twice_when_it_fails(
+    originate: Originate, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = originate([reply(b"one"), stall])
+    fetch(origin.base)
+    questions: list[object] = []
+
+    def fail(host: object, *_args: object, **_kwargs: object) -> NoReturn:
+        questions.append(host)
+        raise socket.gaierror(-3, "again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    assert fetch.code("http://other.example") is FailureCode.DNS_ERROR
+    assert questions == ["other.example"]
 
 
 def test_nor_is_a_kept_one_three_times(originate: Originate, fetch: Fetch) -> None:
@@ -134,8 +298,8 @@ def test_the_second_downloads_bounds_apply(originate: Originate, fetch: Fetch) -
         ({"read_timeout": 0.2}, FailureCode.TIMEOUT),
     ]
     for changes, code in limits:
-        step = stall if code is FailureCode.TIMEOUT else slow
-        origin = originate([reply(b"one"), next_request, step])
+        steps = [b"HTTP/1.1 200 OK\r\n", stall] if code is FailureCode.TIMEOUT else [slow]
+        origin = originate([reply(b"one"), next_request, *steps])
         fetch(origin.base)
         assert fetch.code(origin.base, **changes) is code
         assert origin.connections == 1
