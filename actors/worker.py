@@ -17,6 +17,7 @@ import logs
 from actors import metrics
 from actors.broker import make_broker
 from actors.compute_md5 import Fetch, Md5Computer
+from actors.descriptors import raise_descriptor_limit
 from actors.dispatcher import Dispatcher, published_at
 from actors.fetch.bounds import Limits
 from actors.fetch.download import Progress, download
@@ -167,6 +168,7 @@ def compose_worker(environ: Mapping[str, str]) -> None:
             " RabbitMQ there is nothing to start here, the service has its workers inside."
         )
     logs.set_up(settings.log_format)
+    raise_descriptor_limit()
     if settings.metrics_port and metrics.IS_FIRST_PROCESS:
         try:
             metrics.serve(settings.host, settings.metrics_port)

@@ -8,6 +8,7 @@ from functools import partial
 from sanic import Sanic
 from sanic.worker.loader import AppLoader
 
+from actors.descriptors import raise_descriptor_limit
 from service.app import start_app
 from settings import Settings, SettingsError
 
@@ -19,6 +20,7 @@ def main() -> None:
         _check_place(settings)
     except SettingsError as error:
         sys.exit(str(error))
+    raise_descriptor_limit()
     loader = AppLoader(factory=partial(start_app, settings))
     app = loader.load()
     is_single = settings.web_workers == 1
