@@ -1,6 +1,7 @@
 """Makes the broker; nothing else knows whether it is RabbitMQ or in-process."""
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +16,12 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import dq_name
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import ChannelClosed, ConnectionClosedByBroker
+from pika.exceptions import (
+    ChannelClosed,
+    ConnectionClosedByBroker,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
 
 from settings import Settings
 from tasks.outage import Outage
@@ -31,6 +37,14 @@ CONNECTION_PARAMETERS = {
 }
 
 outage = Outage("the broker", logging.getLogger(__name__))
+
+REFUSALS = {403, 530}  # AMQP's codes for a missing right, and for a missing virtual host
+REMEDY = (
+    "Check the user, the password, the virtual host and the user's permissions in RABBITMQ_URL"
+    " (with Docker Compose: RABBITMQ_PASSWORD)"
+)
+# No queue has this name: RabbitMQ confirms such a message, and drops it.
+PING_QUEUE = "md5_light.ping"
 
 CLOSE_SECONDS = 1.0  # for each of the connections that a worker closes when it stops
 
@@ -68,7 +82,7 @@ class _Consumer(_RabbitmqConsumer):
         try:
             message: MessageProxy | None = super().__next__()
         except ConnectionClosed as error:
-            outage.begin(describe(error))
+            note_failure(error)
             raise
         if message is not None:
             self._delivered[id(message)] = message
@@ -104,7 +118,7 @@ class _Broker(RabbitmqBroker):
         try:
             consumer = super().consume(queue_name, prefetch, timeout)
         except (AMQPConnectorException, ConnectionClosed) as error:
-            outage.begin(describe(error))
+            note_failure(error)
             raise ConnectionClosed(error) from None  # the former is of pika, but no AMQPError
         outage.end()
         return consumer
@@ -142,13 +156,16 @@ def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Br
 
 
 def ping(broker: Broker) -> None:
-    """Ask the broker for something over this thread's connection, which also keeps it alive.
+    """Publish a message for nobody over this thread's connection, which also keeps it alive.
 
-    Raises whatever pika does when the broker is out of reach.
+    It fails where a task's message would: without a right, or at a server that takes nothing more.
+    Raises whatever pika does.
     """
     if isinstance(broker, RabbitmqBroker):
         with _fresh_after_failure(broker):
-            broker.connection.channel().close()
+            for step in Step:
+                broker.declare_queue(step.value, ensure=True)
+            broker.channel.basic_publish("", PING_QUEUE, b"")
 
 
 def count_waiting(broker: Broker, queue: str) -> int:
@@ -171,12 +188,35 @@ def _fresh_after_failure(broker: RabbitmqBroker) -> Iterator[None]:
         raise
 
 
+def note_failure(error: Exception) -> None:
+    """Report to the outage that a call failed, and why."""
+    reply = _reply_of(error)
+    is_refusal = reply is not None and reply[0] in REFUSALS
+    outage.begin(describe(error), remedy=REMEDY if is_refusal else None)
+
+
 def describe(error: Exception) -> str:
-    """What went wrong, in a few words, though pika says them three exceptions deep."""
-    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
+    """What went wrong, in a few words, though pika wraps it three exceptions deep."""
+    reply = _reply_of(error)
+    return type(_cause_of(error)).__name__ if reply is None else f"{reply[0]} {reply[1]}"
+
+
+def _reply_of(error: Exception) -> tuple[int, str] | None:
+    """RabbitMQ's code and text in an error, if it has given a reason."""
+    cause = _cause_of(error)
     if isinstance(cause, ChannelClosed | ConnectionClosedByBroker):
-        return f"{cause.reply_code} {cause.reply_text}"
-    return type(cause).__name__
+        return cause.reply_code, cause.reply_text.rstrip(".")
+    if isinstance(cause, ProbableAuthenticationError | ProbableAccessDeniedError):
+        # These carry the repr of another error.
+        match = re.search(r"""\((\d+)\) (['"])(.*?)\.?\2""", str(cause.args[0]))
+        return (int(match[1]), match[3]) if match else None
+    return None
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    return error
 
 
 def disconnect(broker: Broker) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from dramatiq import Broker, Message, MessageProxy
 
-from actors.broker import count_waiting, describe, disconnect, outage, ping
+from actors import metrics
+from actors.broker import count_waiting, disconnect, note_failure, outage, ping
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
 from tasks.task import Step, Task
@@ -39,6 +40,7 @@ class Dispatcher:
         self._tasks: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self.is_failing = False
+        self._is_broker_up = False  # as last reported
         self._accepting = threading.Lock()
         self._accepted = 0
         self._handled = 0  # of those accepted: published, or let go of
@@ -51,6 +53,7 @@ class Dispatcher:
         return self._handled >= number
 
     def start(self) -> None:
+        metrics.note_broker(is_up=False)
         self._thread.start()
 
     def stop(self) -> None:
@@ -173,13 +176,20 @@ class Dispatcher:
     def _recover(self) -> None:
         self.is_failing = False
         outage.end()
+        self._report(is_up=not outage.is_on)  # the consumers of this process may still fail
 
     def _fail(self, error: Exception) -> None:
         """Let go of all that waits: without the broker it would only grow old here."""
-        outage.begin(describe(error))
+        note_failure(error)
+        self._report(is_up=False)
         self.is_failing = True
         while self._poll() is not None:
             self._handled += 1
+
+    def _report(self, *, is_up: bool) -> None:
+        if is_up != self._is_broker_up:
+            self._is_broker_up = is_up
+            metrics.note_broker(is_up=is_up)
 
 
 def _make_message(task_id: str, step: Step, now: datetime) -> Message[None]:

@@ -13,18 +13,22 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     generate_latest,
     start_http_server,
     values,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from tasks.task import FailureCode, MailStatus, Status, Step, Task
@@ -68,7 +72,7 @@ def _remove_left_over(parent: Path) -> None:
 
 def _reserve(folder: Path) -> None:
     """Take the room for this process's files now: with a disk full later, it would be killed."""
-    for kind in ("counter", "histogram"):
+    for kind in ("counter", "histogram", "gauge_livemin"):
         with (folder / f"{kind}_{os.getpid()}.db").open("ab") as file:
             os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
 
@@ -109,13 +113,30 @@ request_seconds = Histogram(
     buckets=_REQUESTS,
 )
 
-# So that every series begins with 0, and none with its first event.
+# Every series exists at 0 from the start: an alert cannot see the first event of a new one.
 for _code in FailureCode:
     ended.labels(Status.FAILED, _code)
+    retries.labels(_code)
 for _outcome in ("sent", "refused", "retried", "delayed"):
     mails.labels(_outcome)
 message_repairs, lease_repairs = repairs.labels("message"), repairs.labels("lease")
 _done = ended.labels(Status.DONE, "")
+
+
+@cache
+def _broker_up() -> Gauge:
+    """Created by the processes that use a broker, as the lowest value of all processes counts."""
+    return Gauge(
+        "md5_light_broker_up",
+        "Whether every process can use the broker; 1 if the workers are inside the service.",
+        registry=None,
+        multiprocess_mode="livemin",
+    )
+
+
+def note_broker(*, is_up: bool) -> None:
+    """Report whether this process can use the broker."""
+    _broker_up().set(is_up)
 
 
 def note_outcome(step: Step, task: Task) -> None:
@@ -151,9 +172,22 @@ def serve(host: str, port: int) -> None:
     start_http_server(port, host, _registry())
 
 
+class _Processes(MultiProcessCollector):
+    """The values of all processes. Those that have ended no longer say how they are."""
+
+    def collect(self) -> Iterable[Metric]:
+        for file in FOLDER.glob("gauge_live*.db"):
+            pid = int(file.stem.rpartition("_")[2])
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                mark_process_dead(pid, str(FOLDER))  # type: ignore[no-untyped-call]
+        return super().collect()  # type: ignore[no-untyped-call,no-any-return]
+
+
 def _registry(*collectors: Collector) -> CollectorRegistry:
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(FOLDER))  # type: ignore[no-untyped-call]
+    _Processes(registry, str(FOLDER))  # type: ignore[no-untyped-call]
     for each in collectors:
         registry.register(each)
     return registry

@@ -12,7 +12,7 @@ from typing import Self, cast
 import pymongo
 from pymongo import ReturnDocument
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from tasks.clock import ServerClock
@@ -31,7 +31,11 @@ DURABLE = WriteConcern(w="majority", j=True)
 # For what is only a hint: it costs nothing but time when such a write is lost.
 HINT = WriteConcern(w=1)
 
-DUPLICATE_KEY = 11000  # MongoDB's code of such an error
+# MongoDB's codes of errors
+DUPLICATE_KEY = 11000
+REFUSALS = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, and both on Atlas
+REMEDY = "Check the user, the password, authSource and the user's roles in MONGODB_URL"
+
 PROGRESS = ("bytes_done", "bytes_total")
 MAIL_DUE = ["pending", "delayed"]
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -122,7 +126,13 @@ class MongoStore:
             "$inc": {"version": 1, "attempt" if is_hash else "mail_attempt": 1},
             "$unset": dict.fromkeys(
                 # Also what would let a sweeper that is just at it take the task for its own.
-                ("retry_at", "dispatched_at", "taken_by", *(PROGRESS if is_hash else ())),
+                (
+                    "retry_at",
+                    "dispatched_at",
+                    "taken_by",
+                    "due_since",
+                    *(PROGRESS if is_hash else ()),
+                ),
                 "",
             ),
         }
@@ -150,7 +160,8 @@ class MongoStore:
             among = {"_id": {"$in": list(wake_at)}}
             token = uuid.uuid4().hex
             self._hints.update_many(
-                {**among, **is_due}, {"$set": {"wake_at": hold_until, "taken_by": token}}
+                {**among, **is_due},
+                {"$set": {"wake_at": hold_until, "taken_by": token}},
             )
             taken = {each["_id"]: each for each in self._tasks.find({**among, "taken_by": token})}
         return list(
@@ -223,7 +234,7 @@ class MongoStore:
 
     def ping(self) -> None:
         with _translated_errors():
-            self._client.admin.command("ping")
+            self._tasks.find_one({"_id": ""}, {"_id": True})  # MongoDB's ping needs no rights
 
     def close(self) -> None:
         self._client.close()
@@ -247,6 +258,7 @@ def _translated_errors() -> Iterator[None]:
     except PyMongoError as error:
         details = getattr(error, "details", None) or {}  # no text of it: that names documents
         what = f"{type(error).__name__} {details.get('codeName', '')}".strip()
-        _outage.begin(what)
+        is_refusal = isinstance(error, OperationFailure) and error.code in REFUSALS
+        _outage.begin(what, remedy=REMEDY if is_refusal else None)
         raise StoreUnavailableError(f"MongoDB: {what}") from error
     _outage.end()

@@ -1,38 +1,57 @@
-"""Something outside that goes away and comes back: one line in the log each time."""
+"""Logs when a server becomes unreachable, when it refuses access, and when it recovers."""
 
 import logging
+import math
 import threading
 import time
 
-# Success must last so long, or a server that reads and cannot write would come and go.
+# Success must last this long, or a server that reads but cannot write would flap.
 QUIET_SECONDS = 2.0
+# After a refusal it must last longer than the pause between two uses of the refused right.
+REFUSAL_QUIET_SECONDS = 15.0
+REPEAT_SECONDS = 60.0  # how often a refusal is logged while it lasts
 
 
 class Outage:
-    """What this process knows of a server: whoever talks to it says how that went."""
+    """What this process knows about a server. Callers report how each call went."""
 
     def __init__(self, what: str, log: logging.Logger) -> None:
         self._what = what
         self._log = log
         self._lock = threading.Lock()
         self._failed_at = 0.0
+        self._quiet_seconds = QUIET_SECONDS
+        self._repeat_at = -math.inf
         self.is_on = False
 
-    def begin(self, reason: str) -> None:
-        """A call failed: the first one is told of."""
+    def begin(self, reason: str, *, remedy: str | None = None) -> None:
+        """Report a failed call. The first one is logged.
+
+        `remedy` is for a server that answers, but refuses access. It says what to check, and is
+        logged as an error once a minute while the refusal lasts.
+        """
         with self._lock:
-            self._failed_at = time.monotonic()
-            if self.is_on:
+            now = self._failed_at = time.monotonic()
+            self._quiet_seconds = REFUSAL_QUIET_SECONDS if remedy else QUIET_SECONDS
+            was_on, self.is_on = self.is_on, True
+            if was_on and not remedy:
                 return
-            self.is_on = True
-        self._log.warning("%s is out of reach: %s", self._what, reason)
+            if remedy and now < self._repeat_at:
+                return
+            if remedy:
+                self._repeat_at = now + REPEAT_SECONDS
+        if remedy:
+            self._log.error("%s refuses access: %s. %s", self._what, reason, remedy)
+        else:
+            self._log.warning("%s is out of reach: %s", self._what, reason)
 
     def end(self) -> None:
-        """A call succeeded. It costs nothing where there is no outage."""
+        """Report a successful call. It costs nothing while there is no outage."""
         if not self.is_on:
             return
         with self._lock:
-            if not self.is_on or time.monotonic() - self._failed_at < QUIET_SECONDS:
+            if not self.is_on or time.monotonic() - self._failed_at < self._quiet_seconds:
                 return
             self.is_on = False
+            self._repeat_at = -math.inf
         self._log.info("%s is back", self._what)

@@ -33,11 +33,14 @@ def _find_mongod() -> str:
 class Mongod:
     """A MongoDB server; its data outlive a kill. It may be a replica set of one."""
 
-    def __init__(self, folder: Path, *, is_replica_set: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, is_replica_set: bool = False, needs_login: bool = False
+    ) -> None:
         self._program = _find_mongod()
         self._folder = folder
         self._port = free_port()
         self._is_replica_set = is_replica_set
+        self._needs_login = needs_login
         self.start()
 
     def database_url(self, name: str) -> str:
@@ -52,6 +55,8 @@ class Mongod:
         options += " --setParameter enableTestCommands=1"
         if self._is_replica_set:
             options += " --replSet rs0"
+        if self._needs_login:
+            options += " --auth"
         self.process = Process(
             [self._program, *arguments.split(), *options.split()], self._folder, os.environ
         )

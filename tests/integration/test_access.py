@@ -1,0 +1,171 @@
+"""A server that refuses access is named, with the setting to check."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from actors.broker import make_broker, note_failure, ping
+from settings import Settings
+from tasks import mongo
+from tasks.errors import StoreUnavailableError
+from tasks.mongo import MongoStore
+from tasks.outage import Outage
+from tests.examples import NOW, make_task
+from tests.servers.mongod import Mongod
+from tests.servers.rabbitmq import RabbitMQ
+
+pytestmark = pytest.mark.services
+
+PASSWORD = "s3cret-of-the-tests"
+
+
+@pytest.fixture
+def fresh_outages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests of this process have met does not count."""
+    monkeypatch.setattr("actors.broker.outage", Outage("the broker", logging.getLogger("broker")))
+    monkeypatch.setattr(mongo, "_outage", Outage("MongoDB", logging.getLogger("mongo")))
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+
+
+def with_password(url: str) -> str:
+    return url.replace("guest:guest", f"guest:{PASSWORD}")
+
+
+def without_vhost(url: str) -> str:
+    return urlsplit(url)._replace(path="/missing").geturl()
+
+
+@pytest.fixture
+def restricted(rabbitmq: RabbitMQ) -> Iterator[Callable[..., str]]:
+    """Makes the URL of a user with these permissions: configure, write, read."""
+    rabbitmq.control("add_vhost", "restricted")
+    rabbitmq.control("add_user", "restricted", PASSWORD)
+
+    def make(*permissions: str) -> str:
+        if permissions:
+            rabbitmq.control("set_permissions", "-p", "restricted", "restricted", *permissions)
+        netloc = f"restricted:{PASSWORD}@{urlsplit(rabbitmq.url).netloc.partition('@')[2]}"
+        return urlsplit(rabbitmq.url)._replace(netloc=netloc, path="/restricted").geturl()
+
+    yield make
+    rabbitmq.control("delete_user", "restricted")
+    rabbitmq.control("delete_vhost", "restricted")
+
+
+def assert_refused(url: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    broker = make_broker(Settings(rabbitmq_url=url))
+    with pytest.raises(Exception, match=r".") as caught:  # pika raises what is no AMQPError
+        ping(broker)
+    note_failure(caught.value)
+    broker.close()
+    (line,) = errors(caplog)
+    assert line.startswith(f"the broker refuses access: {reason}")
+    assert "RABBITMQ_URL" in line
+    assert "RABBITMQ_PASSWORD" in line
+    assert PASSWORD not in line
+
+
+@pytest.mark.usefixtures("fresh_outages")
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (with_password, "403 ACCESS_REFUSED - Login was refused"),
+        (without_vhost, "530 NOT_ALLOWED - vhost missing not found"),
+    ],
+    ids=["password", "vhost"],
+)
+def test_rabbitmq_that_does_not_let_us_in(
+    spoil: Callable[[str], str], reason: str, rabbitmq: RabbitMQ, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert_refused(spoil(rabbitmq.url), reason, caplog)
+
+
+@pytest.mark.usefixtures("fresh_outages")
+@pytest.mark.parametrize(
+    ("permissions", "reason"),
+    [
+        ((), "530 NOT_ALLOWED - access to vhost 'restricted' refused"),
+        (("", ".*", ".*"), "403 ACCESS_REFUSED - access to queue"),
+        ((".*", "", ".*"), "403 ACCESS_REFUSED - access to exchange"),
+        ((".*", ".*", ""), "403 ACCESS_REFUSED - access to queue"),
+        ((".*", "compute_md5.*|send_email.*", ".*"), "403 ACCESS_REFUSED - access to exchange"),
+    ],
+    ids=["vhost", "configure", "write", "read", "publish"],
+)
+def test_rabbitmq_that_denies_a_permission(
+    permissions: tuple[str, ...],
+    reason: str,
+    restricted: Callable[..., str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert_refused(restricted(*permissions), reason, caplog)
+
+
+@pytest.mark.usefixtures("fresh_outages")
+def test_rabbitmq_that_is_out_of_reach_is_no_refusal(
+    rabbitmq: RabbitMQ, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = make_broker(Settings(rabbitmq_url=rabbitmq.url.replace("amqp:", "amqps:")))
+    with pytest.raises(OSError, match="SSL") as caught:
+        ping(broker)
+    note_failure(caught.value)
+    assert errors(caplog) == []
+
+
+def test_a_ping_leaves_no_message(rabbitmq: RabbitMQ) -> None:
+    rabbitmq.purge()
+    broker = make_broker(Settings(rabbitmq_url=rabbitmq.url))
+    for _ in range(3):
+        ping(broker)
+    broker.close()
+    assert rabbitmq.waiting() == {}
+
+
+@pytest.fixture
+def locked_mongod(tmp_path: Path) -> Iterator[Mongod]:
+    server = Mongod(tmp_path)
+    roles = [{"role": "readWrite", "db": "test"}]
+    durable = {"w": 1, "j": True}
+    server.command("createUser", "md5", pwd=PASSWORD, roles=roles, writeConcern=durable)
+    server.stop()
+    server = Mongod(tmp_path, needs_login=True)
+    yield server
+    server.stop()
+
+
+@pytest.mark.usefixtures("fresh_outages")
+def test_mongodb_with_users(locked_mongod: Mongod, caplog: pytest.LogCaptureFixture) -> None:
+    url = locked_mongod.database_url("test")
+
+    def open_as(user: str, options: str = "?authSource=admin") -> MongoStore:
+        return MongoStore.connect(url.replace("://", f"://{user}") + options)
+
+    store = open_as(f"md5:{PASSWORD}@")
+    task = make_task()
+    store.insert(task)
+    assert store.take_due(NOW, NOW, 10) == []
+    store.ping()
+    store.close()
+    assert errors(caplog) == []
+
+    for user, options, reason in (
+        ("md5:wrong@", "?authSource=admin", "AuthenticationFailed"),
+        (f"md5:{PASSWORD}@", "", "AuthenticationFailed"),
+        ("", "", "Unauthorized"),
+    ):
+        caplog.clear()
+        mongo._outage._repeat_at = 0
+        store = open_as(user, options)
+        with pytest.raises(StoreUnavailableError):
+            store.ping()
+        store.close()
+        (line,) = errors(caplog)
+        assert line.startswith(f"MongoDB refuses access: OperationFailure {reason}.")
+        assert "MONGODB_URL" in line
+        assert PASSWORD not in line
