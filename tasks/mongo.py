@@ -4,7 +4,7 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Self, cast
@@ -37,6 +37,9 @@ REFUSALS = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, and both on Atl
 REMEDY = "Check the user, the password, authSource and the user's roles in MONGODB_URL"
 
 PROGRESS = ("bytes_done", "bytes_total")
+# All that `survey` asks for, and the name of the one that an earlier version made for it.
+SURVEY_INDEX = [("wake_at", 1), ("status", 1), ("submitted_at", 1), ("due_since", 1)]
+OLD_SURVEY_INDEX = "wake_at_1_status_1_submitted_at_1"
 MAIL_DUE = ["pending", "delayed"]
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -161,7 +164,10 @@ class MongoStore:
             token = uuid.uuid4().hex
             self._hints.update_many(
                 {**among, **is_due},
-                {"$set": {"wake_at": hold_until, "taken_by": token}},
+                {
+                    "$set": {"wake_at": hold_until, "taken_by": token},
+                    "$min": {"due_since": now},  # kept until a message is out, or a claim
+                },
             )
             taken = {each["_id"]: each for each in self._tasks.find({**among, "taken_by": token})}
         return list(
@@ -176,7 +182,10 @@ class MongoStore:
             for (version, dispatched_at, wake_at), ids in alike.items():
                 self._hints.update_many(
                     {"_id": {"$in": ids}, "version": version},
-                    {"$set": {"dispatched_at": dispatched_at, "wake_at": wake_at}},
+                    {
+                        "$set": {"dispatched_at": dispatched_at, "wake_at": wake_at},
+                        "$unset": {"due_since": ""},
+                    },
                 )
 
     def wake_unclaimed(self, now: datetime) -> None:
@@ -213,7 +222,7 @@ class MongoStore:
 
     def survey(self, now: datetime) -> Unsettled:
         """As in TaskStore; everything that it asks for is in the index."""
-        overdue = {"$cond": [{"$lt": ["$wake_at", now]}, 1, 0]}
+        overdue = {"$cond": [{"$lt": [{"$ifNull": ["$due_since", "$wake_at"]}, now]}, 1, 0]}
         with _translated_errors():
             groups = self._tasks.aggregate(
                 [
@@ -243,9 +252,10 @@ class MongoStore:
         """Made by those who use them, so that a service starts while the server is down."""
         if not self._has_indexes:
             self._tasks.create_index(
-                [("wake_at", 1), ("status", 1), ("submitted_at", 1)],  # all that `survey` asks for
-                partialFilterExpression={"wake_at": {"$exists": True}},
+                SURVEY_INDEX, partialFilterExpression={"wake_at": {"$exists": True}}
             )
+            with suppress(OperationFailure):  # usually because it is gone already
+                self._tasks.drop_index(OLD_SURVEY_INDEX)
             self._tasks.create_index("expires_at", expireAfterSeconds=0)
             self._counters.create_index("expires_at", expireAfterSeconds=0)
             self._has_indexes = True

@@ -11,28 +11,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tasks import sqlite_file
 from tasks.document import Document, from_document, read_all, to_document
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.outage import Outage
 from tasks.store import Unsettled
 from tasks.task import Step, Task
 
-BUSY_SECONDS = 5  # how long one process waits for another one's write
-
 # The columns are what SQL works on; `document` is the rest of the task, as JSON. Times are
 # milliseconds since 1970.
 _COLUMNS = ("_id", "version", "wake_at", "dispatched_at", "expires_at")
-_SCHEMA = """
-    CREATE TABLE IF NOT EXISTS tasks (
-        _id TEXT PRIMARY KEY, version INTEGER NOT NULL, wake_at INTEGER,
-        dispatched_at INTEGER, expires_at INTEGER, document TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS tasks_wake_at ON tasks (wake_at) WHERE wake_at IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tasks_expires_at ON tasks (expires_at) WHERE expires_at IS NOT NULL;
-    CREATE TABLE IF NOT EXISTS counters (
-        expires_at INTEGER, key TEXT, hits INTEGER NOT NULL, PRIMARY KEY (expires_at, key)
-    ) WITHOUT ROWID;
-"""
 _SELECT = "SELECT _id, version, wake_at, dispatched_at, expires_at, document FROM tasks"
 _TIMES = ("submitted_at", "finished_at", "wake_at", "retry_at", "dispatched_at", "expires_at")
 
@@ -47,7 +35,7 @@ class SQLiteStore:
         with ExitStack() as opened:
 
             def connect(synchronous: str) -> sqlite3.Connection:
-                return opened.enter_context(closing(_connect(path, synchronous)))
+                return opened.enter_context(closing(sqlite_file.connect(path, synchronous)))
 
             try:
                 self._durable = connect("FULL")
@@ -69,7 +57,8 @@ class SQLiteStore:
         with self._transaction(self._durable) as connection:
             for task in tasks:
                 cursor = connection.execute(
-                    "INSERT INTO tasks VALUES"
+                    "INSERT INTO tasks"
+                    " (_id, version, wake_at, dispatched_at, expires_at, document) VALUES"
                     " (:_id, :version, :wake_at, :dispatched_at, :expires_at, :document)"
                     " ON CONFLICT DO NOTHING",
                     _to_row(task),
@@ -91,7 +80,7 @@ class SQLiteStore:
         with self._translated_errors(over) as connection:
             cursor = connection.execute(
                 "UPDATE tasks SET version = :version, wake_at = :wake_at, document = :document,"
-                " dispatched_at = :dispatched_at, expires_at = :expires_at"
+                " dispatched_at = :dispatched_at, expires_at = :expires_at, due_since = NULL"
                 " WHERE _id = :_id AND version = :version - 1",
                 _to_row(saved),
             )
@@ -115,15 +104,16 @@ class SQLiteStore:
                 f"{_SELECT} WHERE wake_at <= ? ORDER BY wake_at LIMIT ?", (_to_millis(now), limit)
             ).fetchall()
             connection.executemany(
-                "UPDATE tasks SET wake_at = ? WHERE _id = ?",
-                [(_to_millis(hold_until), row[0]) for row in rows],
+                "UPDATE tasks SET wake_at = ?, due_since = coalesce(due_since, ?) WHERE _id = ?",
+                [(_to_millis(hold_until), _to_millis(now), row[0]) for row in rows],
             )
         return list(read_all(map(_to_document, rows)))
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
         with self._transaction(self._hints) as connection:
             connection.executemany(
-                "UPDATE tasks SET wake_at = :wake_at, dispatched_at = :dispatched_at"
+                "UPDATE tasks"
+                " SET wake_at = :wake_at, dispatched_at = :dispatched_at, due_since = NULL"
                 " WHERE _id = :_id AND version = :version",
                 map(_to_row, tasks),
             )
@@ -161,7 +151,8 @@ class SQLiteStore:
     def survey(self, now: datetime) -> Unsettled:
         with self._translated_errors(self._surveys, self._surveying) as connection:
             rows = connection.execute(
-                "SELECT json_extract(document, '$.status'), count(*), sum(wake_at < ?),"
+                "SELECT json_extract(document, '$.status'), count(*),"
+                " sum(coalesce(due_since, wake_at) < ?),"
                 " min(json_extract(document, '$.submitted_at'))"
                 " FROM tasks WHERE wake_at IS NOT NULL GROUP BY 1",
                 (_to_millis(now),),
@@ -201,34 +192,6 @@ class SQLiteStore:
                 self._outage.begin(str(error))
                 raise StoreUnavailableError(f"SQLite: {error}") from error
             self._outage.end()
-
-
-def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    try:
-        _switch_to_wal(connection)
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.executescript(_SCHEMA)
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """This does not wait for another process that is at it, so we do."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
 
 
 def _to_millis(moment: datetime) -> int:

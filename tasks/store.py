@@ -11,9 +11,10 @@ from tasks.task import Status, Step, Task
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """The tasks that are not settled: how many, and since when the first of them was submitted.
+    """The tasks that are not settled: how many, and when the oldest of them was submitted.
 
-    `overdue` are those whose wake_at has passed. One that is done or failed has a mail to come.
+    Tasks are overdue from the moment they are due until a message for them is out, or an actor
+    claims them. One that is done or failed has a mail to come.
     """
 
     by_status: Mapping[Status, int]
@@ -75,8 +76,9 @@ class TaskStore(Protocol):
         """Tasks whose wake_at has passed, each to one caller only, the longest due first.
 
         They are returned with the wake_at that they had. In the store it is moved to `hold_until`,
-        so that they are due again if this caller does nothing about them; their version stays. At
-        most `limit` tasks; need not be durable.
+        so that they are due again if this caller does nothing about them; their version stays.
+        Until `mark_dispatched`, `save` or `claim` they remain overdue. At most `limit` tasks; need
+        not be durable.
         """
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
@@ -104,7 +106,10 @@ class TaskStore(Protocol):
         """How many tasks are not settled, up to so many. Takes time in proportion to it."""
 
     def survey(self, now: datetime) -> Unsettled:
-        """Count the tasks that are not settled. Takes time in proportion to their number."""
+        """Count the tasks that are not settled, and those overdue before `now`.
+
+        Takes time in proportion to their number.
+        """
 
     def ping(self) -> None:
         """Return when the store answers."""

@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,8 @@ from tests.servers.process import free_port
 from tests.waiting import wait_for
 
 SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+OLD_KEYS = [("wake_at", 1), ("status", 1), ("submitted_at", 1)]
 HOLD = NOW + timedelta(seconds=10)
 AGES_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -366,6 +369,82 @@ def test_survey(store: TaskStore) -> None:
     assert survey.total == len(unsettled)
     assert survey.overdue == sum(each < middle for each in times)
     assert survey.oldest == AGES_AGO
+
+
+def overdue(store: TaskStore) -> int:
+    """Tasks that are overdue an hour after `NOW`."""
+    return store.survey(NOW + timedelta(hours=1)).overdue
+
+
+def test_a_due_task_is_overdue_until_its_message_is_out(store: TaskStore) -> None:
+    (task,) = insert_due(store, 1)
+    assert overdue(store) == 1
+    for number in range(3):  # sweepers that cannot publish
+        now = NOW + number * HOUR
+        assert store.take_due(now, now + HOUR, 10)
+        assert overdue(store) == 1
+    store.mark_dispatched([task.dispatched(NOW + 2 * HOUR)])
+    assert overdue(store) == 0
+    assert store.survey(NOW + 4 * HOUR).overdue == 1, "its message is lost, and no worker runs"
+
+
+def test_a_task_is_not_overdue_at_the_moment_it_is_taken(store: TaskStore) -> None:
+    insert_due(store, 1)
+    assert store.take_due(NOW, HOLD, 10)
+    assert store.survey(NOW).overdue == 0
+
+
+@pytest.mark.parametrize("change", ["claim", "save"])
+def test_a_task_that_an_actor_has_is_not_overdue(store: TaskStore, change: str) -> None:
+    (task,) = insert_due(store, 1)
+    assert store.take_due(NOW, HOLD, 10)
+    if change == "claim":
+        assert store.claim(task.id, Step.COMPUTE_MD5, NOW, 2 * HOUR, "token")
+    else:
+        assert store.save(task.claimed(NOW, 2 * HOUR))
+    assert overdue(store) == 0
+
+
+def test_a_task_passed_to_another_sweeper_remains_overdue(open_shared: Open) -> None:
+    first, second = open_shared(), open_shared()
+    insert_due(first, 1)
+    assert first.take_due(NOW, HOLD, 10)
+    assert second.take_due(HOLD, NOW + 2 * HOUR, 10)
+    assert overdue(first) == overdue(second) == 1
+
+
+@pytest.mark.services
+def test_mongod_surveys_its_index_alone(mongod: Mongod, connect: Connect) -> None:
+    store = connect(url := mongod_url(mongod))
+    with pymongo.MongoClient[dict[str, object]](url) as client:
+        database = client.get_default_database()
+        partial = {"wake_at": {"$exists": True}}
+        database["tasks"].create_index(OLD_KEYS, partialFilterExpression=partial)
+        insert_due(store, 5)
+        store.take_due(NOW, HOLD, 2)
+        assert "wake_at_1_status_1_submitted_at_1" not in database["tasks"].index_information()
+        database.command("profile", 2)
+        assert store.survey(NOW + SECOND).overdue == 5
+        database.command("profile", 0)
+        (entry,) = database["system.profile"].find({"command.aggregate": "tasks"})
+    assert entry["docsExamined"] == 0
+    assert entry["keysExamined"] == 5
+
+
+def test_sqlite_file_of_an_earlier_version(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.sqlite3"
+    with closing(sqlite3.connect(path)) as earlier:
+        earlier.executescript(
+            "CREATE TABLE tasks (_id TEXT PRIMARY KEY, version INTEGER NOT NULL, wake_at INTEGER,"
+            " dispatched_at INTEGER, expires_at INTEGER, document TEXT NOT NULL) WITHOUT ROWID"
+        )
+    with ThreadPoolExecutor(4) as threads:
+        stores = list(threads.map(SQLiteStore, [path] * 4))
+    (task,) = insert_due(stores[0], 1)
+    assert ids(stores[1].take_due(NOW, HOLD, 10)) == [task.id]
+    assert overdue(stores[2]) == 1
+    for store in stores:
+        store.close()
 
 
 def test_each_task_is_claimed_once(open_shared: Open) -> None:
