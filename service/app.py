@@ -52,6 +52,7 @@ def create_app(settings: Settings) -> App:
     app.add_route(handlers.ready, "/health/ready", methods=["GET"])
     app.add_route(metrics.expose, "/metrics", methods=["GET"])
     methods.complete(app)
+    metrics.begin_series(app)
     app.on_request(metrics.begin)
     app.on_request(require_token)
     if settings.cors_origins:

@@ -5,13 +5,16 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
+from types import SimpleNamespace
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sanic import HTTPResponse, Request
+from sanic import HTTPResponse, Request, Sanic
+from sanic.config import Config
 
 import logs
 from actors import metrics
@@ -23,6 +26,37 @@ from tasks.task import Status
 # A survey is good for some seconds, or for twenty times as long as it took.
 SURVEY_SECONDS = 5.0
 SURVEY_SHARE = 20
+# A healthy sweeper takes a due task within seconds.
+OVERDUE_AFTER = timedelta(seconds=5)
+
+# The codes with which /submit refuses, and what a dashboard may ask for of each route.
+REFUSALS = (
+    "bad_request",
+    "cancelled",
+    "idempotency_key_reused",
+    "internal_error",
+    "invalid_body",
+    "invalid_parameter",
+    "missing_parameter",
+    "rate_limited",
+    "repeated_parameter",
+    "request_timeout",
+    "store_unavailable",
+    "too_large",
+    "too_many_unfinished",
+    "unauthorized",
+    "unknown_parameter",
+)
+STATUSES = ("2xx", "4xx", "5xx")
+
+
+def begin_series(app: Sanic[Config, SimpleNamespace]) -> None:
+    """Start the series of the routes that the app has by now, and of refusals, at 0."""
+    for reason in REFUSALS:
+        metrics.refusals.labels(reason)
+    for route in {"none", *(f"/{route.path}" for route in app.router.routes)}:
+        for status in STATUSES:
+            metrics.request_seconds.labels(route, status)
 
 
 class StoreGauges(Collector):
@@ -43,7 +77,7 @@ class StoreGauges(Collector):
         try:
             began = time.monotonic()
             now = self._store.now()
-            survey = self._store.survey(now)
+            survey = self._store.survey(now - OVERDUE_AFTER)
             self._age = (now - survey.oldest).total_seconds() if survey.oldest else 0.0
             self._survey = survey
             ended = time.monotonic()
@@ -70,7 +104,9 @@ class StoreGauges(Collector):
         tasks.add_metric(["mailing"], mailing)
         yield tasks
         yield GaugeMetricFamily(
-            "md5_light_tasks_overdue", "Those whose wake_at has passed.", survey.overdue
+            "md5_light_tasks_overdue",
+            "Tasks that are due, but have no message and no worker.",
+            survey.overdue,
         )
         yield GaugeMetricFamily(
             "md5_light_oldest_task_age_seconds", "Of the oldest that is not settled.", self._age

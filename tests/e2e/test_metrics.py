@@ -9,10 +9,12 @@ from http import HTTPStatus
 
 import pytest
 import requests
-from prometheus_client.parser import text_string_to_metric_families
 
+from service import docs
+from tasks.task import FailureCode
 from tests.e2e.conftest import System
 from tests.e2e.ledger import wait_until_settled
+from tests.e2e.scraping import scrape
 from tests.servers.origin import Origin
 from tests.servers.process import PROJECT, free_port
 from tests.waiting import wait_for
@@ -25,18 +27,6 @@ TASKS = 20
 def origin() -> Iterator[Origin]:
     with Origin({"/file": BODY}) as origin:
         yield origin
-
-
-def scrape(base: str, **headers: str) -> dict[str, float]:
-    """Each sample's value, by its name and labels: `name{label="value"}`."""
-    response = requests.get(f"{base}/metrics", headers=headers, timeout=10)
-    assert response.status_code == HTTPStatus.OK
-    return {
-        sample.name + ("{" + labels + "}" if labels else ""): sample.value
-        for family in text_string_to_metric_families(response.text)
-        for sample in family.samples
-        for labels in [",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))]
-    }
 
 
 @pytest.mark.services
@@ -65,6 +55,63 @@ def test_several_processes_count_as_one(distributed: System, origin: Origin) -> 
     for child in workers.children:
         done = [line for line in workers.output.splitlines() if f"[PID {child}]" in line]
         assert any("compute_md5: done" in line for line in done), "one process has done it all"
+
+
+# Of each series that an alert may ask for; what follows the name are its label's values.
+OUTCOMES = ("sent", "refused", "retried", "delayed")
+ZEROES = {
+    *(f'md5_light_retries_total{{code="{code}"}}' for code in FailureCode),
+    *(f'md5_light_tasks_ended_total{{code="{code}",status="failed"}}' for code in FailureCode),
+    'md5_light_tasks_ended_total{code="",status="done"}',
+    *(f'md5_light_mails_total{{outcome="{outcome}"}}' for outcome in OUTCOMES),
+    *(f'md5_light_sweeper_repairs_total{{kind="{kind}"}}' for kind in ("message", "lease")),
+    "md5_light_claims_lost_total",
+    "md5_light_download_bytes_total",
+    "md5_light_download_seconds_count",
+    "md5_light_queue_wait_seconds_count",
+}
+
+
+def documented_refusals() -> set[str]:
+    """The codes with which the documented API refuses a submission."""
+    document = json.loads((docs.FOLDER / "openapi.json").read_text())
+    text = json.dumps(document["paths"]["/submit"]["post"]["responses"])
+    for name in re.findall("#/components/responses/(\\w+)", text):
+        text += json.dumps(document["components"]["responses"][name])
+    codes = {
+        code
+        for each in re.findall(r'"code": {"enum": (\[.*?\])}', text)
+        for code in json.loads(each)
+    }
+    assert {"rate_limited", "invalid_parameter", "store_unavailable"} <= codes
+    return codes
+
+
+def test_a_fresh_service_has_every_series(embedded: System) -> None:
+    service = embedded.start_service()
+    wait_for(lambda: scrape(service.base)["md5_light_broker_up"] == 1)
+    samples = scrape(service.base)
+    requests_ = {
+        f'md5_light_http_request_seconds_count{{route="{route}",status="{status}"}}'
+        for route in ("/submit", "/check", "/health/ready", "/", "none")
+        for status in ("2xx", "4xx", "5xx")
+    }
+    refused = {
+        f'md5_light_submissions_refused_total{{reason="{code}"}}' for code in documented_refusals()
+    }
+    states = {f'md5_light_tasks{{state="{state}"}}' for state in ("queued", "running", "mailing")}
+    zeroes = ZEROES | requests_ | refused | states | {"md5_light_tasks_overdue"}
+    assert {name: samples.get(name) for name in zeroes} == dict.fromkeys(zeroes, 0)
+    assert samples["md5_light_store_up"] == 1
+
+
+@pytest.mark.services
+def test_a_fresh_worker_has_every_series(distributed: System) -> None:
+    base = f"http://127.0.0.1:{(port := free_port())}"
+    distributed.start_workers(processes=2, METRICS_PORT=str(port))
+    wait_for(lambda: scrape(base)["md5_light_broker_up"] == 1)
+    samples = scrape(base)
+    assert {name: samples.get(name) for name in ZEROES} == dict.fromkeys(ZEROES, 0)
 
 
 @pytest.mark.services

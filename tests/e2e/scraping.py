@@ -1,0 +1,18 @@
+"""Reads metrics as Prometheus does."""
+
+from http import HTTPStatus
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+
+def scrape(base: str, **headers: str) -> dict[str, float]:
+    """Each sample's value, by its name and labels: `name{label="value"}`."""
+    response = requests.get(f"{base}/metrics", headers=headers, timeout=10)
+    assert response.status_code == HTTPStatus.OK
+    return {
+        sample.name + ("{" + labels + "}" if labels else ""): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+        for labels in [",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))]
+    }
