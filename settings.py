@@ -196,6 +196,7 @@ class Settings:
     submits_per_minute: int = _setting(600, _parse_count(0, 10**9))
     mails_per_hour: int = _setting(60, _parse_count(0, 10**9))
     max_unfinished: int = _setting(1_000_000, _parse_count(1, 10**12))
+    max_stored: int = _setting(10_000_000, _parse_count(0, 10**12))
     proxies_count: int = _setting(0, _parse_count(0, 10))
     api_tokens: tuple[str, ...] = _setting((), _parse_tokens, is_secret=True)
     cors_origins: tuple[str, ...] = _setting((), _parse_origins)

@@ -104,6 +104,9 @@ mails = Counter("md5_light_mails_total", "Tries to send a mail.", ["outcome"])
 repairs = Counter(
     "md5_light_sweeper_repairs_total", "Messages sent again, and leases taken away.", ["kind"]
 )
+trimmed = Counter(
+    "md5_light_tasks_trimmed_total", "Settled tasks removed early because of MAX_STORED."
+)
 claims_lost = Counter("md5_light_claims_lost_total", "Claims that a worker found to be gone.")
 refusals = Counter("md5_light_submissions_refused_total", "Submissions refused.", ["reason"])
 request_seconds = Histogram(

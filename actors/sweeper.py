@@ -10,6 +10,7 @@ from datetime import timedelta
 import logs
 from actors import metrics
 from actors.dispatcher import BATCH, Dispatcher
+from actors.trimmer import Trimmer
 from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.store import TaskStore
@@ -29,6 +30,7 @@ class Sweeper:
     def __init__(self, store: TaskStore, dispatcher: Dispatcher, settings: Settings) -> None:
         self._store = store
         self._dispatcher = dispatcher
+        self._trimmer = Trimmer(store, settings.max_stored)
         self._max_attempts = settings.max_attempts
         self._retention = timedelta(seconds=settings.retention)
         self._lease_seconds = settings.lease
@@ -54,6 +56,7 @@ class Sweeper:
             try:
                 while self.sweep() == BATCH and not self._stopped.is_set():
                     self._wait_for_dispatcher()
+                self._trimmer.trim()
             except StoreUnavailableError:
                 pass  # the store has told
             except Exception:  # noqa: BLE001  the edge: the loop must go on

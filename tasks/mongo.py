@@ -241,6 +241,21 @@ class MongoStore:
                 (each["_id"], each["tasks"], each["overdue"], each["oldest"]) for each in groups
             )
 
+    def count_stored(self) -> int:
+        """As in TaskStore; the server keeps this number."""
+        with _translated_errors():
+            return self._tasks.estimated_document_count()
+
+    def remove_settled(self, limit: int) -> int:
+        is_settled = {"wake_at": None}
+        with _translated_errors():
+            self._ensure_indexes()
+            expiring = self._tasks.find({"expires_at": {"$gt": EARLIEST}, **is_settled}, {"_id": 1})
+            ids = [each["_id"] for each in expiring.sort("expires_at").limit(limit)]
+            if not ids:
+                return 0
+            return self._hints.delete_many({"_id": {"$in": ids}, **is_settled}).deleted_count
+
     def ping(self) -> None:
         with _translated_errors():
             self._tasks.find_one({"_id": ""}, {"_id": True})  # MongoDB's ping needs no rights

@@ -111,6 +111,15 @@ class TaskStore(Protocol):
         Takes time in proportion to their number.
         """
 
+    def count_stored(self) -> int:
+        """How many tasks there are, give or take a few. May take time in proportion to it."""
+
+    def remove_settled(self, limit: int) -> int:
+        """Remove settled tasks, those that expire first, and return how many.
+
+        At most `limit` tasks; need not be durable.
+        """
+
     def ping(self) -> None:
         """Return when the store answers."""
 

@@ -107,6 +107,28 @@ def test_too_many_unfinished_tasks(embedded: System, serve: Serve) -> None:
     wait_for(lambda: service.try_to_submit(f"{origin.base}/file").status_code == 202)
 
 
+def test_the_oldest_settled_tasks_are_forgotten_above_max_stored(
+    system: System, serve: Serve
+) -> None:
+    origin = serve({"/file": b"x" * 1000})
+    system.environ["MAX_STORED"] = "4"
+    service = system.start()
+    settled = [service.submit("http://10.0.0.1/") for _ in range(3)]
+    for task_id in settled:
+        service.wait_for_end(task_id)
+    origin.may_finish.clear()
+    unfinished = [service.submit(f"{origin.base}/file") for _ in range(5)]
+
+    for task_id in settled:
+        wait_for(lambda task_id=task_id: service.check(task_id).status_code == 404)  # type: ignore[misc]
+    for task_id in unfinished:
+        assert service.check(task_id).status_code == 202
+    origin.may_finish.set()
+    for task_id in unfinished:
+        service.wait_for_end(task_id)
+    wait_for(lambda: [service.check(each).status_code for each in unfinished].count(404) == 1)
+
+
 def test_a_mail_over_the_limit_waits_and_says_so(
     system: System, serve: Serve, inbox: Inbox
 ) -> None:

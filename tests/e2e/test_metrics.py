@@ -66,6 +66,7 @@ ZEROES = {
     *(f'md5_light_mails_total{{outcome="{outcome}"}}' for outcome in OUTCOMES),
     *(f'md5_light_sweeper_repairs_total{{kind="{kind}"}}' for kind in ("message", "lease")),
     "md5_light_claims_lost_total",
+    "md5_light_tasks_trimmed_total",
     "md5_light_download_bytes_total",
     "md5_light_download_seconds_count",
     "md5_light_queue_wait_seconds_count",

@@ -347,6 +347,57 @@ def test_count_unsettled(store: TaskStore) -> None:
     assert store.count_unsettled(2) == 2
 
 
+def test_count_stored(store: TaskStore) -> None:
+    assert store.count_stored() == 0
+    for state, task in STATES.items():
+        store.insert(replace(task, id=state))
+    assert store.count_stored() == len(STATES)
+
+
+def insert_settled(store: TaskStore, count: int) -> list[Task]:
+    """Tasks that expire one second apart, the oldest first, inserted in another order."""
+    done = STATES["done"]
+    tasks_ = [
+        replace(
+            done, id=f"settled {i}", expires_at=done.expires_at and done.expires_at + i * SECOND
+        )
+        for i in range(count)
+    ]
+    store.insert_all(random.sample(tasks_, count))
+    return tasks_
+
+
+def test_remove_settled_removes_what_expires_first(store: TaskStore) -> None:
+    settled = insert_settled(store, 10)
+    assert store.remove_settled(3) == 3
+    assert [store.get(task.id) for task in settled[:3]] == [None] * 3
+    assert [get(store, task) for task in settled[3:]] == settled[3:]
+    assert store.remove_settled(100) == 7
+    assert store.remove_settled(100) == 0
+    assert store.count_stored() == 0
+
+
+def test_remove_settled_leaves_every_unfinished_task(store: TaskStore) -> None:
+    store.insert(FULL_TASK)
+    for state, task in STATES.items():
+        store.insert(replace(task, id=state))
+    unfinished = {state: task for state, task in STATES.items() if not task.is_settled}
+    assert store.remove_settled(100) == len(STATES) - len(unfinished)
+    assert get(store, FULL_TASK) == FULL_TASK
+    for state, task in unfinished.items():
+        assert store.get(state) == replace(task, id=state)
+    assert store.remove_settled(100) == 0
+
+
+def test_remove_settled_by_several_at_once_removes_each_task_once(open_shared: Open) -> None:
+    stores = [open_shared() for _ in range(4)]
+    insert_settled(stores[0], 300)
+    with ThreadPoolExecutor(4) as threads:
+        removed = sum(threads.map(lambda store: store.remove_settled(50), stores))
+    assert 50 <= removed <= 200
+    assert stores[0].count_stored() == 300 - removed
+
+
 def test_survey_of_nothing(store: TaskStore) -> None:
     assert store.survey(NOW) == Unsettled(dict.fromkeys(Status, 0), 0, None)
 
@@ -565,6 +616,8 @@ UNREACHABLE: list[Callable[[TaskStore], object]] = [
     lambda store: store.count_hits({"x": 1}, NOW),
     lambda store: store.count_unsettled(100),
     lambda store: store.survey(NOW),
+    lambda store: store.count_stored(),
+    lambda store: store.remove_settled(1),
     lambda store: store.now(),
     lambda store: store.ping(),
 ]
@@ -580,6 +633,8 @@ METHODS = (
     "count_hits",
     "count_unsettled",
     "survey",
+    "count_stored",
+    "remove_settled",
     "now",
     "ping",
 )

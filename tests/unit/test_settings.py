@@ -23,6 +23,7 @@ COUNTS = (
     "SUBMITS_PER_MINUTE",
     "MAILS_PER_HOUR",
     "MAX_UNFINISHED",
+    "MAX_STORED",
     "PROXIES_COUNT",
     "METRICS_PORT",
 )
@@ -53,7 +54,8 @@ def test_defaults() -> None:
     assert (settings.max_attempts, settings.retry_base, settings.lease) == (5, 5, 30)
     assert settings.retention == 30 * 86400
     assert (settings.submits_per_minute, settings.mails_per_hour) == (600, 60)
-    assert (settings.max_unfinished, settings.proxies_count) == (1_000_000, 0)
+    assert (settings.max_unfinished, settings.max_stored) == (1_000_000, 10_000_000)
+    assert settings.proxies_count == 0
     assert settings.api_tokens == ()
     assert settings.cors_origins == ()
     assert (settings.log_format, settings.metrics_port) == ("text", 0)
@@ -85,6 +87,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "RETENTION": "7d",
         "SUBMITS_PER_MINUTE": "0",
         "MAX_UNFINISHED": "5",
+        "MAX_STORED": "0",
         "PROXIES_COUNT": "1",
         "CORS_ORIGINS": "https://app.example.com, http://localhost:3000,http://[::1]:8080",
     }
@@ -101,7 +104,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
     assert (settings.connect_timeout, settings.download_deadline) == (0.5, 5400)
     assert (settings.lease, settings.retention) == (60, 7 * 86400)
     assert (settings.submits_per_minute, settings.max_unfinished) == (0, 5)
-    assert settings.proxies_count == 1
+    assert (settings.max_stored, settings.proxies_count) == (0, 1)
     assert settings.api_tokens == ("a-long-random-token-1", "a-long/random+token-2==")
     assert settings.cors_origins == (
         "https://app.example.com",
