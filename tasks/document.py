@@ -33,9 +33,10 @@ def to_document(task: Task) -> Document:
         document["digest"] = {
             "md5": task.digest.md5,
             "size": task.digest.size,
-            "final_url": task.digest.final_url,
             "is_length_verified": task.digest.is_length_verified,
         }
+        if task.digest.final_url != task.url:  # a long URL is stored once
+            document["digest"]["final_url"] = task.digest.final_url
     if task.failure is not None:
         document["failure"] = {
             "code": task.failure.code.value,
@@ -55,7 +56,7 @@ def from_document(document: Mapping[str, Any]) -> Task:
         id=document["_id"],
         status=Status(document["status"]),
         mail_status=MailStatus(mail_status) if mail_status else None,
-        digest=Digest(**digest) if digest else None,
+        digest=Digest(**{"final_url": document["url"], **digest}) if digest else None,
         failure=Failure(**{**failure, "code": FailureCode(failure["code"])}) if failure else None,
         **values,
     )

@@ -230,7 +230,7 @@ def _to_row(task: Task) -> Document:
         if name in document:
             document[name] = _to_millis(document[name])
     row = {name: document.pop(name, None) for name in _COLUMNS}
-    return {**row, "document": json.dumps(document)}
+    return {**row, "document": json.dumps(document, ensure_ascii=False, separators=(",", ":"))}
 
 
 def _from_row(row: tuple[object, ...]) -> Task:

@@ -398,6 +398,21 @@ def test_remove_settled_by_several_at_once_removes_each_task_once(open_shared: O
     assert stores[0].count_stored() == 300 - removed
 
 
+@pytest.mark.parametrize("url", [DIGEST.final_url, "http://example.com/" + 2000 * "\U0001f600"])
+def test_a_url_is_stored_once_and_as_it_is(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "tasks.sqlite3"
+    store = SQLiteStore(path)
+    done = replace(make_task(), url=url).claimed(NOW, LEASE)
+    task = done.done(NOW, replace(DIGEST, final_url=url), retention=RETENTION)
+    store.insert(task)
+    assert get(store, task) == task
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        (document,) = connection.execute("SELECT document FROM tasks").fetchone()
+    assert len(document.encode()) < len(url.encode()) + 300
+    assert document.count(url) == 1
+
+
 def test_survey_of_nothing(store: TaskStore) -> None:
     assert store.survey(NOW) == Unsettled(dict.fromkeys(Status, 0), 0, None)
 
