@@ -23,6 +23,7 @@ from actors.fetch.bounds import Limits
 from actors.fetch.download import Progress, download
 from actors.fetch.guard import Guard
 from actors.fetch.kept import KeptConnections
+from actors.fetch.lookup import Resolver
 from actors.fetch.transport import Transport
 from actors.leases import LeaseKeeper
 from actors.mailer import open_mailer
@@ -128,6 +129,7 @@ def describe(settings: Settings) -> str:
 def _make_fetch(settings: Settings, kept: KeptConnections) -> Fetch:
     """Return a download with the operator's limits, over the calling thread's own connections."""
     guard = Guard(allow=settings.allow_networks, deny=settings.deny_networks)
+    resolver = Resolver()
     limits = Limits.from_settings(settings)
     local = threading.local()
 
@@ -135,7 +137,9 @@ def _make_fetch(settings: Settings, kept: KeptConnections) -> Fetch:
         url: str, progress: Progress, is_cancelled: Callable[[], bool], seconds_left: float
     ) -> Digest:
         if not hasattr(local, "transport"):
-            local.transport = Transport(guard, kept=kept, ca_bundle=settings.ca_bundle)
+            local.transport = Transport(
+                guard, resolver=resolver, kept=kept, ca_bundle=settings.ca_bundle
+            )
         bytes_done = 0
 
         def note_progress(done: int, total: int | None) -> None:

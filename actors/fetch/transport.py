@@ -19,11 +19,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from actors.fetch.bounds import SLICE_SECONDS, Bounds
+from actors.fetch.connecting import connect
 from actors.fetch.errors import FetchError
 from actors.fetch.guard import Guard
 from actors.fetch.kept import KeptConnections
+from actors.fetch.lookup import Resolver
 from actors.fetch.response import StrictResponse
-from actors.fetch.sockets import TLSContext, await_bytes, broken_connection, connect
+from actors.fetch.sockets import TLSContext, await_bytes, broken_connection
 from tasks.task import FailureCode
 
 MAX_POOLS = 16  # hosts whose connection settings are kept by a thread
@@ -44,10 +46,12 @@ class Transport(HTTPAdapter):
         self,
         guard: Guard,
         *,
+        resolver: Resolver | None = None,
         kept: KeptConnections | None = None,
         ca_bundle: Path | None = None,
     ) -> None:
         self.guard = guard
+        self.resolver = Resolver() if resolver is None else resolver
         self._kept = KeptConnections() if kept is None else kept
         self.connects = 0  # connections made so far: a request that adds none used a kept one
         self._ca_bundle = ca_bundle or certifi.where()

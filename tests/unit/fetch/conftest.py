@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors.fetch import bounds, sockets, transport
+from actors.fetch import bounds, connecting, lookup, sockets, transport
 from actors.fetch.bounds import Limits
 from actors.fetch.download import download
 from actors.fetch.errors import FetchError
@@ -53,7 +53,7 @@ class Fetch:
 @pytest.fixture(autouse=True)
 def short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds are noticed within 50 ms, so that a test of one need not take a second."""
-    for module in (bounds, sockets, transport):
+    for module in (bounds, connecting, lookup, sockets, transport):
         monkeypatch.setattr(module, "SLICE_SECONDS", 0.05)
 
 
