@@ -95,6 +95,7 @@ class _Race:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(0)
         code = connection.connect_ex(address)
+        self._owner.guard.check_ends(str(connection.getsockname()[0]), str(address[0]))
         if code in (0, errno.EINPROGRESS):
             return True
         self._end(connection.fileno()).close()

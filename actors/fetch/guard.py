@@ -95,11 +95,20 @@ class Guard:
         One bad address is enough: a name with mixed answers is no accident.
         """
         if not all(map(self.admits, addresses)):
-            raise FetchError(
-                FailureCode.BLOCKED_ADDRESS,
-                "The host is not on the public Internet.",
-                is_permanent=True,
-            )
+            raise _blocked_address()
+
+    def check_ends(self, local: str, remote: str) -> None:
+        """Raises FetchError if a connection leads back to this machine, unless `allow` names it."""
+        if local == remote:
+            address = _unwrap(ipaddress.ip_address(remote))
+            if not self._allows(address, _translate(address)):
+                raise _blocked_address()
+
+
+def _blocked_address() -> FetchError:
+    return FetchError(
+        FailureCode.BLOCKED_ADDRESS, "The host is not on the public Internet.", is_permanent=True
+    )
 
 
 def _unwrap(address: Address) -> Address:

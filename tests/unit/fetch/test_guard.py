@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.fetch import connecting
+from actors.fetch import guard as guard_module
 from actors.fetch import transport as transport_module
 from actors.fetch.download import download
 from actors.fetch.errors import FetchError
@@ -317,6 +318,44 @@ class TestConnections:
             FailureCode.BLOCKED_ADDRESS, FailureCode.DNS_ERROR, FailureCode.PROTOCOL_ERROR
         )  # fmt: skip
         assert origin.connections == 0
+
+    @pytest.mark.parametrize("is_open", [True, False])
+    def test_the_machines_own_public_address(
+        self,
+        is_open: bool,  # noqa: FBT001
+        originate: Originate,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Both ends of the connection have it. A closed port gives the same outcome."""
+        monkeypatch.setattr(guard_module, "_SPECIAL", {4: (), 6: ()})  # loopback is public now
+        origin = originate([reply(b"hi")])
+        with socket.socket() as bound, using(Guard()) as fetch:
+            bound.bind(("127.0.0.1", 0))
+            port = origin.port if is_open else bound.getsockname()[1]
+            error = fetch.failure(f"http://127.0.0.1:{port}/")
+        assert (error.failure.code, error.is_permanent) == (FailureCode.BLOCKED_ADDRESS, True)
+        assert origin.requests == []
+
+    def test_the_machines_own_address_among_others(
+        self, originate: Originate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guard_module, "_SPECIAL", {4: (), 6: ()})
+        origin = originate([reply(b"hi")])
+        Resolver(monkeypatch, ["127.0.0.9", "127.0.0.1"])  # the first is not the source address
+        with socket.socket() as bound, using(Guard()) as fetch:
+            bound.bind(("127.0.0.9", 0))
+            code = fetch.code(f"http://a.example:{bound.getsockname()[1]}/")
+        assert code is FailureCode.BLOCKED_ADDRESS
+        assert origin.connections == 0
+
+    def test_both_ends(self) -> None:
+        guard = Guard(allow=[ipaddress.ip_network("10.1.0.0/16")])
+        guard.check_ends("8.8.8.8", "8.8.4.4")
+        guard.check_ends("10.1.0.1", "10.1.0.1")
+        guard.check_ends("::ffff:10.1.0.1", "::ffff:10.1.0.1")
+        for address in ("8.8.8.8", "2a00::1", "::ffff:8.8.8.8"):
+            with pytest.raises(FetchError):
+                guard.check_ends(address, address)
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "::1", "169.254.169.254"])
     def test_messages_contain_no_address(
