@@ -11,7 +11,7 @@ COPY actors actors
 COPY service service
 RUN python -m compileall -q . \
  && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin md5light \
- && install --directory --owner=md5light /data
+ && install --directory --owner=md5light --mode=0700 /data
 
 ENV HOST=0.0.0.0 DATA_DIR=/data
 VOLUME /data

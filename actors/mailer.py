@@ -95,9 +95,9 @@ class FileMailer:
     def send(self, message: EmailMessage) -> None:
         path = self._folder / f"{message['Message-ID'].strip('<>').partition('@')[0]}.eml"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             part = path.with_suffix(".part")
-            with part.open("wb") as file:
+            with open(part, "wb", opener=_open_private) as file:
                 file.write(message.as_bytes())
                 file.flush()
                 os.fsync(file.fileno())
@@ -105,6 +105,10 @@ class FileMailer:
         except OSError as error:
             raise MailError(f"cannot write {path}: {error.strerror}") from None
         _log.info("no SMTP_URL: mail written to %s", path)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 class SMTPMailer:

@@ -1,7 +1,9 @@
 """Opens the SQLite file: its mode, its tables, and what later versions have added to them."""
 
+import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 
 BUSY_SECONDS = 5  # how long one process waits for another one's write
@@ -23,6 +25,9 @@ _SCHEMA = """
 
 def connect(path: Path, synchronous: str) -> sqlite3.Connection:
     """Open a connection for any thread. Raises sqlite3.Error."""
+    # Nobody else on the machine may read a new file. Those that SQLite adds have the same mode.
+    with suppress(OSError):  # it exists, or SQLite will say what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, mode=0o600))
     connection = sqlite3.connect(
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
