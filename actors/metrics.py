@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import cast
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
     CollectorRegistry,
@@ -35,6 +37,7 @@ from tasks.task import FailureCode, MailStatus, Status, Step, Task
 
 _PREFIX = "md5-light-metrics-"
 _YOUNG_SECONDS = 60.0
+CLIENT_SECONDS = 10.0
 _FILE_BYTES = 256 * 1024  # more than our series take
 
 
@@ -170,9 +173,13 @@ def render(*collectors: Collector) -> bytes:
     return generate_latest(_registry(*collectors))
 
 
-def serve(host: str, port: int) -> None:
-    """Answer Prometheus from a thread of this process. Raises OSError if it cannot listen."""
-    start_http_server(port, host, _registry())
+def serve(host: str, port: int, *collectors: Collector) -> WSGIServer:
+    """Answer Prometheus from threads of this process. Raises OSError if it cannot listen."""
+    server, _thread = start_http_server(port, host, _registry(*collectors))
+    # Or a client that sends nothing would keep its thread for ever.
+    handler = cast("type", server.RequestHandlerClass)
+    server.RequestHandlerClass = type("_Handler", (handler,), {"timeout": CLIENT_SECONDS})
+    return server
 
 
 class _Processes(MultiProcessCollector):

@@ -9,6 +9,7 @@ from sanic import Sanic
 from sanic.worker.loader import AppLoader
 
 from actors.descriptors import raise_descriptor_limit
+from service import metrics
 from service.app import start_app
 from settings import Settings, SettingsError
 
@@ -32,14 +33,20 @@ def main() -> None:
         motd=False,
         access_log=False,
     )
-    if is_single:
-        Sanic.serve_single(primary=app)
-    else:
-        Sanic.serve(primary=app, app_loader=loader)
+    try:
+        with metrics.serving(settings):
+            if is_single:
+                Sanic.serve_single(primary=app)
+            else:
+                Sanic.serve(primary=app, app_loader=loader)
+    except SettingsError as error:
+        sys.exit(str(error))
 
 
 def _check_place(settings: Settings) -> None:
     """Raises SettingsError if the service could not listen, or not keep its data."""
+    if settings.metrics_port == settings.port:
+        raise SettingsError("METRICS_PORT: must differ from PORT, or be 0")
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         socket.create_server((settings.host, settings.port), family=family).close()

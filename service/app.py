@@ -50,7 +50,8 @@ def create_app(settings: Settings) -> App:
     app.add_route(handlers.check, "/check", methods=["GET"])
     app.add_route(handlers.live, "/health/live", methods=["GET"])
     app.add_route(handlers.ready, "/health/ready", methods=["GET"])
-    app.add_route(metrics.expose, "/metrics", methods=["GET"])
+    if not settings.metrics_port:
+        app.add_route(metrics.expose, "/metrics", methods=["GET"])
     methods.complete(app)
     metrics.begin_series(app)
     app.on_request(metrics.begin)
@@ -96,6 +97,7 @@ async def _close(app: App) -> None:
     else:
         app.ctx.dispatcher.stop()
     app.ctx.intake.close()
+    app.ctx.store_gauges.close()
     app.ctx.store_threads.shutdown()
     app.ctx.check_threads.shutdown()
     app.ctx.store.close()

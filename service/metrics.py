@@ -1,12 +1,13 @@
-"""GET /metrics: what all processes of the service have counted, and what the store says."""
+"""What all processes of the service have counted, and what the store says, for Prometheus."""
 
 import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import timedelta
-from functools import partial
 from http import HTTPStatus
 from types import SimpleNamespace
 
@@ -18,14 +19,16 @@ from sanic.config import Config
 
 import logs
 from actors import metrics
-from service.handlers import answers_in_time, pings
+from service.handlers import CHECK_SECONDS, pings
+from settings import Settings, SettingsError
 from tasks.errors import StoreUnavailableError
-from tasks.store import TaskStore, Unsettled
+from tasks.store import TaskStore, Unsettled, open_store
 from tasks.task import Status
 
 # A survey is good for some seconds, or for twenty times as long as it took.
 SURVEY_SECONDS = 5.0
 SURVEY_SHARE = 20
+CHECK_THREADS = 2
 # A healthy sweeper takes a due task within seconds.
 OVERDUE_AFTER = timedelta(seconds=5)
 
@@ -60,40 +63,28 @@ def begin_series(app: Sanic[Config, SimpleNamespace]) -> None:
 
 
 class StoreGauges(Collector):
-    """The unsettled tasks, as the store last told of them; while it is away, only that it is."""
+    """The unsettled tasks, as the store last counted them; during its outage, only that it is."""
 
     def __init__(self, store: TaskStore) -> None:
         self._store = store
+        self._threads = ThreadPoolExecutor(CHECK_THREADS, "gauges")
         self._asking = threading.Lock()
         self._ask_again_at = 0.0
         self._survey: Unsettled | None = None
         self._age = 0.0
-        self.is_up = False
 
-    def refresh(self) -> bool:
-        """Ask the store, unless what it said is still good or somebody is asking."""
-        if time.monotonic() < self._ask_again_at or not self._asking.acquire(blocking=False):
-            return False
-        try:
-            began = time.monotonic()
-            now = self._store.now()
-            survey = self._store.survey(now - OVERDUE_AFTER)
-            self._age = (now - survey.oldest).total_seconds() if survey.oldest else 0.0
-            self._survey = survey
-            ended = time.monotonic()
-            self._ask_again_at = ended + max(SURVEY_SECONDS, SURVEY_SHARE * (ended - began))
-        except StoreUnavailableError:
-            return False
-        finally:
-            self._asking.release()
-        return True
+    def close(self) -> None:
+        self._threads.shutdown()
 
     def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("md5_light_store_up", "Whether the store answers.")
-        up.add_metric([], self.is_up)
-        yield up
+        """Ask the store. It takes seconds at most, whatever the store does."""
+        is_up = self._answers_in_time(lambda: pings(self._store))
+        yield GaugeMetricFamily("md5_light_store_up", "Whether the store answers.", is_up)
+        if is_up:
+            # A survey of very many tasks takes longer: then this scrape has the one before it.
+            self._answers_in_time(self._refresh)
         survey = self._survey
-        if survey is None or not self.is_up:
+        if survey is None or not is_up:
             return
         tasks = GaugeMetricFamily(
             "md5_light_tasks", "Tasks that are not settled, by state.", labels=["state"]
@@ -112,15 +103,60 @@ class StoreGauges(Collector):
             "md5_light_oldest_task_age_seconds", "Of the oldest that is not settled.", self._age
         )
 
+    def _answers_in_time(self, check: Callable[[], bool]) -> bool:
+        answer = self._threads.submit(check)
+        try:
+            return answer.result(CHECK_SECONDS)
+        except TimeoutError:
+            answer.cancel()  # if it has not begun
+            return False
+
+    def _refresh(self) -> bool:
+        """Survey the store, unless the last survey is recent or another one is under way."""
+        if time.monotonic() < self._ask_again_at or not self._asking.acquire(blocking=False):
+            return False
+        try:
+            began = time.monotonic()
+            now = self._store.now()
+            survey = self._store.survey(now - OVERDUE_AFTER)
+            self._age = (now - survey.oldest).total_seconds() if survey.oldest else 0.0
+            self._survey = survey
+            ended = time.monotonic()
+            self._ask_again_at = ended + max(SURVEY_SECONDS, SURVEY_SHARE * (ended - began))
+        except StoreUnavailableError:
+            return False
+        finally:
+            self._asking.release()
+        return True
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[None]:
+    """Answer Prometheus on METRICS_PORT, if it is set, for all processes of the service.
+
+    Raises SettingsError if it cannot listen there.
+    """
+    if not settings.metrics_port:
+        yield
+        return
+    with closing(open_store(settings)) as store, closing(StoreGauges(store)) as gauges:
+        try:
+            server = metrics.serve(settings.host, settings.metrics_port, gauges)
+        except OSError as error:
+            where = f"{settings.host}, port {settings.metrics_port}"
+            raise SettingsError(
+                f"METRICS_PORT: cannot listen on {where}: {error.strerror}"
+            ) from None
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+
 
 async def expose(request: Request) -> HTTPResponse:
     """GET /metrics, in Prometheus's text format."""
-    gauges: StoreGauges = request.app.ctx.store_gauges
-    gauges.is_up = await answers_in_time(request, partial(pings, request.app.ctx.store))
-    if gauges.is_up:
-        # A survey of very many tasks takes longer: then this scrape has the one before it.
-        await answers_in_time(request, gauges.refresh)
-    body = await asyncio.to_thread(metrics.render, gauges)
+    body = await asyncio.to_thread(metrics.render, request.app.ctx.store_gauges)
     return HTTPResponse(body, content_type=CONTENT_TYPE_LATEST)
 
 

@@ -3,20 +3,26 @@
 import json
 import os
 import re
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 import requests
 
+from actors import metrics
 from service import docs
 from tasks.task import FailureCode
 from tests.e2e.conftest import System
 from tests.e2e.ledger import wait_until_settled
 from tests.e2e.scraping import scrape
+from tests.faults.mongodb import frozen
+from tests.servers.mongod import Mongod
 from tests.servers.origin import Origin
-from tests.servers.process import PROJECT, free_port
+from tests.servers.process import PROJECT, Process, free_port
 from tests.waiting import wait_for
 
 BODY = b"to be hashed" * 1000
@@ -123,6 +129,84 @@ def test_a_port_that_is_taken_stops_the_workers(distributed: System) -> None:
             distributed.start_workers(METRICS_PORT=str(port))
     output = (distributed._folder / "process0" / "output.log").read_text()
     assert f"METRICS_PORT: cannot listen on 127.0.0.1, port {port}" in output
+
+
+def test_a_metrics_port_takes_the_metrics_off_the_public_one(
+    embedded: System, origin: Origin
+) -> None:
+    port = free_port()
+    service = embedded.start_service(
+        METRICS_PORT=str(port), WEB_WORKERS="2", API_TOKENS="a-long-random-token"
+    )
+    authorization = {"Authorization": "Bearer a-long-random-token"}
+    public = requests.get(f"{service.base}/metrics", headers=authorization, timeout=10)
+    assert public.status_code == HTTPStatus.NOT_FOUND
+    for _ in range(10):  # whichever process answers
+        answer = requests.post(
+            f"{service.base}/submit",
+            data={"url": f"{origin.base}/file"},
+            headers=authorization,
+            timeout=10,
+        )
+        assert answer.status_code == HTTPStatus.ACCEPTED
+
+    base = f"http://127.0.0.1:{port}"
+    done = 'md5_light_tasks_ended_total{code="",status="done"}'
+    wait_for(lambda: scrape(base)[done] == 10)
+    samples = scrape(base)
+    submits = 'md5_light_http_request_seconds_count{route="/submit",status="2xx"}'
+    assert samples[submits] == 10
+    assert samples["md5_light_store_up"] == samples["md5_light_broker_up"] == 1
+    wait_for(lambda: scrape(base)['md5_light_tasks{state="queued"}'] == 0)
+    service.send(signal.SIGINT)
+    assert service.wait(15) == 0
+    assert "Traceback" not in service.output
+
+
+@pytest.mark.services
+def test_a_frozen_store_does_not_hold_up_the_metrics_port(
+    distributed: System, tmp_path: Path
+) -> None:
+    own_mongod = Mongod(tmp_path / "mongod")
+    try:
+        base = f"http://127.0.0.1:{(port := free_port())}"
+        distributed.start_service(
+            METRICS_PORT=str(port), MONGODB_URL=own_mongod.database_url("test")
+        )
+        wait_for(lambda: scrape(base)["md5_light_store_up"] == 1)
+        with frozen(own_mongod):
+            for _ in range(3):  # within the time that `scrape` gives them
+                assert scrape(base)["md5_light_store_up"] == 0
+        wait_for(lambda: scrape(base)["md5_light_store_up"] == 1)
+    finally:
+        own_mongod.stop()
+
+
+def test_a_silent_client_of_the_metrics_port_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics, "CLIENT_SECONDS", 0.1)
+    server = metrics.serve("127.0.0.1", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as silent:
+            assert silent.recv(1) == b""
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("is_own_port", [True, False])
+def test_a_metrics_port_that_cannot_be_had_stops_the_service(
+    embedded: System, tmp_path: Path, *, is_own_port: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        metrics_port = str(taken.getsockname()[1])
+        port = metrics_port if is_own_port else str(free_port())
+        environ = {**embedded.environ, "PORT": port, "METRICS_PORT": metrics_port}
+        service = Process([sys.executable, "-m", "service"], tmp_path / "service", environ)
+        assert service.wait() != 0
+    assert service.output.startswith("METRICS_PORT: ")
+    assert "Traceback" not in service.output
 
 
 def test_the_service_tells_of_failures_refusals_and_the_store(
