@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import ssl
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from email.errors import MessageError
@@ -10,14 +11,20 @@ from email.headerregistry import Address
 from email.utils import getaddresses
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# The punctuation that may stand in a comment of a header: RFC 9110 § 5.6.5
+_OUTSIDE_COMMENTS = "".join(set(string.punctuation) - set("()\\"))
 _DURATION_UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_DURATION = 3650 * 86400.0
 MAX_SIZE = 2**60
+MAX_USER_AGENT_LENGTH = 1000
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+DEFAULT_USER_AGENT = "md5-light/1.0"
 
 
 class SettingsError(ValueError):
@@ -76,6 +83,13 @@ def _parse_choice(*choices: str) -> Callable[[str], str]:
         return text.strip()
 
     return parse
+
+
+def _parse_user_agent(text: str) -> str:
+    agent = text.strip()
+    if not agent.isascii() or not agent.isprintable() or len(agent) > MAX_USER_AGENT_LENGTH:
+        raise ValueError(f"must be up to {MAX_USER_AGENT_LENGTH} printable ASCII characters")
+    return agent
 
 
 def _parse_networks(text: str) -> tuple[Network, ...]:
@@ -181,6 +195,7 @@ class Settings:
     public_url: str | None = _setting(None, _parse_url("http", "https"))
     allow_networks: tuple[Network, ...] = _setting((), _parse_networks)
     deny_networks: tuple[Network, ...] = _setting((), _parse_networks)
+    user_agent: str | None = _setting(None, _parse_user_agent)
     ca_bundle: Path | None = _setting(None, _parse_ca_bundle)
     max_bytes: int = _setting(100 * 2**30, parse_size)
     max_redirects: int = _setting(10, _parse_count(0, 100))
@@ -202,6 +217,16 @@ class Settings:
     cors_origins: tuple[str, ...] = _setting((), _parse_origins)
     log_format: str = _setting("text", _parse_choice("text", "json"))
     metrics_port: int = _setting(0, _parse_count(0, 65535))
+
+    @property
+    def sent_user_agent(self) -> str:
+        """The User-Agent of downloads. By default it names the service's URL as a contact."""
+        if self.user_agent:
+            return self.user_agent
+        if self.public_url is None:
+            return DEFAULT_USER_AGENT
+        contact = quote(self.public_url, safe=_OUTSIDE_COMMENTS)
+        return f"{DEFAULT_USER_AGENT} (+{contact})"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

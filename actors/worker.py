@@ -138,7 +138,11 @@ def _make_fetch(settings: Settings, kept: KeptConnections) -> Fetch:
     ) -> Digest:
         if not hasattr(local, "transport"):
             local.transport = Transport(
-                guard, resolver=resolver, kept=kept, ca_bundle=settings.ca_bundle
+                guard,
+                resolver=resolver,
+                kept=kept,
+                ca_bundle=settings.ca_bundle,
+                user_agent=settings.sent_user_agent,
             )
         bytes_done = 0
 

@@ -1,18 +1,19 @@
-"""Which URLs are acceptable: what two parsers could read differently is refused."""
+"""Which URLs are acceptable: a URL that two parsers could read differently is refused."""
 
 import ipaddress
 import re
 from typing import NoReturn
-from urllib.parse import SplitResult, urljoin, urlsplit
 
 import idna
 
 from tasks.errors import InvalidURLError
+from tasks.rfc3986 import URLParts
 
-# In UTF-8. For a non-ASCII authority `urlsplit` and `urljoin` take time quadratic in its length and
-# hold the GIL, so both bounds are checked before either of them reads a text.
+# In UTF-8. Other parsers take time quadratic in the length of a non-ASCII authority, so both bounds
+# are checked before anything else.
 MAX_URL_BYTES = 8192
 MAX_AUTHORITY_BYTES = 1024  # four times the longest host name, for names in other scripts
+DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_HOST_LENGTH = 253  # RFC 1035 § 2.3.4, as text without the trailing dot
 
 # The ports that no browser fetches from: https://fetch.spec.whatwg.org/#port-blocking
@@ -26,58 +27,74 @@ BAD_PORTS = frozenset((
 ))
 # fmt: on
 
-# White space, C0 and C1 controls, line separators and lone surrogates.
-_UNCLEAR_CHARACTER = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff\ud800-\udfff]")
-_AUTHORITY = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#]*)", re.IGNORECASE)  # RFC 3986 § 3.2
-_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_UNCLEAR_CHARACTER = re.compile(
+    r"[\s\x00-\x1f\x7f-\x9f"  # white space, C0 and C1 controls
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # Bidi_Control: they reorder what is shown
+    r"\u200b\u2028\u2029\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb"  # others that are not shown
+    r"\ud800-\udfff]"  # lone surrogates
+)
+_AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{0,5}))?")  # RFC 3986 § 3.2
+# Resolvers and clients take hyphens and underscores anywhere, although RFC 952 does not.
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 # A host whose last label is a number is an IPv4 address: https://url.spec.whatwg.org/#ends-in-a-number-checker
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
+_HOST_AND_PORT = "must have a host, or a host and a port from 1 to 65535, after the ://"
+
+
 def parse_url(text: str) -> str:
-    """The URL as it was given, once it is clear what it means.
+    """Return the URL as it was given, once it is clear what it means.
 
     Raises InvalidURLError, which names the broken rule, for more than MAX_URL_BYTES, other schemes
-    than http and https, a user name or password, white space, control characters, backslashes,
-    hosts that are neither a name (IDNA 2008) nor a canonical address, and ports on WHATWG's list.
+    than http and https, a user name or password, white space, control and invisible characters,
+    backslashes, hosts that are neither a name (IDNA 2008) nor a canonical address, and ports on
+    WHATWG's list.
     """
     _check_size(text)
     if _UNCLEAR_CHARACTER.search(text):
-        _refuse("must not contain white space, control characters or surrogates")
+        _refuse("must not contain white space, control or invisible characters, or surrogates")
     if "\\" in text:
         _refuse("must not contain a backslash")
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        _refuse("is not a URL")
-    if parts.scheme not in ("http", "https"):
+    parts = URLParts.of(text)
+    authority = parts.authority or ""
+    if (parts.scheme or "").lower() not in DEFAULT_PORTS:
         _refuse("must begin with http:// or https://")
-    if "@" in parts.netloc:
+    if "@" in authority:
         _refuse("must not contain a user name or password")
-    _check_port(parts)
-    _check_host(parts)
+    host, port = _split_authority(authority)
+    _check_port(port)
+    _check_host(host.lower())
     return text
 
 
 def resolve_url(base: str, reference: str) -> str:
-    """The URL that a reference in an answer from `base` leads to (RFC 3986 § 5.2).
+    """Return the URL that a reference in an answer from `base` leads to: RFC 3986 § 5.2.
 
     `base` is a URL that `parse_url` has accepted. Raises InvalidURLError as `parse_url` does.
     """
     _check_size(reference)
-    try:
-        # urljoin would also read http:/path as a path on the same host.
-        target = reference if urlsplit(reference).scheme else urljoin(base, reference)
-    except ValueError:  # its text would quote the URL
-        _refuse("is not a URL")
-    return parse_url(target)
+    return parse_url(str(URLParts.of(base).resolve(URLParts.of(reference))))
+
+
+def ascii_authority(parts: URLParts) -> str:
+    """Return host and port as the Host header has them: RFC 9110 § 7.2.
+
+    An ASCII host stays as it was written, and the scheme's default port is left out. The URL is
+    one that `parse_url` has accepted.
+    """
+    assert parts.scheme is not None
+    host, port = _split_authority(parts.authority or "")
+    if not host.isascii():
+        host = _to_ascii(host.lower())
+    default = DEFAULT_PORTS[parts.scheme.lower()]
+    return host if int(port or default) == default else f"{host}:{int(port)}"
 
 
 def _check_size(text: str) -> None:
     if _count_bytes(text) > MAX_URL_BYTES:
         _refuse(f"must not be longer than {MAX_URL_BYTES:,} bytes in UTF-8")
-    authority = _AUTHORITY.match(text)
-    if authority is not None and _count_bytes(authority[1]) > MAX_AUTHORITY_BYTES:
+    if _count_bytes(URLParts.of(text).authority or "") > MAX_AUTHORITY_BYTES:
         _refuse(f"must not have a host longer than {MAX_AUTHORITY_BYTES:,} bytes in UTF-8")
 
 
@@ -89,18 +106,25 @@ def _refuse(rule: str) -> NoReturn:
     raise InvalidURLError(rule)
 
 
-def _check_port(parts: SplitResult) -> None:
-    match = re.fullmatch(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?", parts.netloc)
-    if match is None or int(match[1] or 80) > 65535:  # noqa: PLR2004
-        _refuse("must have a host, or a host and a port from 1 to 65535, after the ://")
-    if int(match[1] or 80) in BAD_PORTS:
-        _refuse(f"must not use port {int(match[1])}, which belongs to another protocol than HTTP")
+def _split_authority(authority: str) -> tuple[str, str]:
+    """Return the host and the digits of the port. An empty port means the default one."""
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
+        _refuse(_HOST_AND_PORT)
+    return match[1], match[2] or ""
 
 
-def _check_host(parts: SplitResult) -> None:
-    host = parts.hostname or ""
-    if parts.netloc.startswith("["):
-        if not _is_address(ipaddress.IPv6Address, host):
+def _check_port(port: str) -> None:
+    if int(port or 80) > 65535:  # noqa: PLR2004
+        _refuse(_HOST_AND_PORT)
+    if int(port or 80) in BAD_PORTS:
+        _refuse(f"must not use port {int(port)}, which belongs to another protocol than HTTP")
+
+
+def _check_host(host: str) -> None:
+    """Check a host in lower case."""
+    if host.startswith("["):
+        if not _is_address(ipaddress.IPv6Address, host[1:-1]):
             _refuse("must have a valid IPv6 address between the brackets")
         return
     if not host:

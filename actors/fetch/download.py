@@ -21,7 +21,6 @@ from tasks.errors import InvalidURLError
 from tasks.task import Digest, FailureCode
 from tasks.url import resolve_url
 
-HEADERS = {"User-Agent": "md5-light/1.0", "Accept": "*/*", "Accept-Encoding": "identity"}
 REDIRECTS = (301, 302, 303, 307, 308)  # RFC 9110 § 15.4: the ones that name one place to go
 LATER = (408, 425, 429)  # the 4xx that may be another answer later
 MAX_RETRY_AFTER_SECONDS = 3600.0
@@ -103,7 +102,7 @@ class _Download:
         """A response whose body is the file, after any redirects."""
         url = self._url
         for _ in range(self._limits.max_redirects + 1):
-            response = self._transport.get(url, HEADERS)
+            response = self._transport.get(url, {})
             if response.status_code == HTTPStatus.OK:
                 self._begin_body(url, response)
                 return response
@@ -140,7 +139,7 @@ class _Download:
         if body is None or body.validator is None:
             return None
         response = self._transport.get(
-            body.url, {**HEADERS, "Range": f"bytes={body.size}-", "If-Range": body.validator}
+            body.url, {"Range": f"bytes={body.size}-", "If-Range": body.validator}
         )
         if response.status_code == HTTPStatus.PARTIAL_CONTENT and _continues(response, body):
             return response

@@ -2,13 +2,11 @@
 
 import socket
 import ssl
-import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import SplitResult, quote, urlsplit
 
 import certifi
 import requests
@@ -24,8 +22,11 @@ from actors.fetch.errors import FetchError
 from actors.fetch.guard import Guard
 from actors.fetch.kept import KeptConnections
 from actors.fetch.lookup import Resolver
+from actors.fetch.request import Target, prepare
 from actors.fetch.response import StrictResponse
 from actors.fetch.sockets import TLSContext, await_bytes, broken_connection
+from settings import DEFAULT_USER_AGENT
+from tasks.errors import InvalidURLError
 from tasks.task import FailureCode
 
 MAX_POOLS = 16  # hosts whose connection settings are kept by a thread
@@ -49,19 +50,22 @@ class Transport(HTTPAdapter):
         resolver: Resolver | None = None,
         kept: KeptConnections | None = None,
         ca_bundle: Path | None = None,
+        user_agent: str = DEFAULT_USER_AGENT,
     ) -> None:
         self.guard = guard
         self.resolver = Resolver() if resolver is None else resolver
         self._kept = KeptConnections() if kept is None else kept
+        self._user_agent = user_agent
         self.connects = 0  # connections made so far: a request that adds none used a kept one
         self._ca_bundle = ca_bundle or certifi.where()
         super().__init__(max_retries=0)
 
-    def get(self, url: str, headers: dict[str, str]) -> requests.Response:
+    def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Return the response to one GET, its body unread and a redirect not followed.
 
-        If a kept connection fails before an answer begins, the request is made once more on a new
-        one (RFC 9110 § 9.2.2). Raises FetchError and FetchCancelledError.
+        `headers` are sent in addition to those of every request. If a kept connection fails before
+        an answer begins, the request is made once more on a new one (RFC 9110 § 9.2.2). Raises
+        FetchError and FetchCancelledError.
         """
         try:
             return self._get_once(url, headers)
@@ -72,15 +76,13 @@ class Transport(HTTPAdapter):
                 raise
             return self._get_once(url, headers)
 
-    def _get_once(self, url: str, headers: dict[str, str]) -> requests.Response:
+    def _get_once(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         self.bounds.begin_answer()
         self._connection = None
-        parts = urlsplit(url)
-        self.target = _target(parts)
         with translated_errors():
-            # Only what is the same for many downloads is kept: the rest is the origin's to choose.
-            prepare = _prepare.__wrapped__ if "Range" in headers else _prepare
-            request = prepare(f"{parts.scheme}://{parts.netloc}/", tuple(headers.items()))
+            target = Target.of(url)
+            self.target = target.path
+            request = prepare(target, self._user_agent, headers)
             return self.send(request, stream=True, timeout=SLICE_SECONDS)
 
     def use_kept(self, pool: HTTPConnectionPool) -> "_GuardedConnection | None":
@@ -206,7 +208,11 @@ def translated_errors() -> Iterator[None]:
             "No secure connection: the server's certificate or its TLS is not acceptable.",
             is_permanent=True,
         ) from None
-    except (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError):
+    except (
+        InvalidURLError,
+        requests.exceptions.InvalidURL,
+        urllib3.exceptions.LocationValueError,
+    ):
         raise FetchError(
             FailureCode.PROTOCOL_ERROR, "The URL cannot be requested.", is_permanent=True
         ) from None
@@ -219,27 +225,3 @@ def body_of(response: requests.Response) -> StrictResponse:
     body = response.raw._original_response  # noqa: SLF001
     assert isinstance(body, StrictResponse)
     return body
-
-
-@lru_cache(maxsize=256)
-def _prepare(origin: str, headers: tuple[tuple[str, str], ...]) -> requests.PreparedRequest:
-    """A request to an origin; which target it asks for, the connection says."""
-    return requests.Request("GET", origin, headers=dict(headers)).prepare()
-
-
-def _target(parts: SplitResult) -> str:
-    """Path and query as they were written, as curl sends them.
-
-    Dot segments are removed (RFC 3986 § 5.2.4), characters that aren't ASCII are UTF-8, escaped.
-    """
-    kept: list[str] = []
-    segments = parts.path.split("/")[1:]
-    for segment in segments:
-        if segment == "..":
-            kept[-1:] = []
-        elif segment != ".":
-            kept.append(segment)
-    if segments[-1:] in (["."], [".."]):
-        kept.append("")
-    query = f"?{parts.query}" if parts.query else ""
-    return quote(f"/{'/'.join(kept)}{query}", safe=string.punctuation)

@@ -75,6 +75,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "DATA_DIR": "/var/lib/md5",
         "MAIL_FROM": "MD5 light <md5@example.com>",
         "PUBLIC_URL": "https://md5.example.com/",
+        "USER_AGENT": " curl/8.14.1 ",
         "ALLOW_NETWORKS": "10.0.0.0/8, ::1,192.0.2.1",
         "MAX_BYTES": "10MiB",
         "MAX_REDIRECTS": "0",
@@ -94,6 +95,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
     settings = Settings.from_env(environ)
     assert {each.name.upper() for each in fields(Settings)} >= set(environ)
     assert settings.mongodb_url == SECRETS["MONGODB_URL"]
+    assert settings.user_agent == "curl/8.14.1"
     assert settings.allow_networks == (
         ip_network("10.0.0.0/8"),
         ip_network("::1/128"),
@@ -115,6 +117,23 @@ def test_every_setting_is_read_from_its_variable() -> None:
 
 def test_download_budget_may_be_unlimited() -> None:
     assert Settings.from_env({"DOWNLOAD_BUDGET": "0"}).download_budget == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "agent"),
+    [
+        ({}, "md5-light/1.0"),
+        ({"PUBLIC_URL": "https://md5.example.com"}, "md5-light/1.0 (+https://md5.example.com)"),
+        ({"USER_AGENT": "curl/8.14.1"}, "curl/8.14.1"),
+        ({"USER_AGENT": "a (b)", "PUBLIC_URL": "https://md5.example.com"}, "a (b)"),
+        (
+            {"PUBLIC_URL": "https://b\xfccher.example/a(b)\\\r\nX: y"},
+            "md5-light/1.0 (+https://b%C3%BCcher.example/a%28b%29%5C%0D%0AX:%20y)",
+        ),
+    ],
+)
+def test_user_agent(environ: dict[str, str], agent: str) -> None:
+    assert Settings.from_env(environ).sent_user_agent == agent
 
 
 def test_every_origin_may_be_allowed() -> None:
@@ -195,6 +214,7 @@ BAD_VALUES = [
             "null",
         )
     ),
+    *(("USER_AGENT", bad) for bad in ("a\r\nX: b", "a\nb", "a\0", "a\tb", "caf\xe9", "a" * 1001)),
     ("MAX_UNFINISHED", "0"),
     ("MAIL_FROM", "nobody"),
     ("MAIL_FROM", "@example.com"),
