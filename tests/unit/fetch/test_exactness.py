@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from email.utils import formatdate
 import pytest
 
 from actors.fetch.errors import FetchError
+from actors.fetch.guard import Guard
+from actors.fetch.transport import Transport
 from tasks.task import FailureCode
-from tests.unit.fetch.conftest import Fetch
+from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
     CHUNKED,
     RawOrigin,
@@ -189,6 +192,8 @@ CASES = [
     status("205 Reset Content", is_permanent=False, curl=b"no"),
     status("206 Partial Content", is_permanent=False, curl=b"no"),
     status("300 Multiple Choices", is_permanent=False, curl=b"no"),
+    status("305 Use Proxy", is_permanent=False, curl=b"no"),
+    status("399 Unknown", is_permanent=False, curl=b"no"),
     status("304 Not Modified", is_permanent=False, curl=b""),
     *(status(f"{n} No", is_permanent=True) for n in (400, 401, 403, 404, 407, 410, 418, 451, 499)),
     *(status(f"{n} Later", is_permanent=False) for n in (408, 425, 429, 500, 502, 503, 504, 599)),
@@ -236,6 +241,14 @@ def test_request(originate: Originate, fetch: Fetch) -> None:
         f"Host: 127.0.0.1:{origin.port}",
         "User-Agent: md5-light/1.0",
     ]
+
+
+def test_user_agent(originate: Originate) -> None:
+    origin = originate([reply(b"")])
+    over = Transport(Guard(allow=LOOPBACK), user_agent="curl/7.88.1")
+    Fetch(over)(origin.base)
+    over.close()
+    assert b"\r\nUser-Agent: curl/7.88.1\r\n" in origin.requests[0]
 
 
 def test_digest_when_the_body_is_there_while_the_connection_stays(
@@ -302,6 +315,82 @@ def test_redirects_lead_to_the_file(originate: Originate, fetch: Fetch) -> None:
 
 # What follows the authority in a URL, and the target that is asked for. They are those of curl
 # 7.88; since 8.10 it takes "%2e" for a dot of a dot segment, where we follow the URL as written.
+@pytest.mark.parametrize("line", ["300 Multiple Choices", "306 Unused", "399 Unknown"])
+def test_other_redirects_are_followed_if_they_name_a_place(
+    line: str, originate: Originate, fetch: Fetch
+) -> None:
+    origin = originate([reply(b"no", "Location: /f", status=line)], [reply(BODY)])
+    digest = fetch(origin.base)
+    assert (digest.md5, digest.final_url) == (md5(BODY), f"{origin.base}/f")
+    empty = originate([reply(b"no", "Location: ", status=line)])
+    assert fetch.code(empty.base) is FailureCode.HTTP_STATUS
+
+
+@pytest.mark.parametrize("line", ["304 Not Modified", "305 Use Proxy", "201 Created"])
+def test_other_locations_are_not_followed(line: str, originate: Originate, fetch: Fetch) -> None:
+    origin = originate([reply(b"no", "Location: /f", status=line)])
+    assert fetch.code(origin.base) is FailureCode.HTTP_STATUS
+    assert origin.connections == 1
+
+
+def test_url_after_a_redirect_is_ascii(originate: Originate, fetch: Fetch) -> None:
+    """What an origin writes there cannot reorder or hide a part of what is shown."""
+    origin = originate([redirect(raw("/\u202egpj.exe\u3000"))], [reply(BODY)])
+    assert fetch(origin.base).final_url == f"{origin.base}/%E2%80%AEgpj.exe%E3%80%80"
+
+
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [
+        ("files.example:{port}", "files.example:{port}"),
+        ("Files.EXAMPLE:{port}", "Files.EXAMPLE:{port}"),
+        ("files.example.:{port}", "files.example.:{port}"),
+        ("name-.example:{port}", "name-.example:{port}"),
+        ("-name.example:{port}", "-name.example:{port}"),
+        ("a_b.example:{port}", "a_b.example:{port}"),
+        ("B\xdcCHER.Example.:{port}", "xn--bcher-kva.example.:{port}"),
+        ("files.example", "files.example"),
+        ("files.example:", "files.example"),
+        ("files.example:80", "files.example"),
+        ("files.example.:00080", "files.example."),
+    ],
+)
+def test_host_is_sent_as_it_was_written(
+    authority: str, host: str, originate: Originate, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As curl does, but for the port that is the scheme's default anyway."""
+    origin = originate([reply(BODY)])
+    names = []
+
+    def look_up(name: str, *_args: object, **_kwargs: object) -> list[object]:
+        names.append(name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", origin.port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert fetch(f"http://{authority.replace('{port}', str(origin.port))}/f").md5 == md5(BODY)
+    wanted = host.replace("{port}", str(origin.port))
+    assert [line for line in origin.requests[0].split(b"\r\n") if b"Host" in line] == [
+        f"Host: {wanted}".encode()
+    ]
+    assert names == [wanted.partition(":")[0].lower()]
+
+
+@pytest.mark.parametrize("location", ["http://localhost:/f", "//localhost:/f"])
+def test_redirect_to_an_empty_port(
+    location: str, originate: Originate, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = originate([redirect(location)], [reply(BODY)])
+    ports = []
+
+    def look_up(_name: str, port: int, *_args: object, **_kwargs: object) -> list[object]:
+        ports.append(port)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", origin.port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert fetch(origin.base).md5 == md5(BODY)
+    assert ports == [origin.port, 80]
+
+
 TARGETS = {
     "/": "/",
     "?x": "/?x",
@@ -317,6 +406,16 @@ TARGETS = {
     "/../../x": "/x",
     "//x//": "//x//",
     "/...//..a": "/...//..a",
+    "": "/",
+    "?": "/?",
+    "/?": "/?",
+    "/f?": "/f?",
+    "/f?#g": "/f?",
+    "#?": "/",
+    "/f??": "/f??",
+    "/a/..?": "/?",
+    "/%": "/%",
+    "/caf\xe9?\u3042": "/caf%C3%A9?%E3%81%82",
 }
 
 
@@ -329,6 +428,11 @@ def test_target_of_a_url(path: str, originate: Originate, fetch: Fetch) -> None:
 
 # A Location, and the target that is asked for next after "/d/e": that of curl 7.88, but for the
 # case of the digits of the escapes that are added.
+def raw(location: str) -> str:
+    """A Location whose bytes are UTF-8."""
+    return location.encode().decode("latin-1")
+
+
 LOCATIONS = {
     "?q": "/d/e?q",
     "x": "/d/x",
@@ -344,6 +448,17 @@ LOCATIONS = {
     "//127.0.0.1:{port}/x": "/x",
     "http://127.0.0.1:{port}": "/",
     "HTTP://127.0.0.1:{port}?x": "/?x",
+    "/f?": "/f?",
+    "?": "/d/e?",
+    "?#g": "/d/e?",
+    "http://127.0.0.1:{port}/f?": "/f?",
+    "//127.0.0.1:{port}?": "/?",
+    raw("/\u3042\u3000\u3044.zip"): "/%E3%81%82%E3%80%80%E3%81%84.zip",
+    raw("f?\u3042\u3000#\u3000"): "/d/f?%E3%81%82%E3%80%80",
+    raw("/\xa0\u200b\u2003\ufeff"): "/%C2%A0%E2%80%8B%E2%80%83%EF%BB%BF",
+    raw("/\u202egpj.exe"): "/%E2%80%AEgpj.exe",
+    raw("http://127.0.0.1:{port}/\u2028?\x85"): "/%E2%80%A8?%C2%85",
+    "/\xe3\x81?\xff": "/%E3%81?%FF",
 }
 
 

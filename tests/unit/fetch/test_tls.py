@@ -72,6 +72,26 @@ def over_tls(url: str) -> str:
 
 
 class TestTrust:
+    def test_trailing_dot_is_sent_as_host_and_left_out_of_the_certificate_check(
+        self,
+        ca: trustme.CA,
+        originate: Originate,
+        tls_fetch: Fetch,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        context = server_context(ca.issue_cert("files.example"))
+        names: list[str | None] = []
+        context.sni_callback = lambda _socket, name, _context: names.append(name)
+        origin = originate([reply(BODY)], context=context)
+
+        def look_up(*_args: object, **_kwargs: object) -> list[object]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", origin.port))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        assert tls_fetch("https://files.example./f").size == len(BODY)
+        assert names == ["files.example"]
+        assert b"\r\nHost: files.example.\r\n" in origin.requests[0]
+
     def test_own_ca(self, context: ssl.SSLContext, originate: Originate, tls_fetch: Fetch) -> None:
         origin = originate([reply(BODY)], context=context)
         digest = tls_fetch(origin.base)
