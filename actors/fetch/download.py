@@ -20,15 +20,9 @@ from actors.fetch.cookies import CookieJar
 from actors.fetch.digest import ReadAheadMD5
 from actors.fetch.errors import FetchError
 from actors.fetch.redirects import is_redirect, redirect_target
+from actors.fetch.resume import Patience
 from actors.fetch.transport import Transport, body_of, translated_errors
 from tasks.task import Digest, FailureCode
-
-# Pauses in seconds before going on after a break; so many in a row may bring nothing.
-RESUME_PAUSES = (0.0, 1.0, 3.0)
-# Less than this is nothing: an origin that sends a byte per connection gets no more of them.
-MIN_PROGRESS_BYTES = 64 * 1024
-# Transient, but not to be gone on with at once.
-_ENDINGS = (FailureCode.CHANGED_DURING_DOWNLOAD, FailureCode.TOO_SLOW)
 
 # Told the bytes hashed so far and the bytes in all (None: the origin doesn't say).
 Progress = Callable[[int, int | None], None]
@@ -72,22 +66,18 @@ class _Download:
         self._limits = limits
         self._progress = progress
         self._cookies = CookieJar()
+        self._patience = Patience()
         self._body: _Body | None = None
 
     def run(self) -> Digest:
-        pauses = iter(RESUME_PAUSES)
-        size = 0
         while True:
             try:
                 return self._read(self._resume() or self._start())
             except FetchError as error:
                 if self._body is None or not self._body.validator or error.is_permanent:
                     raise
-                if self._body.size >= size + MIN_PROGRESS_BYTES:
-                    pauses = iter(RESUME_PAUSES)
-                    size = self._body.size
-                pause = next(pauses, None)
-                if pause is None or error.failure.code in _ENDINGS:
+                pause = self._patience.pause_after(error, self._body.size)
+                if pause is None:
                     raise
                 self._transport.bounds.pause(pause)
 
@@ -156,6 +146,7 @@ class _Download:
         if not error.is_permanent and not is_new_start:
             raise error
         # Start from the first URL: the one that it redirected to may have been valid only once.
+        self._patience.note_restart()
         self.close()
         self._body = None
         return None

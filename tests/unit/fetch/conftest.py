@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from actors.fetch import bounds, connecting, lookup, sockets, transport
-from actors.fetch.bounds import Limits
+from actors.fetch.bounds import Bounds, Limits
 from actors.fetch.download import download
 from actors.fetch.errors import FetchError
 from actors.fetch.guard import Guard
@@ -55,6 +55,19 @@ def short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds are noticed within 50 ms, so that a test of one need not take a second."""
     for module in (bounds, connecting, lookup, sockets, transport):
         monkeypatch.setattr(module, "SLICE_SECONDS", 0.05)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses before resumes, which take no time."""
+    noted: list[float] = []
+
+    def pause(bounds: Bounds, seconds: float) -> None:
+        bounds.check()
+        noted.append(seconds)
+
+    monkeypatch.setattr(Bounds, "pause", pause)
+    return noted
 
 
 @pytest.fixture

@@ -141,12 +141,10 @@ class TestCancel:
         origin = originate([ENDLESS, forever(b"x" * 2**16)])
         self._cancel_once(lambda: origin.sent > 2**24, fetch, origin.base)
 
-    def test_between_two_tries(
-        self, originate: Originate, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("actors.fetch.download.RESUME_PAUSES", (60.0,))
-        origin = originate([reply(b"hi", 'ETag: "1"', "Accept-Ranges: bytes")[:-1]])
-        self._cancel_once(lambda: origin.sent > 0, fetch, origin.base)
+    def test_between_two_tries(self, originate: Originate, fetch: Fetch) -> None:
+        busy = reply(b"", "Retry-After: 60", status="503 Busy")
+        origin = originate([reply(b"hi", 'ETag: "1"', "Accept-Ranges: bytes")[:-1]], [busy])
+        self._cancel_once(lambda: origin.connections > 1, fetch, origin.base)
 
     def test_during_a_look_up(self, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
         is_asked, is_released = threading.Event(), threading.Event()
@@ -375,6 +373,9 @@ class TestRedirects:
             "http://127.0.0.1:99999/",
             "http://127.0.0.1:25/",
             "http://\xff/",
+            "http://a\xe2\x80\xae.example/",
+            "http://\xe3\x80\x80.example/",
+            "http://127.0.0.1\xe3\x80\x80/",
             "/" + "x" * 9000,
         ],
     )

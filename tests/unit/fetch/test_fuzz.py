@@ -24,6 +24,8 @@ from tests.unit.fetch.origin import CHUNKED, RawOrigin, chunked, redirect, reply
 from tests.waiting import wait_for
 
 EXAMPLES = settings().max_examples  # of the profile: a few seconds in all, or minutes
+pytestmark = pytest.mark.usefixtures("pauses")
+
 BODY = bytes(range(256))
 VALID = [
     reply(BODY),
@@ -143,11 +145,6 @@ class Damaged:
     def stop(self) -> None:
         self.transport.close()
         self.origin.stop()
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.fetch.download.RESUME_PAUSES", (0.0,))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux")

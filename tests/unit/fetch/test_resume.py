@@ -12,15 +12,28 @@ import pytest
 
 from actors.fetch.errors import FetchError
 from actors.fetch.guard import Guard
+from actors.fetch.resume import next_pause, patience
 from actors.fetch.transport import Transport
 from tasks.task import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
-from tests.unit.fetch.origin import Peer, RawOrigin, chunked, forever, redirect, reply, reset
+from tests.unit.fetch.origin import (
+    Peer,
+    RawOrigin,
+    Script,
+    chunked,
+    drip,
+    forever,
+    redirect,
+    reply,
+    reset,
+    stall,
+)
 
 Originate = Callable[..., RawOrigin]
 
 MIB = 2**20
 BODY = random.Random(1).randbytes(4 * MIB)
+OUTAGE = [0, 1, 3, 9, 27, 60, 60, 60, 60, 60, 60]  # the pauses of eleven resumes
 RANGES = "Accept-Ranges: bytes"
 STRONG = ('ETag: "v1"', RANGES)
 DATED = (
@@ -34,9 +47,13 @@ def md5(data: bytes) -> str:
     return hashlib.md5(data).hexdigest()
 
 
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.fetch.download.RESUME_PAUSES", (0.0, 0.01, 0.01))
+pytestmark = pytest.mark.usefixtures("pauses")
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the file worth eight minutes of patience, as 480 MiB are."""
+    monkeypatch.setattr("actors.fetch.resume.ASSUMED_SPEED", 8192)
 
 
 def header(request: bytes, name: str) -> str | None:
@@ -365,6 +382,163 @@ class TestNoProgress:
         origin = originate([BreakingFile(BODY, STRONG, [MIB])], [reset])
         assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
         assert origin.connections == 1 + 3
+
+
+class TestPatience:
+    """What is hashed already is not given up for an outage that is short compared to it."""
+
+    @pytest.mark.usefixtures("large")
+    @pytest.mark.parametrize("outage", [[reset], [reply(b"", status="503 Busy")], [stall]])
+    def test_large_file_outlasts_broken_answers(
+        self, outage: Script, originate: Originate, fetch: Fetch, pauses: list[float]
+    ) -> None:
+        file = BreakingFile(BODY, STRONG, [4 * MIB - 1])
+        origin = originate([file], *[outage] * 10, [file])
+        assert fetch(origin.base, read_timeout=0.1).md5 == md5(BODY)
+        assert pauses == OUTAGE
+
+    @pytest.mark.usefixtures("large")
+    @pytest.mark.parametrize("trouble", ["unknown host", "refused connection"])
+    def test_large_file_outlasts_a_server_that_is_gone(
+        self,
+        trouble: str,
+        originate: Originate,
+        fetch: Fetch,
+        pauses: list[float],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        origin = originate([BreakingFile(BODY, STRONG, [4 * MIB - 1])])
+        left = iter([False, *[True] * 10])
+        with socket.socket() as bound:  # and not listening
+            bound.bind(("127.0.0.1", 0))
+
+            def look_up(*_args: object, **_kwargs: object) -> list[object]:
+                port = origin.port
+                if next(left, False):
+                    if trouble == "unknown host":
+                        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+                    port = bound.getsockname()[1]
+                return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
+            monkeypatch.setattr(socket, "getaddrinfo", look_up)
+            assert fetch("http://files.example").md5 == md5(BODY)
+        assert pauses == OUTAGE
+
+    @pytest.mark.usefixtures("large")
+    def test_large_file_outlasts_slow_minutes(
+        self, originate: Originate, fetch: Fetch, pauses: list[float]
+    ) -> None:
+        """A small file ends as `too_slow` at once. Here starting again would cost more."""
+        start = reply(BODY, *STRONG)[:-5000]
+        origin = originate([start, drip(BODY[-5000:], 0.01)], [BreakingFile(BODY, STRONG, [])])
+        assert fetch(origin.base, min_speed=5000, min_speed_window=0.2).md5 == md5(BODY)
+        assert pauses == [0]
+
+    @pytest.mark.usefixtures("large")
+    def test_origin_that_stays_slow(self, originate: Originate, fetch: Fetch) -> None:
+        def go_on(peer: Peer) -> None:
+            wanted = header(peer.origin.requests[-1], "Range")
+            assert wanted is not None
+            rest = part(BODY, int(wanted[6:-1]), *STRONG)
+            peer.send(rest[:-4000])
+            for start in range(len(rest) - 4000, len(rest)):
+                if peer.origin.is_released.wait(0.01):
+                    return
+                peer.send(rest[start : start + 1])
+
+        origin = originate([reply(BODY, *STRONG)[:-5000], stall], [go_on])
+        limits = {"min_speed": 5000, "min_speed_window": 0.2, "read_timeout": 0.2}
+        assert fetch.code(origin.base, **limits) is FailureCode.TOO_SLOW
+        assert 3 < origin.connections < 12
+
+    def test_small_file_is_given_up_soon(
+        self, originate: Originate, fetch: Fetch, pauses: list[float]
+    ) -> None:
+        origin = originate([BreakingFile(BODY, STRONG, [MIB])], [reset])
+        assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
+        assert pauses == [0, 1, 3]
+
+    @pytest.mark.parametrize("status", ["503 Busy", "429 Slow down"])
+    @pytest.mark.parametrize("seconds", [5, 60])
+    def test_origin_that_asks_for_a_pause_gets_it(
+        self, status: str, seconds: int, originate: Originate, fetch: Fetch, pauses: list[float]
+    ) -> None:
+        file = BreakingFile(BODY, STRONG, [MIB])
+        busy = reply(b"", f"Retry-After: {seconds}", status=status)
+        origin = originate([file], [busy], [file])
+        assert fetch(origin.base).md5 == md5(BODY)
+        assert pauses == [0, seconds]
+
+    def test_origin_that_asks_for_too_long_a_pause(
+        self, originate: Originate, fetch: Fetch, pauses: list[float]
+    ) -> None:
+        """The attempt ends, and the next one comes when the origin wants it."""
+        busy = reply(b"", "Retry-After: 61", status="503 Busy")
+        origin = originate([BreakingFile(BODY, STRONG, [MIB])], [busy])
+        error = fetch.failure(origin.base)
+        assert (error.failure.http_status, error.retry_after) == (503, 61)
+        assert pauses == [0]
+
+    @pytest.mark.usefixtures("large")
+    def test_origin_that_starts_again_each_time(self, originate: Originate, fetch: Fetch) -> None:
+        """It promises ranges and serves none: patience would only multiply its traffic."""
+        origin = originate([reply(BODY, *STRONG)[:-1]])
+        assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
+        assert origin.connections == 1 + 2 * 4
+
+    @pytest.mark.usefixtures("large")
+    def test_deadline_holds(self, originate: Originate, fetch: Fetch) -> None:
+        origin = originate([BreakingFile(BODY, STRONG, [4 * MIB - 1])], [stall])
+        assert fetch.code(origin.base, deadline=1, read_timeout=0.3) is FailureCode.DEADLINE
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "expected"),
+    [
+        (0, 0, 4),
+        (4 * MIB, 1, 4),
+        (MIB, 100, 100),
+        (100 * MIB, 1, 100),
+        (90 * 10**9, 3600, 1800),
+        (0, 10**6, 1800),
+    ],
+)
+def test_patience(size: int, seconds: float, expected: float) -> None:
+    assert patience(size, seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (4, [0, 1, 3]),
+        (5, [0, 1, 3, 1]),
+        (40, [0, 1, 3, 9, 27]),
+        (200, [0, 1, 3, 9, 27, 60, 60, 40]),
+    ],
+)
+def test_pauses_grow_up_to_a_minute(limit: float, expected: list[float]) -> None:
+    pauses: list[float] = []
+    while (pause := next_pause(len(pauses), limit - sum(pauses))) is not None:
+        pauses.append(pause)
+    assert pauses == expected
+
+
+@pytest.mark.parametrize(
+    ("tries", "left", "retry_after", "expected"),
+    [
+        (0, 4, 0, 0),
+        (0, 4, 60, 60),
+        (0, 4, 61, None),
+        (5, 1000, 5, 60),
+        (5, 1000, 900, 900),
+        (5, 1000, 1001, None),
+        (5, 0, 1, None),
+    ],
+)
+def test_pause_that_the_origin_asks_for(
+    tries: int, left: float, retry_after: float, expected: float | None
+) -> None:
+    assert next_pause(tries, left, retry_after) == expected
 
 
 def test_every_connection_is_checked(originate: Originate, monkeypatch: pytest.MonkeyPatch) -> None:
