@@ -5,8 +5,10 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 
+from actors.errors import MailError
 from actors.leases import Change, Claim, LeaseKeeper
-from actors.mailer import Mailer, MailError, build_message
+from actors.mail_message import build_message
+from actors.mailer import Mailer
 from actors.patience import patiently
 from settings import Settings
 from tasks.limits import RateLimit

@@ -13,7 +13,7 @@ from dramatiq.brokers.stub import StubBroker
 
 import actors.worker  # under dramatiq this also makes the process a worker
 from actors.broker import _Broker
-from actors.mailer import SMTPMailer
+from actors.smtp import SMTPMailer
 from service.__main__ import main
 from tasks.mongo import MongoStore
 from tasks.sqlite import SQLiteStore

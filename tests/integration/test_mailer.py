@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.mailer import FileMailer, Mailer, MailError, SMTPMailer, build_message, open_mailer
+from actors.errors import MailError
+from actors.mail_files import FileMailer
+from actors.mail_message import build_message
+from actors.mailer import Mailer, open_mailer
+from actors.smtp import SMTPMailer
 from settings import Settings
 from tasks.task import Failure, FailureCode, Task
 from tests.examples import ADDRESS, DIGEST, NOW, RETENTION, STATES
