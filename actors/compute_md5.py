@@ -31,15 +31,15 @@ class Md5Computer:
     stopping: threading.Event
 
     def compute(self, task_id: str) -> Task | None:
-        """Make one attempt at a task, unless it is somebody else's by now.
+        """Make one attempt at a task, unless another worker has claimed it.
 
-        Returns the task as it was left, or None when there was nothing to do for us. Raises
-        StoreUnavailableError when the worker stops while the store is out of reach.
+        Returns the task as it was left, or None if there was nothing to do. Raises
+        StoreUnavailableError if the worker stops while the store is unreachable.
         """
         return self.leases.attempt(task_id, Step.COMPUTE_MD5, self._attempt, self.stopping)
 
     def _attempt(self, claim: Claim) -> Change:
-        """Download once; returns the change that the outcome means for the task."""
+        """Download once, and return the change that the outcome means for the task."""
         task = claim.task
         retention = timedelta(seconds=self.settings.retention)
         seconds_left = self._seconds_left(task)
@@ -79,7 +79,7 @@ class Md5Computer:
         return lambda task, now: task.retry(now, timedelta(seconds=seconds), failure)
 
     def _seconds_left(self, task: Task) -> float:
-        """How long all further attempts of a task may take together."""
+        """Return how many seconds all further attempts of a task may take together."""
         budget = self.settings.download_budget
         return budget - task.seconds_used if budget else math.inf
 
@@ -91,6 +91,6 @@ class Md5Computer:
         )
 
     def _backoff(self, attempt: int) -> float:
-        """Seconds before the next attempt: doubling, with up to half of it more by chance."""
+        """Return the seconds before the next attempt. They double, with up to half as jitter."""
         doubled = self.settings.retry_base * 2.0 ** (attempt - 1)
         return doubled * random.uniform(1, 1.5)  # noqa: S311

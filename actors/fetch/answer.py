@@ -9,13 +9,14 @@ from actors.fetch.dates import parse_http_date
 from actors.fetch.errors import FetchError
 from tasks.task import FailureCode
 
-LATER = (408, 425, 429)  # the 4xx that may be another answer later
+LATER = (408, 425, 429)  # the transient 4xx
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 def unexpected_status(response: requests.Response) -> FetchError:
+    """Return the error that an answer other than a 200 means."""
     status = response.status_code
     return FetchError(
         FailureCode.HTTP_STATUS,
@@ -27,7 +28,7 @@ def unexpected_status(response: requests.Response) -> FetchError:
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """The pause asked for in seconds, at most MAX_RETRY_AFTER_SECONDS; RFC 9110 § 10.2.3."""
+    """Return the requested pause in seconds, up to MAX_RETRY_AFTER_SECONDS: RFC 9110 § 10.2.3."""
     text = response.headers.get("Retry-After", "")
     if re.fullmatch(r"[0-9]{1,9}", text):
         seconds = float(text)
@@ -40,7 +41,7 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def stated_length(response: requests.Response) -> int | None:
-    """The body's length in bytes by its header, which the connection has found consistent."""
+    """Return the length of the body in its header, which `StrictResponse` has checked."""
     text = response.headers.get("Content-Length")
     return None if text is None or response.raw.chunked else int(text.partition(",")[0])
 
@@ -70,7 +71,7 @@ def part_of_a_file() -> FetchError:
 
 
 def strong_validator(response: requests.Response) -> str | None:
-    """What If-Range may carry, if the origin serves ranges: RFC 9110 § 8.8 and § 13.1.5."""
+    """Return a validator for If-Range if the origin serves ranges: RFC 9110 § 8.8 and § 13.1.5."""
     if response.headers.get("Accept-Ranges", "").strip().lower() != "bytes":
         return None
     etag = response.headers.get("ETag", "")
@@ -79,7 +80,7 @@ def strong_validator(response: requests.Response) -> str | None:
     last_modified = response.headers.get("Last-Modified", "")
     modified = parse_http_date(last_modified)
     sent = parse_http_date(response.headers.get("Date", ""))
-    # A file may change twice in a second, so one that is a second old only says nothing.
+    # A file may change twice in a second, so the date of a newer one does not identify it.
     if etag or modified is None or sent is None or sent - modified < 1:
         return None
     return last_modified

@@ -24,7 +24,7 @@ from actors.fetch.resume import Patience
 from actors.fetch.transport import Transport, body_of, translated_errors
 from tasks.task import Digest, FailureCode
 
-# Told the bytes hashed so far and the bytes in all (None: the origin doesn't say).
+# Takes the bytes hashed so far and the total, or None if the origin does not state it.
 Progress = Callable[[int, int | None], None]
 
 
@@ -38,9 +38,9 @@ def download(
 ) -> Digest:
     """Fetch the URL and hash the bytes of its body as they are sent.
 
-    Redirects are followed; only 200 counts. After a break the download goes on where it was, if
-    the origin can say that the rest belongs to the same version of the file. Raises FetchError,
-    and FetchCancelledError once `is_cancelled()` is true.
+    Redirects are followed, and only a 200 counts. After a break the download resumes if the origin
+    can prove that the rest belongs to the same version of the file. Raises FetchError, and
+    FetchCancelledError once `is_cancelled()` is true.
     """
     transport.bounds = Bounds(limits, is_cancelled)
     with closing(_Download(url, transport, limits, progress)) as under_way:
@@ -49,12 +49,12 @@ def download(
 
 @dataclass(slots=True)
 class _Body:
-    """One version of the file: where it is, and what of it has been hashed."""
+    """One version of the file: its URL, and the part of it that is hashed."""
 
     url: str
     total: int | None
-    coding: str | None  # the Content-Encoding, which is not undone
-    validator: str | None  # for If-Range; None: it cannot be gone on with after a break
+    coding: str | None  # the Content-Encoding, which is not decoded
+    validator: str | None  # for If-Range; without one a download cannot resume
     md5: ReadAheadMD5 = field(default_factory=ReadAheadMD5)
     size: int = 0
 
@@ -86,7 +86,7 @@ class _Download:
             self._body.md5.close()
 
     def _start(self) -> requests.Response:
-        """A response whose body is the file, after any redirects."""
+        """Return a response whose body is the file, after any redirects."""
         url = self._url
         for _ in range(self._limits.max_redirects + 1):
             response = self._get(url, {})

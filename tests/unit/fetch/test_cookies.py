@@ -1,7 +1,6 @@
 """Cookies live as long as one download, and go back only to the host that set them."""
 
 import hashlib
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -46,11 +45,9 @@ class TestDownload:
         assert fetch(f"{origin.base}/f").md5 == hashlib.md5(BODY).hexdigest()
         assert list(map(cookies, origin.requests)) == [[], [b"Cookie: seen=1"]]
 
-    @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-    def test_cookie_wall_with_curl(self, originate: Originate) -> None:
-        origin = originate([wall])
-        run = subprocess.run(["curl", "-sfL", "-b", "", f"{origin.base}/f"], capture_output=True)  # noqa: PLW1510
-        assert (run.returncode, run.stdout) == (0, BODY)
+    def test_cookie_wall_with_curl(self, originate: Originate, curl: str) -> None:
+        command = [curl, "-sfL", "-b", "", f"{originate([wall]).base}/f"]
+        assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout == BODY
 
     def test_next_download_sends_none(self, originate: Originate, fetch: Fetch) -> None:
         origin = originate([wall])

@@ -462,6 +462,25 @@ LOCATIONS = {
 }
 
 
+@pytest.mark.parametrize("status", [300, 302, 308, 399])
+@pytest.mark.parametrize(
+    "location", ["/f?a", raw("/\u3042\u3000\u3044.zip?\u3000"), raw("/\u202e"), "/a b?c d"]
+)
+def test_redirect_with_curl(
+    status: int, location: str, originate: Originate, fetch: Fetch, curl: str
+) -> None:
+    """We follow where curl does and ask for the same target, but for the case of escapes.
+
+    curl 7.88 drops an empty query here, and no browser does.
+    """
+    ours, curls = (originate([redirect(location, status)], [reply(BODY)]) for _ in range(2))
+    assert fetch(f"{ours.base}/d/e").md5 == md5(BODY)
+    command = [curl, "-sfL", f"{curls.base}/d/e"]
+    assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout == BODY
+    lines = {each.requests[1].split(b"\r\n")[0].lower() for each in (ours, curls)}
+    assert len(lines) == 1
+
+
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_target_after_a_redirect(location: str, originate: Originate, fetch: Fetch) -> None:
     origin = originate([])
