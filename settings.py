@@ -120,6 +120,13 @@ def _parse_url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def _parse_smtp_url(text: str) -> str:
+    url = _parse_url("smtp", "smtps")(text)
+    if urlsplit(url).query not in ("", "tls=off", "tls=unverified"):
+        raise ValueError("may only have the options ?tls=off or ?tls=unverified")
+    return url
+
+
 def _parse_ca_bundle(text: str) -> Path:
     ssl.create_default_context(cafile=text)  # raises an OSError for what it cannot read
     return Path(text)
@@ -190,7 +197,7 @@ class Settings:
     rabbitmq_url: str | None = _setting(None, _parse_url("amqp", "amqps"), is_secret=True)
     mongodb_url: str | None = _setting(None, _parse_url("mongodb", "mongodb+srv"), is_secret=True)
     data_dir: Path = _setting(Path("data"), Path)
-    smtp_url: str | None = _setting(None, _parse_url("smtp", "smtps"), is_secret=True)
+    smtp_url: str | None = _setting(None, _parse_smtp_url, is_secret=True)
     mail_from: str = _setting("MD5 light <md5-light@localhost>", _parse_mailbox)
     public_url: str | None = _setting(None, _parse_url("http", "https"))
     allow_networks: tuple[Network, ...] = _setting((), _parse_networks)
@@ -210,6 +217,8 @@ class Settings:
     retention: float = _setting(30 * 86400.0, parse_duration)
     submits_per_minute: int = _setting(600, _parse_count(0, 10**9))
     mails_per_hour: int = _setting(60, _parse_count(0, 10**9))
+    mails_per_hour_to_domain: int = _setting(1000, _parse_count(0, 10**9))
+    mails_per_hour_of_client: int = _setting(100, _parse_count(0, 10**9))
     max_unfinished: int = _setting(1_000_000, _parse_count(1, 10**12))
     max_stored: int = _setting(10_000_000, _parse_count(0, 10**12))
     proxies_count: int = _setting(0, _parse_count(0, 10))

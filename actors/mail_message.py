@@ -1,19 +1,28 @@
 """Builds the mail about a task's end."""
 
+import string
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from urllib.parse import quote, urlsplit
 
 from settings import Settings
 from tasks.task import Status, Task
+from tasks.url import host_to_ascii
 
-MAX_LINE = 998  # RFC 5322 § 2.1.1: up to there a link stays in one piece
+MAX_LINE = 998  # RFC 5322 § 2.1.1
+# The recipient may be a stranger to the submitter: no more of a submitted text than this.
+MAX_PATH = 100
+REASON = (
+    "Someone asked for the MD5 of this file and gave your address. If it was not you, ignore this"
+    " message."
+)
 
 
 def build_message(task: Task, settings: Settings) -> EmailMessage:
-    """The mail for the owner of a task that has ended: plain text, the same at every try."""
+    """Return the mail for the owner of a task that has ended: plain text, the same at every try."""
     assert task.email is not None
     assert task.finished_at is not None
     name, sender = parseaddr(settings.mail_from)
@@ -23,13 +32,17 @@ def build_message(task: Task, settings: Settings) -> EmailMessage:
     message["Subject"] = f"MD5 {'computed' if task.status is Status.DONE else 'not computed'}"
     message["Date"] = format_datetime(task.finished_at)
     message["Message-ID"] = f"<{task.id}@{sender.rpartition('@')[2]}>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's autoresponder shall answer
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834 § 5: no autoresponder shall answer
     message.set_content("\n".join(_lines(task, settings)) + "\n")
     return message
 
 
 def _lines(task: Task, settings: Settings) -> list[str]:
-    lines = [f"URL:       {task.url}"]
+    parts = urlsplit(task.url)
+    lines = [
+        f"Host:      {host_to_ascii(parts.hostname or '')}",
+        f"Path:      {_shorten(parts.path)}",
+    ]
     if task.digest is not None:
         lines += [f"MD5:       {task.digest.md5}", f"Size:      {task.digest.size} bytes"]
     if task.is_verified is not None:
@@ -38,9 +51,16 @@ def _lines(task: Task, settings: Settings) -> list[str]:
     if task.failure is not None:
         lines.append(f"Failed:    {task.failure.message} ({task.failure.code})")
     lines += [f"Submitted: {_time(task.submitted_at)}", f"Finished:  {_time(task.finished_at)}"]
+    lines.append(f"Task:      {task.id}")
     if settings.public_url is not None:
         lines.append(f"Details:   {settings.public_url.rstrip('/')}/?id={task.id}")
-    return lines
+    return [*lines, "", REASON]
+
+
+def _shorten(path: str) -> str:
+    """Return a URL's path in ASCII, at most MAX_PATH characters of it."""
+    text = quote(path or "/", safe=string.punctuation)
+    return text if len(text) <= MAX_PATH else f"{text[:MAX_PATH]}..."
 
 
 def _time(moment: datetime | None) -> str:

@@ -5,12 +5,13 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 
-from actors.errors import MailError
 from actors.leases import Change, Claim, LeaseKeeper
+from actors.mail_errors import MailError
 from actors.mail_message import build_message
 from actors.mailer import Mailer
 from actors.patience import patiently
 from settings import Settings
+from tasks.address import mailbox_of
 from tasks.limits import RateLimit
 from tasks.task import MAX_MAIL_ATTEMPTS, Step, Task
 
@@ -30,7 +31,8 @@ class Reporter:
     mailer: Mailer
     settings: Settings
     stopping: threading.Event
-    limit: RateLimit
+    recipient_limit: RateLimit
+    domain_limit: RateLimit
 
     def report(self, task_id: str) -> Task | None:
         """Try once to send a task's mail, unless it is somebody else's by now.
@@ -53,13 +55,7 @@ class Reporter:
                 _log.exception("unexpected error")
                 error = MailError("unexpected error")
             is_final = error.is_permanent or task.mail_attempt >= MAX_MAIL_ATTEMPTS
-            _log.log(
-                logging.WARNING if is_final else logging.INFO,
-                "mail not sent, try %d, %s: %s",
-                task.mail_attempt,
-                "given up" if is_final else "will be tried again",
-                error,
-            )
+            _log_failure(task, error, is_final=is_final)
             if is_final:
                 return lambda task, now: task.mail_refused(now, retention=retention)
             return lambda task, now: task.mail_retry(now, self._pause(task.mail_attempt))
@@ -67,18 +63,23 @@ class Reporter:
         return lambda task, now: task.mail_sent(now, retention=retention)
 
     def _pause_before(self, task: Task) -> timedelta:
-        """How long the recipient's limit keeps a mail back; a repeated try is not counted again."""
+        """Return how long the limits keep a mail back; a repeated try is not counted again."""
         assert task.email is not None
-        mailbox = _mailbox(task.email)
         if task.mail_attempt > 1:
             return timedelta(0)
-        return patiently(lambda: self.limit.hit([mailbox])[0], self.stopping)
+        mailbox = mailbox_of(task.email)
+        domain = mailbox.rpartition("@")[2]
+
+        def count() -> timedelta:
+            return max(self.recipient_limit.hit([mailbox])[0], self.domain_limit.hit([domain])[0])
+
+        return patiently(count, self.stopping)
 
     def _delay(self, pause: timedelta) -> Change:
         retention = timedelta(seconds=self.settings.retention)
         is_final = pause > PATIENCE
         _log.warning(
-            "the recipient has had as many mails as allowed, %s",
+            "the recipient or its domain has had as many mails as allowed, %s",
             "given up" if is_final else f"again in {pause.total_seconds():.0f} s",
         )
         if is_final:
@@ -90,7 +91,9 @@ class Reporter:
         return min(FIRST_PAUSE * (1 << min(attempt - 1, 10)), LONGEST_PAUSE)
 
 
-def _mailbox(address: str) -> str:
-    """The address without what tells no two people apart: case, and what follows a plus sign."""
-    local, _, domain = address.lower().partition("@")
-    return f"{local.partition('+')[0]}@{domain}"
+def _log_failure(task: Task, error: MailError, *, is_final: bool) -> None:
+    level = logging.WARNING if is_final else logging.INFO
+    what_next = "given up" if is_final else "will be tried again"
+    if error.is_ours:
+        level, what_next = logging.ERROR, f"{what_next}; check SMTP_URL and MAIL_FROM"
+    _log.log(level, "mail not sent, try %d, %s: %s", task.mail_attempt, what_next, error)

@@ -1,88 +1,157 @@
-"""Sends mails over SMTP."""
+"""Hands mails to an SMTP server."""
 
+import ipaddress
 import logging
+import re
 import smtplib
 import ssl
-import threading
 from contextlib import suppress
 from email.message import EmailMessage
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from actors.errors import MailError
+from actors.mail_errors import MailError
+from actors.smtp_session import Session, SessionWatch
 from tasks.outage import Outage
 
-TIMEOUT_SECONDS = 30.0
-# A server that has fallen silent must not take all threads of a worker: some are for downloads.
-MAX_SESSIONS = 4
-SESSION_WAIT_SECONDS = 3.0
 PERMANENT_CODE = 500  # and above, RFC 5321 § 4.2.1
+# Replies without an enhanced status code that are about the recipient or the mail: RFC 5321
+# § 4.2.3, RFC 7504. The others, such as 530 and 535, are about us.
+RECIPIENT_CODES = (550, 551, 552, 553, 556)
+NO_VALID_RECIPIENT = 554  # in reply to DATA; in reply to RCPT most often "relay access denied"
+# RFC 3463 § 2: the subject of an enhanced status code. Protocol (5) and policy (7) are about us.
+RECIPIENT_SUBJECTS = ("1", "2", "3", "4", "6")
+MAX_REPLY = 200  # characters of a reply in the log
 
-_log = logging.getLogger(__name__)
+_ENHANCED_CODE = re.compile(rb"5\.([0-9]{1,3})\.[0-9]{1,3}(?= |$)")
+_CONFIGURATION_ERRORS = (
+    smtplib.SMTPAuthenticationError,
+    smtplib.SMTPNotSupportedError,
+    ssl.SSLCertVerificationError,
+)
+_PORTS = {"smtp": 25, "smtps": 465}
 
 
 class SMTPMailer:
-    """Hands mails to a server: `smtp://` with STARTTLS where it is offered, or `smtps://`."""
+    """Hands mails to a server: `smtp://` with STARTTLS if it is offered, or `smtps://`.
 
-    def __init__(self, url: str) -> None:
+    Credentials in the URL require TLS, except to this machine. `?tls=unverified` accepts any
+    certificate, and `?tls=off` sends everything in clear.
+    """
+
+    def __init__(self, url: str, *, threads: int, ca_bundle: Path | None = None) -> None:
         self._url = urlsplit(url)
-        self._tls = ssl.create_default_context()
-        self._sessions = threading.BoundedSemaphore(MAX_SESSIONS)
-        self._outage = Outage("the mail server", _log)
+        self._host = self._url.hostname or "localhost"
+        self._port = self._url.port or _PORTS[self._url.scheme]
+        self._user = unquote(self._url.username or "")
+        self._tls_option = parse_qs(self._url.query).get("tls", [""])[0]
+        self._tls = _make_context(ca_bundle, is_verified=self._tls_option != "unverified")
+        self._watch = SessionWatch(threads)
+        self._outage = Outage("the mail server", logging.getLogger(__name__))
 
     def send(self, message: EmailMessage) -> None:
-        if not self._sessions.acquire(timeout=SESSION_WAIT_SECONDS):
-            raise MailError("the mail server is slow, and enough other mails are being sent")
+        """Return when the server has taken the mail. Raises MailError."""
+        tls = self._tls if self._url.scheme == "smtps" else None
         try:
-            self._send(message)
-        finally:
-            self._sessions.release()
-
-    def _send(self, message: EmailMessage) -> None:
-        try:
-            smtp = self._log_in()
+            session = Session(self._host, self._port, self._watch, tls)
         except (OSError, UnicodeError, smtplib.SMTPException) as error:
-            self._outage.begin(_describe(error))
-            # Whatever the code: a login that fails is ours to mend, not the recipient's fault.
-            raise MailError(f"no session with the mail server: {_describe(error)}") from None
-        self._outage.end()
+            raise self._no_session(error) from None
         try:
-            smtp.send_message(message)
-        except smtplib.SMTPRecipientsRefused as error:
-            (code, _), *_ = error.recipients.values()
-            raise MailError(
-                f"the recipient was refused with {code}", is_permanent=code >= PERMANENT_CODE
-            ) from None
-        except smtplib.SMTPSenderRefused as error:
-            raise MailError(f"our sender was refused with {error.smtp_code}") from None
-        except smtplib.SMTPDataError as error:
-            raise MailError(
-                f"the mail was refused with {error.smtp_code}",
-                is_permanent=error.smtp_code >= PERMANENT_CODE,
-            ) from None
-        except (OSError, smtplib.SMTPException) as error:
-            raise MailError(f"the session broke off: {_describe(error)}") from None
+            self._log_in(session)
+            self._outage.end()
+            _deliver(session, message)
+        except MailError:
+            if session.is_ended:
+                raise MailError("the mail server was silent while other mails waited") from None
+            raise
         finally:
             with suppress(OSError, smtplib.SMTPException):
-                smtp.putcmd("quit")  # nothing that we would wait for comes after the 250
-            smtp.close()
+                session.putcmd("quit")  # its reply would change nothing
+            session.close()
 
-    def _log_in(self) -> smtplib.SMTP:
-        host, port = self._url.hostname or "localhost", self._url.port or 0
-        smtp: smtplib.SMTP
-        if self._url.scheme == "smtps":
-            smtp = smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_SECONDS, context=self._tls)
-        else:
-            smtp = smtplib.SMTP(host, port, timeout=TIMEOUT_SECONDS)
+    def _log_in(self, session: Session) -> None:
         try:
-            smtp.ehlo_or_helo_if_needed()
-            if self._url.scheme == "smtp" and smtp.has_extn("starttls"):
-                smtp.starttls(context=self._tls)
-            if self._url.username:
-                smtp.login(unquote(self._url.username), unquote(self._url.password or ""))
-        except BaseException:
-            smtp.close()
-            raise
-        return smtp
+            session.ehlo_or_helo_if_needed()
+            has_tls = self._url.scheme == "smtps"
+            if not has_tls and self._tls_option != "off" and session.has_extn("starttls"):
+                session.starttls(context=self._tls)
+                has_tls = True
+            if self._user:
+                if not (has_tls or self._tls_option == "off" or _is_loopback(self._host)):
+                    raise MailError(
+                        "the mail server offers no TLS, so the password in SMTP_URL was not sent;"
+                        " add ?tls=off to send it in clear",
+                        is_ours=True,
+                    )
+                session.login(self._user, unquote(self._url.password or ""))
+        except (OSError, UnicodeError, smtplib.SMTPException) as error:
+            raise self._no_session(error) from None
+
+    def _no_session(self, error: Exception) -> MailError:
+        """Return the error for a failed login, which is never about the recipient."""
+        is_ours = isinstance(error, _CONFIGURATION_ERRORS)
+        self._outage.begin(_describe(error), remedy="Check SMTP_URL" if is_ours else None)
+        return MailError(f"no session with the mail server: {_describe(error)}", is_ours=is_ours)
+
+
+def _make_context(ca_bundle: Path | None, *, is_verified: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_bundle is not None:
+        context.load_verify_locations(ca_bundle)
+    if not is_verified:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _deliver(session: Session, message: EmailMessage) -> None:
+    try:
+        session.send_message(message)
+    except smtplib.SMTPRecipientsRefused as error:
+        (code, text), *_ = error.recipients.values()
+        raise _refusal("the recipient", code, text, RECIPIENT_CODES) from None
+    except smtplib.SMTPSenderRefused as error:
+        raise _refusal("our sender", error.smtp_code, error.smtp_error, ()) from None
+    except smtplib.SMTPDataError as error:
+        codes = (*RECIPIENT_CODES, NO_VALID_RECIPIENT)
+        raise _refusal("the mail", error.smtp_code, error.smtp_error, codes) from None
+    except (OSError, smtplib.SMTPException) as error:
+        raise MailError(f"the session broke off: {_describe(error)}") from None
+
+
+def _refusal(
+    what: str, code: int, text: bytes | str, recipient_codes: tuple[int, ...]
+) -> MailError:
+    """Return the error for a refusal, and judge whose fault it is.
+
+    `recipient_codes` are those that are about the recipient if the reply has no enhanced code
+    (RFC 2034), which is more precise.
+    """
+    reply = text.encode(errors="replace") if isinstance(text, str) else text
+    enhanced = _ENHANCED_CODE.match(reply)
+    if not recipient_codes or code < PERMANENT_CODE:
+        is_about_recipient = False
+    elif enhanced is not None:
+        is_about_recipient = enhanced[1].decode() in RECIPIENT_SUBJECTS
+    else:
+        is_about_recipient = code in recipient_codes
+    return MailError(
+        f"{what} was refused with {code} {_printable(reply)}".rstrip(),
+        is_permanent=is_about_recipient,
+        is_ours=code >= PERMANENT_CODE and not is_about_recipient,
+    )
+
+
+def _printable(reply: bytes) -> str:
+    text = reply[:MAX_REPLY].decode("ascii", "replace")
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _describe(error: Exception) -> str:

@@ -26,6 +26,7 @@ from actors.fetch.kept import KeptConnections
 from actors.fetch.lookup import Resolver
 from actors.fetch.transport import Transport
 from actors.leases import LeaseKeeper
+from actors.mail_worker import MAIL_THREADS, MailWorker, keep_to_downloads
 from actors.mailer import open_mailer
 from actors.send_email import Reporter
 from actors.sweeper import Sweeper
@@ -34,9 +35,6 @@ from tasks.errors import StoreUnavailableError
 from tasks.limits import RateLimit
 from tasks.store import TaskStore, open_store
 from tasks.task import Digest, Step, Task
-
-# The message with the lowest number goes first: a mail is short, and its task has waited.
-PRIORITIES = {Step.SEND_EMAIL: 0, Step.COMPUTE_MD5: 10}
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +45,7 @@ class Background(Middleware):
     def __init__(self, settings: Settings, store: TaskStore) -> None:
         self._settings = settings
         self._stopping = threading.Event()
+        self._mail_worker: MailWorker | None = None
         self.broker = make_broker(settings, [self])
         self.dispatcher = Dispatcher(self.broker, store)
         self._leases = LeaseKeeper(store, settings.lease)
@@ -54,9 +53,14 @@ class Background(Middleware):
         self._kept = KeptConnections()
         fetch = _make_fetch(settings, self._kept)
         computer = Md5Computer(self._leases, fetch, settings, self._stopping)
-        mail_limit = RateLimit(store, "mail", settings.mails_per_hour, timedelta(hours=1))
+        hour = timedelta(hours=1)
         reporter = Reporter(
-            self._leases, open_mailer(settings), settings, self._stopping, mail_limit
+            self._leases,
+            open_mailer(settings, MAIL_THREADS),
+            settings,
+            self._stopping,
+            RateLimit(store, "mail", settings.mails_per_hour, hour),
+            RateLimit(store, "mail domain", settings.mails_per_hour_to_domain, hour),
         )
         self._declare(Step.COMPUTE_MD5, computer.compute)
         self._declare(Step.SEND_EMAIL, reporter.report)
@@ -75,22 +79,35 @@ class Background(Middleware):
         declared = dramatiq.actor(
             actor_name=step.value,
             queue_name=step.value,
-            priority=PRIORITIES[step],
             broker=self.broker,
         )(actor)
         declared.options["throws"] = StoreUnavailableError  # is told of once, without a trace
 
-    def before_worker_boot(self, _broker: Broker, worker: Worker) -> None:
-        # What waits in a worker waits for nobody else, and RabbitMQ's consumer_timeout runs.
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        # A message that waits in a busy process would wait although another process is idle, and
+        # RabbitMQ's consumer_timeout would run. So a process takes as many as it has threads.
         worker.queue_prefetch = worker.worker_threads
+        if isinstance(worker, MailWorker):
+            return
+        if keep_to_downloads(worker):
+            self._mail_worker = MailWorker(broker)
         self.dispatcher.start()
         self._leases.start()
         self._kept.start()
 
     def after_worker_boot(self, _broker: Broker, worker: Worker) -> None:
+        if isinstance(worker, MailWorker):
+            return
+        if self._mail_worker is not None:
+            self._mail_worker.start()
         self._sweeper.start()
-        if self._settings.rabbitmq_url is not None:  # else the service tells
-            _log.info("worker of %d threads, %s", worker.worker_threads, describe(self._settings))
+        if self._settings.rabbitmq_url is not None:  # else the service logs the same
+            _log.info(
+                "worker with %d threads for downloads and %d for mails, %s",
+                worker.worker_threads,
+                0 if self._mail_worker is None else MAIL_THREADS,
+                describe(self._settings),
+            )
 
     def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
         with suppress(ValueError, TypeError, OverflowError):  # a message of somebody else's
@@ -108,11 +125,19 @@ class Background(Middleware):
         if isinstance(exception, StoreUnavailableError):
             message.fail()  # or it would be acknowledged, and its task wait for minutes
 
-    def before_worker_shutdown(self, _broker: Broker, _worker: Worker) -> None:
+    def before_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
+        if isinstance(worker, MailWorker):
+            return
         self._sweeper.stop()
         self._stopping.set()
+        if self._mail_worker is not None:
+            self._mail_worker.begin_to_stop()
 
-    def after_worker_shutdown(self, _broker: Broker, _worker: Worker) -> None:
+    def after_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
+        if isinstance(worker, MailWorker):
+            return
+        if self._mail_worker is not None:
+            self._mail_worker.wait_until_stopped()
         self._kept.stop()
         self._leases.stop()
         self.dispatcher.stop()

@@ -5,6 +5,13 @@ from email_validator import EmailNotValidError, validate_email
 from tasks.errors import InvalidAddressError
 
 MAX_ADDRESS_LENGTH = 254  # RFC 5321 § 4.5.3.1.3, less the angle brackets
+# Domains that are never public, beside those that email-validator refuses (RFC 6761): RFC 9476,
+# RFC 6762 appendix G, and ICANN's resolutions 2018.02.04.12 and 2024.07.29.06.
+PRIVATE_DOMAINS = frozenset(
+    ("alt", "corp", "home", "internal", "intranet", "lan", "localdomain", "mail", "private")
+)
+# The dots in a local part make no difference there.
+DOTLESS_DOMAINS = ("gmail.com", "googlemail.com")
 
 
 def parse_address(text: str) -> str:
@@ -23,4 +30,15 @@ def parse_address(text: str) -> str:
         raise InvalidAddressError(
             f"is not an e-mail address that can be written to: {error}"
         ) from None
+    if address.ascii_domain.lower().rpartition(".")[2] in PRIVATE_DOMAINS:
+        raise InvalidAddressError("must not have a domain that exists only in private networks")
     return str(address.ascii_email)
+
+
+def mailbox_of(address: str) -> str:
+    """Return an address in lower case, without the variations that lead to the same mailbox."""
+    local, _, domain = address.lower().rpartition("@")
+    local = local.partition("+")[0]
+    if domain in DOTLESS_DOMAINS:
+        local, domain = local.replace(".", ""), DOTLESS_DOMAINS[0]
+    return f"{local}@{domain}"

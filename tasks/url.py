@@ -86,7 +86,7 @@ def ascii_authority(parts: URLParts) -> str:
     assert parts.scheme is not None
     host, port = _split_authority(parts.authority or "")
     if not host.isascii():
-        host = _to_ascii(host.lower())
+        host = host_to_ascii(host.lower())
     default = DEFAULT_PORTS[parts.scheme.lower()]
     return host if int(port or default) == default else f"{host}:{int(port)}"
 
@@ -129,7 +129,7 @@ def _check_host(host: str) -> None:
         return
     if not host:
         _refuse("must have a host after the ://")
-    name = _to_ascii(host)
+    name = host_to_ascii(host)
     *_, last = name.removesuffix(".").split(".")
     if _NUMBER.fullmatch(last):
         if not _is_address(ipaddress.IPv4Address, host):
@@ -140,7 +140,8 @@ def _check_host(host: str) -> None:
         _refuse("must have a valid host name")
 
 
-def _to_ascii(host: str) -> str:
+def host_to_ascii(host: str) -> str:
+    """Return a host name with its A-labels (RFC 5890). Raises InvalidURLError."""
     try:
         return ".".join(
             label if label.isascii() else idna.encode(label, strict=True, std3_rules=True).decode()

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import MailError
-from actors.mail_files import FileMailer
-from actors.mail_message import build_message
-from actors.mailer import Mailer, open_mailer
+from actors.mail_errors import MailError
+from actors.mail_message import MAX_PATH, REASON, build_message
+from actors.mailer import FileMailer, Mailer, open_mailer
 from actors.smtp import SMTPMailer
 from settings import Settings
 from tasks.task import Failure, FailureCode, Task
@@ -57,11 +56,15 @@ def test_body_of_a_task_that_is_done() -> None:
     digest = replace(DIGEST, size=1234)
     task = RUNNING.done(NOW + timedelta(minutes=1), digest, retention=RETENTION)
     assert body(sent(task)).splitlines() == [
-        f"URL:       {task.url}",
+        "Host:      example.com",
+        "Path:      /a",
         f"MD5:       {DIGEST.md5}",
         "Size:      1234 bytes",
         "Submitted: 2024-05-01 12:00:00 UTC",
         "Finished:  2024-05-01 12:01:00 UTC",
+        f"Task:      {task.id}",
+        "",
+        REASON,
     ]
 
 
@@ -90,7 +93,7 @@ def test_no_verdict_where_nothing_was_expected() -> None:
 @pytest.mark.parametrize("public_url", ["https://md5.example.com", "https://md5.example.com/"])
 def test_link(public_url: str) -> None:
     lines = body(sent(DONE, replace(SETTINGS, public_url=public_url))).splitlines()
-    assert lines[-1] == f"Details:   https://md5.example.com/?id={DONE.id}"
+    assert f"Details:   https://md5.example.com/?id={DONE.id}" in lines
 
 
 def test_every_try_is_the_same_mail() -> None:
@@ -103,19 +106,27 @@ def test_each_task_has_its_own_message_id() -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "host", "path"),
     [
-        "https://b\xfccher.example/caf\xe9?q=\u4f60#\U0001f600",
-        "http://example.com/".ljust(8192, "a"),
-        "http://example.com/" + "\xe9" * 8000,
-        "http://example.com/=20%0D%0ABcc:%20x@example.com",
+        ("https://b\xfccher.example/caf\xe9?q=\u4f60#x", "xn--bcher-kva.example", "/caf%C3%A9"),
+        ("http://EXAMPLE.com", "example.com", "/"),
+        ("http://[2001:db8::1]:8080/a?b", "2001:db8::1", "/a"),
+        ("http://example.com/".ljust(8192, "a"), "example.com", f"/{'a' * 99}..."),
+        ("http://example.com/" + "\xe9" * 4000, "example.com", f"/{'%C3%A9' * 16}%C3..."),
+        ("http://example.com/\u202egpj.exe", "example.com", "/%E2%80%AEgpj.exe"),
+        ("http://example.com/=20%0D%0ABcc:%20x", "example.com", "/=20%0D%0ABcc:%20x"),
     ],
-    ids=["non-ASCII", "long", "long non-ASCII", "encoded"],
+    ids=range(7),
 )
-def test_any_url_arrives_as_it_was(url: str) -> None:
+def test_little_of_the_url_reaches_the_recipient(url: str, host: str, path: str) -> None:
+    """The recipient may be a stranger to the submitter, so the text must not be a message."""
     message = build_message(replace(DONE, url=url), SETTINGS)
     mail = message.as_bytes()
-    assert body(parse(mail)).splitlines()[0] == f"URL:       {url}"
+    lines = body(parse(mail)).splitlines()
+    assert lines[:2] == [f"Host:      {host}", f"Path:      {path}"]
+    assert len(path) <= MAX_PATH + 3
+    assert url not in body(parse(mail))
+    assert lines[-1] == REASON
     assert mail.isascii()  # 8 bits need BODY=8BITMIME, RFC 6152 § 3
     assert max(map(len, mail.split(b"\r\n"))) <= 998  # RFC 5322 § 2.1.1
     assert "Bcc" not in parse(mail)
@@ -139,12 +150,12 @@ def test_no_second_recipient_and_no_header_gets_in(address: str) -> None:
     "address", ["!#$%&'*+-/=?^_`{|}~@example.com", f"{'a' * 64}@{'b' * 60}.example.com"]
 )
 def test_any_accepted_address_is_one_recipient(inbox: Inbox, address: str) -> None:
-    SMTPMailer(inbox.url).send(build_message(replace(DONE, email=address), SETTINGS))
+    SMTPMailer(inbox.url, threads=4).send(build_message(replace(DONE, email=address), SETTINGS))
     assert inbox.recipients == [address]
 
 
 def test_smtp_delivers(inbox: Inbox) -> None:
-    SMTPMailer(inbox.url).send(build_message(DONE, SETTINGS))
+    SMTPMailer(inbox.url, threads=4).send(build_message(DONE, SETTINGS))
     (mail,) = inbox.mails
     assert inbox.recipients == [ADDRESS]
     assert parse(mail)["Message-ID"] == f"<{DONE.id}@example.com>"
@@ -152,7 +163,7 @@ def test_smtp_delivers(inbox: Inbox) -> None:
 
 
 def test_one_mailer_sends_many(inbox: Inbox) -> None:
-    mailer = SMTPMailer(inbox.url)
+    mailer = SMTPMailer(inbox.url, threads=4)
     for task in (DONE, FAILED, DONE):
         mailer.send(build_message(task, SETTINGS))
     assert len(inbox.mails) == 3
@@ -161,30 +172,73 @@ def test_one_mailer_sends_many(inbox: Inbox) -> None:
 def test_refused_recipient_is_permanent(inbox: Inbox) -> None:
     message = build_message(replace(DONE, email="nobody@example.com"), SETTINGS)
     with pytest.raises(MailError, match="550") as caught:
-        SMTPMailer(inbox.url).send(message)
+        SMTPMailer(inbox.url, threads=4).send(message)
     assert caught.value.is_permanent
     assert inbox.mails == []
 
 
+OURS = [
+    ("MAIL", "530 5.7.0 Authentication required"),
+    ("MAIL", "550 we do not know you"),
+    ("MAIL", "550 5.1.8 sender's domain is unknown"),
+    ("RCPT", "554 5.7.1 <a@example.com>: Relay access denied"),  # docker-mailserver#385
+    ("RCPT", "554 Relay access denied"),
+    ("RCPT", "550 5.7.1 Relaying denied"),
+    ("RCPT", "530 Authentication required"),
+    ("RCPT", "535 5.7.8 Authentication failed"),
+    ("RCPT", "501 5.5.4 Syntax"),
+    ("RCPT", "503 bad sequence of commands"),
+    ("RCPT", "521 this host takes no mail"),
+    ("DATA", "550 5.7.26 unauthenticated sender"),
+    ("DATA", "535 authenticate first"),
+]
+ABOUT_THE_RECIPIENT = [
+    ("RCPT", "550 no such user"),
+    ("RCPT", "550 5.1.1 no such user"),
+    ("RCPT", "553 5.1.3 bad address"),
+    ("RCPT", "552 5.2.2 mailbox full"),
+    ("RCPT", "550 5.4.4 unrouteable address"),
+    ("RCPT", "556 domain takes no mail"),
+    ("DATA", "550 no"),
+    ("DATA", "552 5.3.4 too much"),
+    ("DATA", "554 spam"),
+    ("DATA", "554 5.6.0 content"),
+]
+FOR_LATER = [
+    ("MAIL", "451 later"),
+    ("RCPT", "450 4.2.0 greylisted"),
+    ("RCPT", "450 5.1.1 an odd mixture"),
+    ("DATA", "451 try again"),
+    ("DATA", "421 shutting down"),
+]
+
+
 @pytest.mark.parametrize(
-    ("reply", "is_permanent"),
+    ("command", "reply", "is_permanent", "is_ours"),
     [
-        ("550 no", True),
-        ("552 too much", True),
-        ("554 spam", True),
-        ("450 later", False),
-        ("451 try again", False),
-        ("421 shutting down", False),
+        *((*each, False, True) for each in OURS),
+        *((*each, True, False) for each in ABOUT_THE_RECIPIENT),
+        *((*each, False, False) for each in FOR_LATER),
     ],
 )
-def test_refused_mail(inbox: Inbox, reply: str, is_permanent: bool) -> None:  # noqa: FBT001
-    inbox.replies["DATA"] = reply
+def test_whose_fault_a_refusal_is(
+    inbox: Inbox, command: str, reply: str, *, is_permanent: bool, is_ours: bool
+) -> None:
+    inbox.replies[command] = reply
     with pytest.raises(MailError, match=reply[:3]) as caught:
-        SMTPMailer(inbox.url).send(build_message(DONE, SETTINGS))
-    assert caught.value.is_permanent is is_permanent
-    inbox.replies["DATA"] = "250 OK"
-    SMTPMailer(inbox.url).send(build_message(DONE, SETTINGS))
+        SMTPMailer(inbox.url, threads=4).send(build_message(DONE, SETTINGS))
+    assert (caught.value.is_permanent, caught.value.is_ours) == (is_permanent, is_ours)
+    inbox.replies[command] = "250 OK"
+    SMTPMailer(inbox.url, threads=4).send(build_message(DONE, SETTINGS))
     assert len(inbox.mails) == 1
+
+
+def test_a_reply_is_logged_in_short_and_printable(inbox: Inbox) -> None:
+    inbox.replies["RCPT"] = "550 5.7.1 \x1b[31m\x00" + "a" * 400
+    with pytest.raises(MailError) as caught:
+        SMTPMailer(inbox.url, threads=4).send(build_message(DONE, SETTINGS))
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
 
 
 def unreachable(_: Inbox) -> str:
@@ -202,7 +256,7 @@ def without_tls(inbox: Inbox) -> str:
 @pytest.mark.parametrize("make_url", [unreachable, without_login, without_tls])
 def test_no_session_is_transient(inbox: Inbox, make_url: Callable[[Inbox], str]) -> None:
     with pytest.raises(MailError) as caught:
-        SMTPMailer(make_url(inbox)).send(build_message(DONE, SETTINGS))
+        SMTPMailer(make_url(inbox), threads=4).send(build_message(DONE, SETTINGS))
     assert not caught.value.is_permanent
     assert "s3cret" not in str(caught.value)
 
@@ -210,7 +264,7 @@ def test_no_session_is_transient(inbox: Inbox, make_url: Callable[[Inbox], str])
 @pytest.mark.parametrize("host", [f"{'a' * 70}.example", "mail..example"])
 def test_host_that_is_no_name_is_transient(host: str) -> None:
     with pytest.raises(MailError) as caught:
-        SMTPMailer(f"smtp://{host}").send(build_message(DONE, SETTINGS))
+        SMTPMailer(f"smtp://{host}", threads=4).send(build_message(DONE, SETTINGS))
     assert not caught.value.is_permanent
 
 
@@ -233,7 +287,7 @@ def test_file_that_cannot_be_written_is_transient(tmp_path: Path) -> None:
 @pytest.fixture(params=["smtp", "files"])
 def mailer(request: pytest.FixtureRequest, tmp_path: Path, inbox: Inbox) -> Iterator[Mailer]:
     smtp_url = inbox.url if request.param == "smtp" else None
-    yield open_mailer(Settings(data_dir=tmp_path, smtp_url=smtp_url))
+    yield open_mailer(Settings(data_dir=tmp_path, smtp_url=smtp_url), 4)
     if request.param == "smtp":
         assert len(inbox.mails) == 1
     else:

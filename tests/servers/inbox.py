@@ -15,7 +15,8 @@ class Inbox:
     """An SMTP server that keeps what it is sent; it can be stopped and started again.
 
     `replies` are its answers to MAIL, RCPT and DATA; it hangs up instead of an empty one. A
-    mail's data are answered once `may_answer` is set, and a login if it `knows_us`.
+    mail's data are answered once `may_answer` is set, and a login if it `knows_us`. It never
+    answers a RCPT that begins with `silent`.
     """
 
     def __init__(self) -> None:
@@ -55,6 +56,8 @@ class Inbox:
     ) -> str:
         if address.startswith("nobody@"):
             return "550 no such user"
+        if address.startswith("silent"):
+            await asyncio.Event().wait()
         envelope.rcpt_tos.append(address)
         return self.replies["RCPT"]
 

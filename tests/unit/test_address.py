@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.address import parse_address
+from tasks.address import mailbox_of, parse_address
 from tasks.errors import InvalidAddressError
 
 REFUSED = [
@@ -36,6 +36,17 @@ REFUSED = [
     "a..b@example.com",
     "\xfc@example.com",
     "a@localhost",
+    "a@host.internal",
+    "a@host.corp",
+    "a@host.HOME",
+    "a@printer.lan",
+    "a@x.mail",
+    "a@router.home.arpa",
+    "a@name.alt",
+    "a@b.onion",
+    "a@b.test",
+    "a@b.local",
+    "a@b.invalid",
     "a@example",
     "a@[192.0.2.1]",
     "a@192.0.2.1",
@@ -93,3 +104,17 @@ def test_whatever_is_accepted_is_one_plain_address(text: str) -> None:
     assert address.isprintable()
     assert address.count("@") == 1
     assert not set(address) & set(' ,;<>"()')
+
+
+@pytest.mark.parametrize(
+    ("address", "mailbox"),
+    [
+        ("User@Example.COM", "user@example.com"),
+        ("user+a+b@example.com", "user@example.com"),
+        ("u.s.e.r@example.com", "u.s.e.r@example.com"),
+        ("u.s.e.r+tag@GMail.com", "user@gmail.com"),
+        ("us.er@googlemail.com", "user@gmail.com"),
+    ],
+)
+def test_variations_of_an_address_are_one_mailbox(address: str, mailbox: str) -> None:
+    assert mailbox_of(address) == mailbox

@@ -1,0 +1,106 @@
+"""SMTP sessions that end in time, however silent or slow the server is."""
+
+import smtplib
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+
+CONNECT_SECONDS = 5.0  # a server's kernel accepts a connection, however busy the server is
+REPLY_SECONDS = 30.0  # between two bytes of the server
+SESSION_SECONDS = 300.0  # from the connection to the last reply
+# A server may be this long silent while other mails wait for a thread.
+CROWDED_REPLY_SECONDS = 2.0
+CHECK_SECONDS = 0.25
+
+
+class SessionWatch:
+    """Ends sessions that last too long, and the longest silent one while all threads are busy."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._sessions: set[Session] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, session: "Session") -> None:
+        with self._changed:
+            self._sessions.add(session)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="smtp-watch", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def remove(self, session: "Session") -> None:
+        with self._changed:
+            self._sessions.discard(session)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._sessions)
+                self._check(time.monotonic())
+            time.sleep(CHECK_SECONDS)
+
+    def _check(self, now: float) -> None:
+        """End one silent session at most: a single free thread sends many mails meanwhile."""
+        running = [each for each in self._sessions if not each.is_ended]
+        for session in running:
+            if now - session.began_at > SESSION_SECONDS:
+                session.end()
+        silent = min(running, key=lambda each: each.heard_at, default=None)
+        is_crowded = len(self._sessions) >= self._threads
+        if is_crowded and silent and now - silent.heard_at > CROWDED_REPLY_SECONDS:
+            silent.end()
+
+
+class Session(smtplib.SMTP):
+    """A session that its watch can end from another thread."""
+
+    def __init__(
+        self, host: str, port: int, watch: SessionWatch, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Connect and read the greeting; over TLS from the first byte if there is a context.
+
+        Raises OSError, UnicodeError and smtplib.SMTPException.
+        """
+        self._watch = watch
+        self._tls = tls
+        self._handle: socket.socket | None = None  # a second descriptor, to end the connection by
+        self.began_at = self.heard_at = time.monotonic()
+        self.is_ended = False
+        super().__init__(host, port, timeout=REPLY_SECONDS)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        connection = socket.create_connection((host, port), CONNECT_SECONDS)
+        try:
+            self._handle = connection.dup()
+            self._watch.add(self)
+            connection.settimeout(timeout)
+            if self._tls is not None:
+                return self._tls.wrap_socket(connection, server_hostname=host)
+        except BaseException:
+            connection.close()
+            self.close()
+            raise
+        return connection
+
+    def getreply(self) -> tuple[int, bytes]:
+        reply = super().getreply()
+        self.heard_at = time.monotonic()
+        return reply
+
+    def end(self) -> None:
+        """Close the connection under the thread that waits for the server."""
+        self.is_ended = True
+        if self._handle is not None:
+            with suppress(OSError):
+                self._handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        super().close()
+        self._watch.remove(self)
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None

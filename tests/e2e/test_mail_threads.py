@@ -1,0 +1,78 @@
+"""Downloads and mails run on threads of their own, and neither waits for the other."""
+
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+import pytest
+
+from tests.e2e.conftest import System
+from tests.servers.inbox import Inbox
+from tests.servers.origin import Origin
+from tests.waiting import wait_for
+
+Serve = Callable[[Mapping[str, bytes]], Origin]
+
+SILENT = 20  # more than there are threads for mails
+SPOKEN_TO = 29
+
+
+def test_a_silent_mail_server_delays_neither_downloads_nor_other_mails(
+    system: System, inbox: Inbox, serve: Serve
+) -> None:
+    """Each silent session would last 30 s, which no other mail waits for."""
+    origin = serve({"/file": b"x"})
+    service = system.start()
+    tasks = [
+        service.submit(f"{origin.base}/file", email=f"silent{number}@example.com")
+        for number in range(SILENT)
+    ]
+    wait_for(lambda: all(system.store.get(each).mail_attempt for each in tasks[:16]))  # type: ignore[union-attr]
+    began = time.monotonic()
+    tasks += [
+        service.submit(f"{origin.base}/file", email=f"user{number}@example.com")
+        for number in range(SPOKEN_TO)
+    ]
+    for task_id in tasks:
+        assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
+    wait_for(lambda: len(inbox.mails) == SPOKEN_TO)
+    # Sooner than any of the silent sessions ends by itself.
+    assert time.monotonic() - began < 25
+
+
+def test_a_mail_goes_out_while_all_threads_download(
+    system: System, inbox: Inbox, serve: Serve
+) -> None:
+    slow, quick = serve({"/slow": b"slow" * 1000}), serve({"/quick": b"quick"})
+    service = system.start()
+    first = service.submit(f"{quick.base}/quick", email="user@example.com")
+    wait_for(lambda: system.store.get(first).digest)  # type: ignore[union-attr]
+    slow.may_finish.clear()
+    for _ in range(12):  # more than there are threads for downloads
+        service.submit(f"{slow.base}/slow")
+    wait_for(lambda: len(slow.requests) == 10)
+    wait_for(lambda: len(inbox.mails) == 1)
+    slow.may_finish.set()
+
+
+@pytest.mark.services
+def test_nothing_waits_in_a_busy_process_while_another_one_is_free(
+    distributed: System, inbox: Inbox, serve: Serve
+) -> None:
+    slow, quick = serve({"/slow": b"slow" * 1000}), serve({"/quick": b"quick"})
+    slow.may_finish.clear()
+    service = distributed.start_service()
+    distributed.start_workers(threads=2)
+    for _ in range(2):
+        service.submit(f"{slow.base}/slow", email="slow@example.com")
+    wait_for(lambda: len(slow.requests) == 2)
+    distributed.start_workers(threads=2)
+    tasks = [
+        service.submit(f"{quick.base}/quick", email=f"user{number}@example.com")
+        for number in range(8)
+    ]
+    for task_id in tasks:
+        assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
+    wait_for(lambda: len(inbox.mails) == 8)
+    slow.may_finish.set()
+    wait_for(lambda: len(inbox.mails) == 10)
