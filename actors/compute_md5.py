@@ -73,7 +73,11 @@ class Md5Computer:
         if error.is_permanent or task.attempt >= self.settings.max_attempts:
             retention = timedelta(seconds=self.settings.retention)
             _log.info("%s in attempt %d, failed", failure.code, task.attempt)
-            return lambda task, now: task.failed(now, failure, retention=retention)
+            # Or anybody could send mails without a server that serves a file.
+            allow_mail = task.attempt > 1 or not error.is_refused_url
+            return lambda task, now: task.failed(
+                now, failure, retention=retention, allow_mail=allow_mail
+            )
         seconds = max(error.retry_after or 0, self._backoff(task.attempt))
         _log.info("%s in attempt %d, again in %.0f s", failure.code, task.attempt, seconds)
         return lambda task, now: task.retry(now, timedelta(seconds=seconds), failure)

@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -21,20 +22,33 @@ MAX_NAME = 100  # characters of what stands in the place of an address
 IPV6_PREFIX = 64  # the rest of an address is its owner's to choose, RFC 4291 § 2.5.4
 
 
+@dataclass(frozen=True, slots=True)
+class Submitter:
+    """Who submits a task, and whether a mail is to follow."""
+
+    client: str
+    wants_mail: bool = False
+
+
 class Admission:
     """The limits on submissions."""
 
     def __init__(self, settings: Settings, store: TaskStore) -> None:
         self._rate = RateLimit(store, "submit", settings.submits_per_minute, timedelta(minutes=1))
+        self._mail_rate = RateLimit(
+            store, "submit mail", settings.mails_per_hour_of_client, timedelta(hours=1)
+        )
         self._ceiling = Ceiling(store, settings.max_unfinished)
 
-    def admit(self, clients: Sequence[str]) -> list[RefusedError | None]:
-        """Count one more submission of each client; why it is refused, or None, for each.
+    def admit(self, submitters: Sequence[Submitter]) -> list[RefusedError | None]:
+        """Count one more submission of each; return why it is refused, or None, for each.
 
-        Raises StoreUnavailableError if that can't be told.
+        Raises StoreUnavailableError if the store cannot count.
         """
         room = self._ceiling.room()
-        verdicts: list[RefusedError | None] = [_too_many_for(p) for p in self._rate.hit(clients)]
+        pauses = self._rate.hit([each.client for each in submitters])
+        verdicts: list[RefusedError | None] = [_too_many_for(pause) for pause in pauses]
+        self._admit_mails(submitters, verdicts)
         for number, verdict in enumerate(verdicts):
             if verdict is None:
                 room -= 1
@@ -42,6 +56,32 @@ class Admission:
                     verdicts[number] = _too_many_unfinished()
         self._ceiling.note_inserts(verdicts.count(None))
         return verdicts
+
+    def _admit_mails(
+        self, submitters: Sequence[Submitter], verdicts: list[RefusedError | None]
+    ) -> None:
+        """Refuse those that are admitted so far but would cause too many mails."""
+        mailing = [
+            number
+            for number, each in enumerate(submitters)
+            if each.wants_mail and verdicts[number] is None
+        ]
+        if mailing:
+            pauses = self._mail_rate.hit([submitters[number].client for number in mailing])
+            for number, pause in zip(mailing, pauses, strict=True):
+                verdicts[number] = _too_many_mails_for(pause)
+
+
+def _too_many_mails_for(pause: timedelta) -> RefusedError | None:
+    if not pause:
+        return None
+    return RefusedError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "rate_limited",
+        "Rate limit reached: too many submissions with an email from your address in the last"
+        " hour. Submit without email, or try again later.",
+        {"Retry-After": str(math.ceil(pause.total_seconds()))},
+    )
 
 
 def _too_many_unfinished() -> RefusedError:
@@ -59,7 +99,7 @@ def _too_many_for(pause: timedelta) -> RefusedError | None:
     return RefusedError(
         HTTPStatus.TOO_MANY_REQUESTS,
         "rate_limited",
-        "Your address has submitted as many tasks as it may in a minute.",
+        "Rate limit reached: too many tasks from your address in the last minute.",
         {"Retry-After": str(math.ceil(pause.total_seconds()))},
     )
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from sanic import HTTPResponse, Request, json
 
-from service.admission import client_of
+from service.admission import Submitter, client_of
 from service.errors import BadRequestError, RefusedError
 from service.idempotency import task_id_of
 from service.parameters import read_parameters
@@ -45,8 +45,9 @@ async def submit(request: Request) -> HTTPResponse:
         return Task.new(url, now, email=email, expected_md5=md5, task_id=task_id)
 
     task: Task
+    submitter = Submitter(client_of(request), wants_mail=email is not None)
     try:
-        task = await _in_time(request.app.ctx.intake.insert(make, client_of(request)))
+        task = await _in_time(request.app.ctx.intake.insert(make, submitter))
     except (DuplicateTaskError, RefusedError):
         # What was taken in before is told again, whatever the limits say by now.
         recalled = await _recall(request, task_id, make)

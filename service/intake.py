@@ -7,15 +7,15 @@ from collections.abc import Callable
 from datetime import datetime
 from queue import SimpleQueue
 
-from service.admission import Admission
+from service.admission import Admission, Submitter
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.store import TaskStore
 from tasks.task import Task
 
 BATCH = 500  # tasks in one write, at the most
 
-# What makes the task, whose client it is, and who waits for it.
-_Entry = tuple[Callable[[datetime], Task], str, asyncio.Future[Task]]
+# What makes the task, who submits it, and who waits for it.
+_Entry = tuple[Callable[[datetime], Task], Submitter, asyncio.Future[Task]]
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +34,13 @@ class Intake:
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
 
-    async def insert(self, make: Callable[[datetime], Task], client: str) -> Task:
+    async def insert(self, make: Callable[[datetime], Task], submitter: Submitter) -> Task:
         """The task that `make` makes of the store's time, once it is durable.
 
         Raises RefusedError, DuplicateTaskError and StoreUnavailableError.
         """
         written: asyncio.Future[Task] = self._loop.create_future()
-        self._entries.put((make, client, written))
+        self._entries.put((make, submitter, written))
         return await written
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Intake:
         return batch
 
     def _insert(self, batch: list[_Entry]) -> list[Task | Exception]:
-        verdicts = self._admission.admit([client for _, client, _ in batch])
+        verdicts = self._admission.admit([submitter for _, submitter, _ in batch])
         now = self._store.now()
         outcomes = [
             verdict or make(now) for (make, _, _), verdict in zip(batch, verdicts, strict=True)

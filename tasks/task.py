@@ -33,7 +33,7 @@ class MailStatus(StrEnum):
     DELAYED = "delayed"  # one too many for its recipient; it is sent later
     SENDING = "sending"  # an actor has claimed it
     SENT = "sent"
-    REFUSED = "refused"  # given up: the recipient's server, or the limit, does not let it through
+    REFUSED = "refused"  # given up: by the recipient's server, by a limit, or with a refused URL
 
 
 class Step(StrEnum):
@@ -282,8 +282,20 @@ class Task:
         self._require(self.status is Status.RUNNING, "done")
         return self._ended(now, retention, status=Status.DONE, digest=digest, failure=None)
 
-    def failed(self, now: datetime, failure: Failure, *, retention: timedelta) -> Self:
+    def failed(
+        self, now: datetime, failure: Failure, *, retention: timedelta, allow_mail: bool = True
+    ) -> Self:
+        """The last attempt failed. Without `allow_mail` the mail is given up at once."""
         self._require(self.status is Status.RUNNING, "failed")
+        if self.email is not None and not allow_mail:
+            return self._settled(
+                now,
+                retention,
+                finished_at=now,
+                status=Status.FAILED,
+                failure=failure,
+                mail_status=MailStatus.REFUSED,
+            )
         return self._ended(now, retention, status=Status.FAILED, failure=failure)
 
     def _ended(self, now: datetime, retention: timedelta, **changes: Any) -> Self:

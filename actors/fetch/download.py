@@ -68,12 +68,15 @@ class _Download:
         self._cookies = CookieJar()
         self._patience = Patience()
         self._body: _Body | None = None
+        self._has_answer = False
 
     def run(self) -> Digest:
         while True:
             try:
                 return self._read(self._resume() or self._start())
             except FetchError as error:
+                is_blocked = error.failure.code is FailureCode.BLOCKED_ADDRESS
+                error.is_refused_url = is_blocked and not self._has_answer
                 if self._body is None or not self._body.validator or error.is_permanent:
                     raise
                 pause = self._patience.pause_after(error, self._body.size)
@@ -90,6 +93,7 @@ class _Download:
         url = self._url
         for _ in range(self._limits.max_redirects + 1):
             response = self._get(url, {})
+            self._has_answer = True
             if response.status_code == HTTPStatus.OK:
                 self._begin_body(url, response)
                 return response

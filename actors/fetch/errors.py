@@ -6,8 +6,8 @@ from tasks.task import Failure, FailureCode
 class FetchError(Exception):
     """Raised when a download fails. `is_permanent`: trying again would give the same.
 
-    `retry_after` is the pause in seconds that the origin asked for. The message is for the
-    task's owner.
+    `retry_after` is the pause in seconds that the origin asked for. `is_refused_url`: the task's
+    own URL was refused before any connection. The message is for the task's owner.
     """
 
     def __init__(
@@ -23,6 +23,7 @@ class FetchError(Exception):
         self.failure = Failure(code, message, http_status)
         self.is_permanent = is_permanent
         self.retry_after = retry_after
+        self.is_refused_url = False
 
 
 class FetchCancelledError(Exception):

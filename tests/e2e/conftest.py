@@ -33,6 +33,8 @@ class System:
             "LEASE": "3s",
             "SUBMITS_PER_MINUTE": "0",
             "MAILS_PER_HOUR": "0",
+            "MAILS_PER_HOUR_TO_DOMAIN": "0",
+            "MAILS_PER_HOUR_OF_CLIENT": "0",
             **settings,
         }
         self._folder = folder

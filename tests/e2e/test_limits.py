@@ -165,3 +165,16 @@ def test_without_a_token_there_are_only_answers_about_health(lone: System) -> No
 
     for authorization in (f"Bearer {TOKEN}", f"bearer {TOKEN}", "Bearer another-token-of-16"):
         assert submit(service, {"Authorization": authorization}).status_code == 202
+
+
+def test_a_client_that_causes_too_many_mails_is_refused(lone: System) -> None:
+    service = lone.start_service(MAILS_PER_HOUR_OF_CLIENT="3")
+
+    answers = [service.try_to_submit(URL, email=f"user{number}@example.com") for number in range(9)]
+
+    assert {answer.status_code for answer in answers} == {202, 429}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert 3 <= len(refused) <= 6  # the hour may turn once in between
+    assert refused[0].json()["error"]["code"] == "rate_limited"
+    assert 1 <= int(refused[0].headers["Retry-After"]) <= 3600 * 3
+    assert submit(service).status_code == 202

@@ -13,6 +13,7 @@ from tasks.sqlite import SQLiteStore
 from tasks.task import MailStatus, Status, Task
 from tests.servers.origin import Origin
 from tests.servers.process import free_port
+from tests.unit.fetch.origin import RawOrigin, redirect
 from tests.waiting import wait_for
 
 
@@ -89,6 +90,45 @@ def test_a_mail_that_does_not_get_out_waits_for_its_pause(
     waiting = task().wake_at
     assert waiting is not None
     assert (waiting - store.now()).total_seconds() > 20
+
+
+def test_a_refused_url_sends_no_mail(
+    begin: Callable[..., Callable[[], Task]], tmp_path: Path
+) -> None:
+    task = begin("http://10.1.2.3/file", "user@example.com", DATA_DIR=str(tmp_path / "data"))
+
+    wait_for(lambda: task().status is Status.FAILED)
+
+    assert task().is_settled
+    assert task().mail_status is MailStatus.REFUSED
+    assert not (tmp_path / "data" / "mail").exists()
+
+
+def test_a_redirect_to_a_refused_address_sends_a_mail(
+    begin: Callable[..., Callable[[], Task]], tmp_path: Path
+) -> None:
+    with RawOrigin([redirect("http://10.1.2.3/file")]) as origin:
+        task = begin(origin.base, "user@example.com", DATA_DIR=str(tmp_path / "data"))
+        wait_for(lambda: task().mail_status is MailStatus.SENT)
+
+    assert task().status is Status.FAILED
+    assert len(list((tmp_path / "data" / "mail").iterdir())) == 1
+
+
+def test_a_domain_over_its_limit_waits(
+    begin: Callable[..., Callable[[], Task]],
+    store: SQLiteStore,
+    serve: Callable[[Mapping[str, bytes]], Origin],
+) -> None:
+    origin = serve({"/file": b"x"})
+    hour = timedelta(hours=1)
+    until = store.now().replace(minute=0, second=0, microsecond=0) + hour
+    store.count_hits({"mail domain example.com": 3}, until)
+    store.count_hits({"mail domain example.com": 3}, until + hour)
+
+    task = begin(f"{origin.base}/file", "new@example.com", MAILS_PER_HOUR_TO_DOMAIN="3")
+
+    wait_for(lambda: task().mail_status is MailStatus.DELAYED)
 
 
 def test_a_mail_that_would_wait_for_more_than_a_day_is_given_up(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import service.intake
-from service.admission import Admission
+from service.admission import Admission, Submitter
 from service.errors import RefusedError
 from service.intake import Intake
 from settings import Settings
@@ -54,7 +54,7 @@ def run(folder: Path, scene: object, settings: Settings = SETTINGS) -> WatchedSt
 
 def test_what_has_gathered_goes_in_in_one_write(tmp_path: Path) -> None:
     async def scene(intake: Intake, store: WatchedStore) -> None:
-        made = await asyncio.gather(*(intake.insert(make, "client") for _ in range(50)))
+        made = await asyncio.gather(*(intake.insert(make, Submitter("client")) for _ in range(50)))
         assert all(store.get(task.id) == task for task in made)
 
     assert len(run(tmp_path, scene).sizes) < 10
@@ -64,7 +64,7 @@ def test_a_write_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(service.intake, "BATCH", 3)
 
     async def scene(intake: Intake, _: WatchedStore) -> None:
-        await asyncio.gather(*(intake.insert(make, "client") for _ in range(20)))
+        await asyncio.gather(*(intake.insert(make, Submitter("client")) for _ in range(20)))
 
     store = run(tmp_path, scene)
     assert max(store.sizes) == 3
@@ -76,10 +76,10 @@ def test_each_gets_its_own_verdict(tmp_path: Path) -> None:
         twin = make(store.now())
         store.insert(twin)
         outcomes = await asyncio.gather(
-            intake.insert(make, "one"),
-            intake.insert(lambda _: twin, "two"),
-            intake.insert(make, "one"),
-            intake.insert(make, "three"),
+            intake.insert(make, Submitter("one")),
+            intake.insert(lambda _: twin, Submitter("two")),
+            intake.insert(make, Submitter("one")),
+            intake.insert(make, Submitter("three")),
             return_exceptions=True,
         )
         kinds = [type(outcome) for outcome in outcomes]
@@ -94,9 +94,9 @@ def test_one_that_fails_fails_alone(tmp_path: Path) -> None:
 
     async def scene(intake: Intake, _: WatchedStore) -> None:
         outcomes = await asyncio.gather(
-            intake.insert(make, "client"),
-            intake.insert(break_down, "client"),
-            intake.insert(make, "client"),
+            intake.insert(make, Submitter("client")),
+            intake.insert(break_down, Submitter("client")),
+            intake.insert(make, Submitter("client")),
             return_exceptions=True,
         )
         assert [type(outcome) for outcome in outcomes] == [Task, ZeroDivisionError, Task]
@@ -108,16 +108,18 @@ def test_an_outage_is_told_and_survived(tmp_path: Path) -> None:
     async def scene(intake: Intake, store: WatchedStore) -> None:
         store.is_down = True
         with pytest.raises(StoreUnavailableError):
-            await intake.insert(make, "client")
+            await intake.insert(make, Submitter("client"))
         store.is_down = False
-        await intake.insert(make, "client")
+        await intake.insert(make, Submitter("client"))
 
     run(tmp_path, scene)
 
 
 def test_one_who_no_longer_waits_holds_nobody_up(tmp_path: Path) -> None:
     async def scene(intake: Intake, _: WatchedStore) -> None:
-        waiting = [asyncio.ensure_future(intake.insert(make, "client")) for _ in range(9)]
+        waiting = [
+            asyncio.ensure_future(intake.insert(make, Submitter("client"))) for _ in range(9)
+        ]
         await asyncio.sleep(0)  # all are on their way
         waiting[0].cancel()
         waiting[8].cancel()
@@ -130,7 +132,7 @@ def test_one_who_no_longer_waits_holds_nobody_up(tmp_path: Path) -> None:
 def test_what_waits_at_the_end_is_written(tmp_path: Path) -> None:
     async def scene(intake: Intake, _store: WatchedStore) -> None:
         for _number in range(20):
-            asyncio.ensure_future(intake.insert(make, "client"))  # noqa: RUF006
+            asyncio.ensure_future(intake.insert(make, Submitter("client")))  # noqa: RUF006
         await asyncio.sleep(0)
 
     assert sum(run(tmp_path, scene).sizes) == 20
