@@ -7,7 +7,9 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+import trustme
 
+from actors import smtp, smtp_session
 from actors.mail_errors import MailError
 from actors.mail_message import MAX_PATH, REASON, build_message
 from actors.mailer import FileMailer, Mailer, open_mailer
@@ -15,8 +17,10 @@ from actors.smtp import SMTPMailer
 from settings import Settings
 from tasks.task import Failure, FailureCode, Task
 from tests.examples import ADDRESS, DIGEST, NOW, RETENTION, STATES
+from tests.faults.smtp import with_tls
 from tests.servers.inbox import Inbox
 from tests.servers.process import free_port
+from tests.unit.fetch.origin import RawOrigin, drip
 
 RUNNING = STATES["running"]
 DONE = STATES["done, mail sending"]
@@ -296,3 +300,51 @@ def mailer(request: pytest.FixtureRequest, tmp_path: Path, inbox: Inbox) -> Iter
 
 def test_open_mailer_opens_what_the_settings_name(mailer: Mailer) -> None:
     mailer.send(build_message(DONE, SETTINGS))
+
+
+@pytest.fixture
+def far_away(monkeypatch: pytest.MonkeyPatch, inbox: Inbox) -> Inbox:
+    """A mail server that knows us, as if it were another machine."""
+    monkeypatch.setattr(smtp, "_is_loopback", lambda _host: False)
+    inbox.knows_us = True
+    return inbox
+
+
+def test_no_password_is_sent_in_clear(far_away: Inbox) -> None:
+    with pytest.raises(MailError, match="TLS") as caught:
+        SMTPMailer(without_login(far_away), threads=4).send(build_message(DONE, SETTINGS))
+    assert caught.value.is_ours
+    assert "s3cret" not in str(caught.value)
+    assert far_away.logins == 0
+
+
+def test_a_password_may_be_sent_in_clear_by_setting(far_away: Inbox) -> None:
+    url = f"{without_login(far_away)}/?tls=off"
+    SMTPMailer(url, threads=4).send(build_message(DONE, SETTINGS))
+    assert (far_away.logins, len(far_away.mails)) == (1, 1)
+
+
+def test_a_self_signed_certificate_is_trusted_by_setting(far_away: Inbox, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    message, url = build_message(DONE, SETTINGS), without_login(far_away)
+    with with_tls(far_away, authority):
+        with pytest.raises(MailError, match="SSLCertVerificationError") as caught:
+            SMTPMailer(url, threads=4).send(message)
+        assert caught.value.is_ours
+        SMTPMailer(f"{url}?tls=unverified", threads=4).send(message)
+        SMTPMailer(url, threads=4, ca_bundle=bundle).send(message)
+    assert len(far_away.mails) == 2
+
+
+def test_a_session_has_a_deadline_that_bytes_do_not_extend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(smtp_session, "SESSION_SECONDS", 0.5)
+    with RawOrigin([drip(b"220-" + b"a" * 1000, 0.05)], is_greeting=False) as server:
+        with pytest.raises(MailError):
+            SMTPMailer(f"smtp://127.0.0.1:{server.port}", threads=4).send(
+                build_message(DONE, SETTINGS)
+            )
+        assert server.sent < 1000

@@ -24,6 +24,7 @@ class Inbox:
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.knows_us = False
+        self.logins = 0
         self.sessions = 0
         self.waiting = 0  # mails without their answer yet
         self.mails: list[bytes] = []
@@ -41,9 +42,13 @@ class Inbox:
             port=self.port,
             tls_context=tls,
             auth_require_tls=False,
-            authenticator=lambda *_: AuthResult(success=self.knows_us, handled=False),
+            authenticator=self._log_in,
         )
         self._controller.start()
+
+    def _log_in(self, *_: object) -> AuthResult:
+        self.logins += 1
+        return AuthResult(success=self.knows_us, handled=False)
 
     async def handle_MAIL(  # noqa: N802  aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: object

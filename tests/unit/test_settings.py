@@ -313,3 +313,15 @@ def test_every_setting_is_in_the_readme_and_the_compose_file() -> None:
     composed = set(re.findall(r"\n    ([A-Z_]+): ", (PROJECT / "docker-compose.yml").read_text()))
     assert documented >= ALL
     assert composed >= ALL - OF_THE_IMAGE
+
+
+@pytest.mark.parametrize("option", ["?tls=off", "?tls=unverified"])
+def test_the_options_of_the_mail_server(option: str) -> None:
+    url = f"smtp://mail.example.com:587{option}"
+    assert Settings.from_env({"SMTP_URL": url}).smtp_url == url
+
+
+@pytest.mark.parametrize("option", ["?tls=maybe", "?tls=", "?starttls=off", "?tls=off&tls=off"])
+def test_an_unknown_option_of_the_mail_server_is_named(option: str) -> None:
+    with pytest.raises(SettingsError, match=r"^SMTP_URL: .*tls=off"):
+        Settings.from_env({"SMTP_URL": f"smtp://mail.example.com{option}"})
