@@ -4,7 +4,6 @@ import json
 import logging
 import sqlite3
 import threading
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tasks import sqlite_file
+from tasks.clock import ClockMark, MachineClock
 from tasks.document import Document, from_document, read_all, to_document
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.outage import Outage
@@ -32,6 +32,7 @@ class SQLiteStore:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._surveying = threading.Lock()  # a long look holds nobody else up
+        self._clock = MachineClock()
         self._outage = Outage("SQLite", logging.getLogger(__name__))
         with ExitStack() as opened:
 
@@ -42,12 +43,18 @@ class SQLiteStore:
                 self._durable = connect("FULL")
                 self._hints = connect("NORMAL")  # a power cut may undo its last commits
                 self._surveys = connect("NORMAL")
+                self._set_clock(self._hints)
             except sqlite3.Error as error:
                 raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
             opened.pop_all()
 
     def now(self) -> datetime:
-        return _from_millis(time.time_ns() // 1_000_000)
+        return self._clock.now()
+
+    def _set_clock(self, connection: sqlite3.Connection) -> ClockMark | None:
+        """Set the clock by the file's mark. Returns the mark to write instead, if it is time."""
+        row = connection.execute("SELECT zero, latest FROM clock").fetchone()
+        return self._clock.agree(ClockMark(*row) if row else None)
 
     def insert(self, task: Task) -> None:
         if self.insert_all([task]):
@@ -97,8 +104,12 @@ class SQLiteStore:
         return self._save(claimed, self._hints if step is Step.COMPUTE_MD5 else self._durable)
 
     def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
-        """As in TaskStore; also removes what has expired, step by step."""
+        """As in TaskStore; also sets the clock, and removes what has expired, step by step."""
         with self._transaction(self._hints) as connection:
+            if mark := self._set_clock(connection):
+                connection.execute(
+                    "INSERT OR REPLACE INTO clock VALUES (0, ?, ?)", (mark.zero, mark.latest)
+                )
             connection.execute(
                 "DELETE FROM tasks WHERE _id IN"
                 " (SELECT _id FROM tasks WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
@@ -147,6 +158,7 @@ class SQLiteStore:
 
     def count_unsettled(self, most: int) -> int:
         with self._translated_errors(self._hints) as connection:
+            self._set_clock(connection)  # for a service, which takes no due tasks
             (count,) = connection.execute(
                 "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE wake_at IS NOT NULL LIMIT ?)",
                 (most,),

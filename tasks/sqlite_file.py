@@ -8,8 +8,8 @@ from pathlib import Path
 
 BUSY_SECONDS = 5  # how long one process waits for another one's write
 
-# Times are milliseconds since 1970. `due_since` is the store's own: when a task was first taken
-# that has not been dispatched, saved or claimed since.
+# Times are milliseconds since 1970, but nanoseconds in `clock`. `due_since` is the store's own:
+# when a task was first taken that has not been dispatched, saved or claimed since.
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS tasks (
         _id TEXT PRIMARY KEY, version INTEGER NOT NULL, wake_at INTEGER,
@@ -20,6 +20,9 @@ _SCHEMA = """
     CREATE TABLE IF NOT EXISTS counters (
         expires_at INTEGER, key TEXT, hits INTEGER NOT NULL, PRIMARY KEY (expires_at, key)
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS clock (
+        id INTEGER PRIMARY KEY CHECK (id = 0), zero INTEGER NOT NULL, latest INTEGER NOT NULL
+    );
 """
 
 

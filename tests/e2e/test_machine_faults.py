@@ -19,7 +19,7 @@ from tests.e2e.conftest import System
 from tests.e2e.ledger import assert_done_and_mailed, let_the_pause_pass, wait_for_first_mailing
 from tests.servers.inbox import Inbox
 from tests.servers.origin import Origin
-from tests.servers.process import Process
+from tests.servers.process import Process, free_port
 from tests.servers.system import Service
 from tests.waiting import wait_for
 
@@ -75,6 +75,33 @@ def test_a_worker_whose_clock_is_an_hour_off(
     assert_done_and_mailed(distributed.store, bodies, inbox)
     assert len(origin.requests) == len(FILES) + 5
     distributed.kill()  # a polite stop takes seconds
+
+
+def test_a_clock_set_back_by_hours_delays_no_retry(embedded: System, tmp_path: Path) -> None:
+    skew = tmp_path / "skew"
+    embedded.environ |= {"CLOCK_SKEW_FILE": str(skew), "RETRY_BASE": "3s", "MAX_ATTEMPTS": "2"}
+
+    def submit_and_wait_for_a_failure() -> str:
+        task_id = service.submit(f"http://127.0.0.1:{free_port()}/")
+        wait_for(lambda: "retry_at" in service.check(task_id).json())
+        return task_id
+
+    def set_clock(seconds: int) -> None:
+        """Which no reader sees half-written."""
+        skew.with_suffix(".new").write_text(str(seconds))
+        skew.with_suffix(".new").replace(skew)
+
+    set_clock(0)
+    service = embedded.start_service(module="tests.adjustable")
+    task_id = submit_and_wait_for_a_failure()
+    set_clock(-HOUR)
+    service.wait_for_end(task_id)
+
+    task_id = submit_and_wait_for_a_failure()
+    service.kill()
+    set_clock(-2 * HOUR)
+    service = embedded.start_service(module="tests.adjustable")
+    service.wait_for_end(task_id)
 
 
 @contextmanager
