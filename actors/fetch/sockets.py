@@ -2,9 +2,8 @@
 
 import select
 import socket
-import ssl
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from actors.fetch.bounds import SLICE_SECONDS, Bounds
 from actors.fetch.errors import FetchError
@@ -28,41 +27,7 @@ class PlainSocket(socket.socket):
     owner: Owner
 
     def recv_into(self, *args: Any) -> int:
-        return self.owner.bounds.receive(partial(super().recv_into, *args), _silent_server)
-
-
-class _TLSSocket(ssl.SSLSocket):
-    """The same over TLS, its handshake included."""
-
-    @property
-    def _bounds(self) -> Bounds:
-        return cast("TLSContext", self.context).owner.bounds
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002
-        handshake = partial(super().do_handshake, block)
-        try:
-            self._bounds.wait(handshake, self._bounds.limits.connect_timeout, _silent_server)
-        except ssl.SSLEOFError:  # a server too busy for us says nothing of its certificate
-            self.close()
-            raise broken_connection() from None
-        except BaseException:
-            self.close()
-            raise
-        # A body that ends with its connection is complete only after a close_notify.
-        self.suppress_ragged_eofs = False
-
-    def recv_into(self, *args: Any) -> int:
-        try:
-            return self._bounds.receive(partial(super().recv_into, *args), _silent_server)
-        except ssl.SSLEOFError:
-            raise broken_connection() from None
-
-
-class TLSContext(ssl.SSLContext):
-    """Verifies certificate and name, and makes bounded sockets."""
-
-    sslsocket_class = _TLSSocket
-    owner: Owner
+        return self.owner.bounds.receive(partial(super().recv_into, *args), silent_server)
 
 
 def await_bytes(connection: socket.socket, bounds: Bounds) -> None:
@@ -74,7 +39,7 @@ def await_bytes(connection: socket.socket, bounds: Bounds) -> None:
     bounds.wait(
         partial(_wait_until_readable, connection),
         min(limits.connect_timeout, limits.read_timeout),
-        _silent_server,
+        silent_server,
     )
 
 
@@ -89,5 +54,5 @@ def broken_connection() -> FetchError:
     return FetchError(FailureCode.INCOMPLETE_BODY, "The server broke the connection off.")
 
 
-def _silent_server() -> FetchError:
+def silent_server() -> FetchError:
     return FetchError(FailureCode.TIMEOUT, "The server did not answer, or stopped sending.")

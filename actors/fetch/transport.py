@@ -1,7 +1,6 @@
 """The adapter for `requests` whose connections the guard has admitted."""
 
 import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -24,7 +23,8 @@ from actors.fetch.kept import KeptConnections
 from actors.fetch.lookup import Resolver
 from actors.fetch.request import Target, prepare
 from actors.fetch.response import StrictResponse
-from actors.fetch.sockets import TLSContext, await_bytes, broken_connection
+from actors.fetch.sockets import await_bytes, broken_connection
+from actors.fetch.tls import TLSContext, make_context
 from settings import DEFAULT_USER_AGENT
 from tasks.errors import InvalidURLError
 from tasks.task import FailureCode
@@ -125,10 +125,7 @@ class Transport(HTTPAdapter):
 
     @cached_property
     def _tls_context(self) -> TLSContext:
-        context = TLSContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.owner = self
-        context.load_verify_locations(self._ca_bundle)
-        return context
+        return make_context(self, self._ca_bundle)
 
 
 class _GuardedConnection(HTTPConnection):
@@ -202,12 +199,6 @@ def translated_errors() -> Iterator[None]:
     """Raises FetchError for the errors of requests and urllib3."""
     try:
         yield
-    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError, ssl.SSLError):
-        raise FetchError(
-            FailureCode.TLS_ERROR,
-            "No secure connection: the server's certificate or its TLS is not acceptable.",
-            is_permanent=True,
-        ) from None
     except (
         InvalidURLError,
         requests.exceptions.InvalidURL,

@@ -1,6 +1,7 @@
 """TLS is verified, bounded, and a body ends only where the origin says so."""
 
 import hashlib
+import os
 import socket
 import ssl
 import time
@@ -132,9 +133,31 @@ class TestTrust:
         context.load_cert_chain(tmp_path / "own.pem", tmp_path / "own.key")
         refused(originate([reply(BODY)], context=context), tls_fetch)
 
-    def test_no_tls_at_all(self, originate: Originate, tls_fetch: Fetch) -> None:
-        origin = originate([reply(BODY)], is_greeting=False)
-        assert tls_fetch.code(over_tls(origin.base)) is FailureCode.TLS_ERROR
+    def test_an_intermediate_certificate_is_enough_to_trust(
+        self, ca: trustme.CA, originate: Originate, tmp_path: Path
+    ) -> None:
+        """As for curl: the root need not be in CA_BUNDLE."""
+        child = ca.create_child_ca()
+        child.cert_pem.write_to_path(tmp_path / "child.pem")
+        context = server_context(child.issue_cert("127.0.0.1"))
+        transport = Transport(Guard(allow=LOOPBACK), ca_bundle=tmp_path / "child.pem")
+        assert Fetch(transport)(originate([reply(BODY)], context=context).base).size == len(BODY)
+        transport.close()
+
+    def test_the_reason_is_named(
+        self, ca: trustme.CA, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        past = datetime(2001, 1, 1, tzinfo=UTC)
+        contexts = {
+            "for another host name": server_context(ca.issue_cert("other.example")),
+            "expired": server_context(ca.issue_cert("localhost", not_before=past, not_after=past)),
+            "unknown authority": server_context(trustme.CA().issue_cert("localhost")),
+        }
+        for reason, each in contexts.items():
+            origin = originate([reply(BODY)], context=each)
+            error = tls_fetch.failure(origin.base.replace("127.0.0.1", "localhost"))
+            assert reason in error.failure.message
+            assert error.is_permanent
 
     def test_sni(
         self,
@@ -159,6 +182,102 @@ class TestTrust:
         assert tls_fetch.code(url) is FailureCode.TLS_ERROR
         assert names == ["files.example", "files.example", "other.example"]
         assert f"Host: files.example:{origin.port}".encode() in origin.requests[0]
+
+
+class TestCiphers:
+    @pytest.mark.parametrize(
+        "cipher",
+        [
+            "AES256-GCM-SHA384",
+            "AES128-SHA",
+            "ECDHE-RSA-AES256-SHA",
+            "ECDHE-RSA-AES128-SHA256",
+            "ECDHE-RSA-CHACHA20-POLY1305",
+        ],
+    )
+    def test_what_curl_offers_is_offered(
+        self, cipher: str, ca: trustme.CA, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        """Python built from source offers fewer by default (urllib3#3031, yt-dlp#2043)."""
+        certificate = ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
+        context = server_context(certificate)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(cipher)
+        origin = originate([reply(BODY)], context=context)
+        assert tls_fetch(origin.base).md5 == hashlib.md5(BODY).hexdigest()
+
+    def test_the_offer_does_not_depend_on_who_built_python(self, tls_fetch: Fetch) -> None:
+        offered = {each["name"] for each in tls_fetch.transport._tls_context.get_ciphers()}
+        default = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        default.set_ciphers("DEFAULT:@SECLEVEL=2")
+        assert offered == {each["name"] for each in default.get_ciphers()}
+
+
+ALERT = b"\x15\x03\x03\x00\x02\x02"  # fatal; its description follows
+
+
+class TestTransientFailures:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            reply(b"busy", status="503 Service Unavailable"),
+            b"SSH-2.0-OpenSSH\r\n",
+            ALERT + b"\x50",  # internal_error
+            ALERT + b"\x28",  # handshake_failure
+            ALERT + b"\x46",  # protocol_version
+            ALERT + b"\x70",  # unrecognized_name
+            b"\x16\x03\x03\x00\x04\x02\x00\x00\x00",
+        ],
+        ids=range(7),
+    )
+    def test_a_handshake_that_fails_otherwise_may_succeed_later(
+        self, answer: bytes, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        origin = originate([Peer.receive, answer, stall], is_greeting=False)
+        error = tls_fetch.failure(over_tls(origin.base))
+        assert (error.failure.code, error.is_permanent) == (FailureCode.TLS_ERROR, False)
+        assert "certificate" not in error.failure.message
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            b"\x17\x03\x03\x00\x20" + bytes(32),  # a record with a wrong checksum
+            b"\x17\x03\x03\xff\xff" + bytes(64),  # a record that is too long
+            b"HTTP/1.1 400 Bad Request\r\n",
+            b"\x15\x03\x03\x00\x12" + bytes(18),
+        ],
+        ids=range(4),
+    )
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_a_damaged_record_is_a_break_that_is_resumed(
+        self,
+        damage: bytes,
+        version: ssl.TLSVersion,
+        ca: trustme.CA,
+        originate: Originate,
+        tls_fetch: Fetch,
+    ) -> None:
+        """kleinkram#1465, dotnet/arcade#10351."""
+        context = server_context(ca.issue_cert("127.0.0.1"))
+        context.maximum_version = version
+        headers = ('ETag: "v1"', "Accept-Ranges: bytes")
+
+        def send_raw(peer: Peer) -> None:
+            os.write(peer.connection.fileno(), damage)
+
+        half = len(BODY) // 2
+        rest = reply(
+            BODY[half:],
+            f"Content-Range: bytes {half}-{len(BODY) - 1}/{len(BODY)}",
+            *headers,
+            status="206 Partial Content",
+        )
+        whole = reply(BODY, *headers)
+        origin = originate(
+            [whole[: len(whole) - len(BODY) + half], send_raw, stall], [rest], context=context
+        )
+        assert tls_fetch(origin.base).md5 == hashlib.md5(BODY).hexdigest()
+        assert b"Range: bytes=" in origin.requests[1]
 
 
 def refused(origin: RawOrigin, fetch: Fetch) -> None:
