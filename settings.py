@@ -221,6 +221,8 @@ class Settings:
     mails_per_hour_of_client: int = _setting(100, _parse_count(0, 10**9))
     max_unfinished: int = _setting(1_000_000, _parse_count(1, 10**12))
     max_stored: int = _setting(10_000_000, _parse_count(0, 10**12))
+    connections_per_client: int = _setting(256, _parse_count(0, 10**9))
+    request_timeout: float = _setting(60.0, parse_duration)
     proxies_count: int = _setting(0, _parse_count(0, 10))
     api_tokens: tuple[str, ...] = _setting((), _parse_tokens, is_secret=True)
     cors_origins: tuple[str, ...] = _setting((), _parse_origins)

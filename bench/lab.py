@@ -83,6 +83,7 @@ class Lab:
             "ALLOW_NETWORKS": "127.0.0.0/8",
             "CA_BUNDLE": str(self.nginx.ca_bundle),
             "SUBMITS_PER_MINUTE": "0",
+            "CONNECTIONS_PER_CLIENT": "0",
         }
 
     def new_folder(self) -> Path:

@@ -11,6 +11,7 @@ from sanic.worker.loader import AppLoader
 from actors.descriptors import raise_descriptor_limit
 from service import metrics
 from service.app import start_app
+from service.connections import BoundedProtocol
 from settings import Settings, SettingsError
 
 
@@ -32,6 +33,7 @@ def main() -> None:
         single_process=is_single,
         motd=False,
         access_log=False,
+        protocol=BoundedProtocol,
     )
     try:
         with metrics.serving(settings):

@@ -14,6 +14,7 @@ from actors.dispatcher import Dispatcher
 from actors.worker import Background, describe
 from service import cors, docs, files, handlers, methods, metrics, page
 from service.admission import Admission, require_token
+from service.connections import Peers
 from service.errors import JSONErrorHandler
 from service.intake import Intake
 from service.routing import ExactRouter, TargetRequest
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> App:
     )
     app.config.REQUEST_MAX_SIZE = MAX_BODY_BYTES
     app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEAD_BYTES
+    app.config.REQUEST_TIMEOUT = settings.request_timeout  # type: ignore[assignment]
     app.config.PROXIES_COUNT = settings.proxies_count
     app.ctx.settings = settings
     files.add_routes(app, page.FOLDER, "/", page.POLICY)
@@ -72,6 +74,8 @@ def start_app(settings: Settings) -> App:
 
 async def _open(app: App) -> None:
     settings: Settings = app.ctx.settings
+    # The connections of a proxy are those of many clients.
+    app.ctx.peers = Peers(0 if settings.proxies_count else settings.connections_per_client)
     app.ctx.store = open_store(settings)
     app.ctx.intake = Intake(app.ctx.store, Admission(settings, app.ctx.store))
     app.ctx.store_threads = ThreadPoolExecutor(STORE_THREADS, "store")

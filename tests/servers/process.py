@@ -66,6 +66,10 @@ class Process:
         (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
 
+    def count_descriptors(self) -> int:
+        """Return how many descriptors the program has open."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
     def cpu_seconds(self) -> float:
         """Return the CPU time that the program has used so far, without its children."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

@@ -24,12 +24,14 @@ COUNTS = (
     "MAILS_PER_HOUR",
     "MAX_UNFINISHED",
     "MAX_STORED",
+    "CONNECTIONS_PER_CLIENT",
     "PROXIES_COUNT",
     "METRICS_PORT",
 )
 DURATIONS = (
     "CONNECT_TIMEOUT",
     "READ_TIMEOUT",
+    "REQUEST_TIMEOUT",
     "DOWNLOAD_DEADLINE",
     "DOWNLOAD_BUDGET",
     "RETRY_BASE",
@@ -56,6 +58,7 @@ def test_defaults() -> None:
     assert (settings.submits_per_minute, settings.mails_per_hour) == (600, 60)
     assert (settings.max_unfinished, settings.max_stored) == (1_000_000, 10_000_000)
     assert settings.proxies_count == 0
+    assert (settings.connections_per_client, settings.request_timeout) == (256, 60)
     assert settings.api_tokens == ()
     assert settings.cors_origins == ()
     assert (settings.log_format, settings.metrics_port) == ("text", 0)

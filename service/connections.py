@@ -1,0 +1,188 @@
+"""Connections of clients: deadlines that bytes do not extend, and a limit for each client."""
+
+import json
+import resource
+from asyncio import BaseTransport, Transport
+from collections import Counter
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, cast
+
+from sanic.exceptions import RequestTimeout, ServiceUnavailable
+from sanic.http import Http, Stage
+from sanic.server import HttpProtocol
+
+from service.clients import SITE_CLIENTS, networks_of
+
+GRACE_SECONDS = 5.0  # for the answer about a missed deadline, until the connection is cut
+LINGER_SECONDS = 2.0  # how long the rest of a refused request is read and dropped
+
+_REFUSAL = json.dumps(
+    {
+        "error": {
+            "code": "too_many_connections",
+            "message": "Your address has too many open connections. Please reuse or close some.",
+        }
+    }
+).encode()
+_REFUSED = (
+    b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+    b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
+)
+
+
+class Peers:
+    """Counts the open connections of each client of this process."""
+
+    def __init__(self, most: int) -> None:
+        """Allow each client `most` connections; 0 for no limit."""
+        self._most = most
+        self._open: Counter[str] = Counter()
+        self._total = 0
+        # The other descriptors are for the store, the broker and downloads.
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_in_all = descriptors // 2 if descriptors > 0 else None
+
+    def enter(self, networks: Sequence[str]) -> bool:
+        """Count one more connection of a client. Return False, uncounted, if it is one too many."""
+        if self._most_in_all is not None and self._total >= self._most_in_all:
+            return False
+        most = self._most
+        for network in networks if most else ():
+            if self._open[network] >= most:
+                return False
+            most *= SITE_CLIENTS
+        self._open.update(networks)
+        self._total += 1
+        return True
+
+    def leave(self, networks: Sequence[str]) -> None:
+        """Forget a connection that was counted."""
+        self._total -= 1
+        for network in networks:
+            self._open[network] -= 1
+            if not self._open[network]:
+                del self._open[network]
+
+
+class _Exchange(Http):
+    """A request and its answer. A request that is answered too early ends the connection."""
+
+    __slots__ = ()
+    protocol: "BoundedProtocol"
+
+    def init_for_request(self) -> None:
+        super().init_for_request()
+        self.protocol.began = monotonic()
+
+    async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001  Sanic's signature
+        # The head of a request of the method NONE could not be read: Sanic made a substitute.
+        is_unread = bool(self.request_body) or self.request.method == "NONE"
+        if is_unread:
+            self.keep_alive = False
+            self.expecting_continue = False  # the final answer says not to send the body
+        await super().http1_response_header(data, end_stream)
+        if is_unread:
+            self.request_body = None
+            self.protocol.linger_at_close = True
+
+
+class BoundedProtocol(HttpProtocol):
+    """HTTP/1.1 whose deadlines count from the first byte of a request.
+
+    Sanic's own begin again with each byte, and an `Upgrade: websocket` header switches them off.
+    The head and the body must arrive within REQUEST_TIMEOUT, and the answer must be taken within
+    RESPONSE_TIMEOUT after that.
+    """
+
+    HTTP_CLASS = _Exchange
+    __slots__ = ("_drops_input", "_has_missed", "_networks", "began", "linger_at_close")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.began = monotonic()
+        self.linger_at_close = False
+        self._drops_input = False
+        self._has_missed = False
+        self._networks: Sequence[str] = ()
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Serve a connection, or refuse it if its client has too many."""
+        transport = cast("Transport", transport)  # also that of uvloop, which does not inherit it
+        peer = transport.get_extra_info("peername")
+        networks = networks_of(peer[0] if peer else "")
+        if not self.app.ctx.peers.enter(networks):
+            transport.write(_REFUSED)
+            transport.close()
+            return
+        self._networks = networks
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        if self._networks:
+            self.app.ctx.peers.leave(self._networks)
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the request, the first of which starts its deadline."""
+        if self._drops_input:
+            return
+        http = self.http
+        if http is not None and http.stage is Stage.IDLE:
+            self.began = monotonic()
+        super().data_received(data)
+
+    def check_timeouts(self) -> None:
+        """End what has missed its deadline. Sanic calls this once, and then it schedules itself."""
+        if self._task is None or self.transport is None or self.http is None:
+            return
+        left = self.began + self._allowed_seconds() - monotonic()
+        if left > 0:
+            # What begins meanwhile has at least the shortest of the limits from now on.
+            shortest = min(self.request_timeout, self.response_timeout, self.keep_alive_timeout)
+            self._check_in(min(left, shortest))
+        elif self._has_missed or not self._can_write.is_set():
+            self.transport.abort()
+        else:
+            self._has_missed = True
+            self._set_error()
+            self._task.cancel()
+            self._check_in(GRACE_SECONDS)
+
+    def _allowed_seconds(self) -> float:
+        if self.http.stage is Stage.IDLE:
+            return float(self.keep_alive_timeout)
+        if self._is_receiving():
+            return float(self.request_timeout)
+        return float(self.request_timeout + self.response_timeout)
+
+    def _is_receiving(self) -> bool:
+        return self.http.stage is Stage.REQUEST or bool(self.http.request_body)
+
+    def _set_error(self) -> None:
+        """Choose the answer to a request that is under way."""
+        if self.http.stage is not Stage.IDLE:
+            is_late = self._is_receiving()
+            self.http.exception = RequestTimeout() if is_late else ServiceUnavailable()
+
+    def _check_in(self, seconds: float) -> None:
+        self._callback_check_timeouts = self.loop.call_later(seconds, self.check_timeouts)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Close the connection, but not before the client could read an early answer.
+
+        A socket that is closed with unread input is reset, and the answer is lost (RFC 9112 § 9.6).
+        """
+        if not self.linger_at_close or self.transport is None or self.transport.is_closing():
+            super().close(timeout)
+            return
+        self.linger_at_close = False
+        self._drops_input = True
+        self.recv_buffer.clear()
+        if self._callback_check_timeouts:
+            self._callback_check_timeouts.cancel()
+        self.transport.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)

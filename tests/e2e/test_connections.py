@@ -1,0 +1,212 @@
+"""How long, and how often, a client may hold a connection."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import partial
+
+import pytest
+
+from tests.e2e.conftest import System
+from tests.servers.system import Service
+from tests.waiting import wait_for
+from tests.wire import connect, exchange, read_to_end, status_of
+
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
+POST = b"POST /submit HTTP/1.1\r\nHost: a\r\n" + FORM
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+SHORT = {"REQUEST_TIMEOUT": "1s", "SANIC_RESPONSE_TIMEOUT": "1", "SANIC_KEEP_ALIVE_TIMEOUT": "1"}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    system = System(tmp_path_factory.mktemp("connections"), {"ALLOW_NETWORKS": ""})
+    yield system
+    system.stop()
+
+
+@pytest.fixture(scope="module")
+def patient(system: System) -> Service:
+    """A service whose deadlines are not over before a test is."""
+    return system.start_service()
+
+
+@pytest.fixture(scope="module")
+def service(system: System) -> Service:
+    """A service whose deadlines are over soon."""
+    return system.start_service(**SHORT)
+
+
+def exchange_all(service: Service, requests: Sequence[bytes]) -> list[bytes]:
+    """Send each request on a connection of its own, all at the same time."""
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(partial(exchange, service, seconds=20), requests))
+
+
+def test_requests_that_do_not_arrive_are_refused_at_the_deadline(service: Service) -> None:
+    requests = [
+        POST + b"Content-Length: 100\r\n\r\n",
+        POST + b"Content-Length: 100\r\n\r\nurl=http",
+        POST + b"Content-Length: 100\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        POST + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nurl=h",
+        POST,
+        b"G",
+        b"\r\n",
+        LIVE + POST + b"Content-Length: 100\r\n\r\n",
+    ]
+    for request, answer in zip(requests, exchange_all(service, requests), strict=True):
+        last = answer[answer.rindex(b"HTTP/1.1 ") :]
+        assert status_of(last) == 408, request
+        assert json.loads(last.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
+        assert b"\r\nconnection: close\r\n" in last.lower()
+
+
+def test_the_end_of_the_last_chunk_is_not_waited_for_longer(service: Service) -> None:
+    answer = exchange(service, POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", 20)
+    assert status_of(answer) == 503
+
+
+def drip(service: Service, begin: bytes, bit: bytes) -> bytes:
+    """Send the begin of a request, and then a bit of it every tenth of a second."""
+    with connect(service, 20) as connection:
+        connection.sendall(begin)
+        is_over = threading.Event()
+
+        def send() -> None:
+            with suppress(OSError):
+                while not is_over.wait(0.1):
+                    connection.sendall(bit)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        answer = read_to_end(connection)
+        is_over.set()
+        sender.join()
+    return answer
+
+
+def test_bytes_do_not_extend_the_deadline(service: Service) -> None:
+    drips = [
+        (b"GET / HTTP/1.1\r\nX: ", b"x"),
+        (b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
+        (b"G", b"E"),
+        (POST + b"Content-Length: 60000\r\n\r\n", b"x"),
+        (POST + b"Upgrade: websocket\r\nContent-Length: 60000\r\n\r\n", b"x"),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ]
+    with ThreadPoolExecutor(len(drips)) as pool:
+        answers = list(pool.map(lambda each: drip(service, *each), drips))
+    assert [status_of(answer) for answer in answers] == [408] * len(drips)
+
+
+def test_an_answer_before_the_body_ends_the_connection(patient: Service) -> None:
+    expected = {
+        b"POST /nowhere HTTP/1.1\r\nContent-Length: 100\r\n\r\n": 404,
+        b"POST /nowhere HTTP/1.1\r\nContent-Length: 9\r\nUpgrade: websocket\r\n\r\n": 404,
+        b"PUT /check HTTP/1.1\r\nContent-Length: 100\r\n\r\n": 405,
+        POST + b"Content-Length: 99999999\r\n\r\n": 413,
+        POST + b"Transfer-Encoding: chunked\r\n\r\nfffffff\r\n": 413,
+        POST + b"Transfer-Encoding: chunked\r\n\r\nx\r\n\r\n": 400,
+        b"POST /nowhere HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n": 404,
+        b"POST /nowhere HTTP/1.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n": 404,
+    }
+    answers = exchange_all(patient, list(expected))
+    assert [status_of(answer) for answer in answers] == list(expected.values())
+    for answer in answers:
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+        assert b"100 Continue" not in answer
+
+
+def test_an_early_answer_reaches_a_client_that_is_still_sending(service: Service) -> None:
+    with connect(service, 20) as connection:
+        connection.sendall(POST + b"Content-Length: 1000000\r\n\r\n" + bytes(1_000_000))
+        assert status_of(read_to_end(connection)) == 413
+
+
+def test_upgrade_is_ignored(service: Service) -> None:
+    for protocol in (b"websocket", b"h2c"):
+        upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\nSec-WebSocket-Key: a\r\n\r\n" % protocol
+        assert status_of(exchange(service, LIVE[:-2] + upgrade, 20)) == 200
+
+
+def test_an_idle_connection_is_closed(service: Service) -> None:
+    answers = exchange_all(service, [b"", LIVE, LIVE * 3])
+    assert [answer.count(b"HTTP/1.1 200 OK") for answer in answers] == [0, 1, 3]
+
+
+def test_a_client_that_does_not_read_is_cut_off(service: Service) -> None:
+    ask = b"GET /docs/openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"
+    with connect(service, 20) as connection:
+
+        def is_cut_off() -> bool:
+            try:
+                connection.sendall(ask)
+            except OSError:
+                return True
+            return False
+
+        wait_for(is_cut_off)
+
+
+def test_requests_one_after_the_other_keep_their_connection(service: Service) -> None:
+    with connect(service, 20) as connection:
+        began = time.monotonic()
+        while time.monotonic() < began + 4:  # longer than each deadline
+            connection.sendall(LIVE)
+            assert status_of(connection.recv(65536)) == 200
+            time.sleep(0.2)
+
+
+def test_clients_that_hang_up_leave_no_trace_and_no_connection(service: Service) -> None:
+    body = b"url=http://127.0.0.1:1025/x"
+    whole = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    before = service.count_descriptors()
+    for size in range(0, len(whole) + 1, 7):
+        with connect(service, 20) as connection:
+            connection.sendall(whole[:size])
+    wait_for(lambda: service.count_descriptors() <= before)
+    assert "Traceback" not in service.output
+
+
+def test_a_client_may_have_a_number_of_connections(system: System) -> None:
+    service = system.start_service(CONNECTIONS_PER_CLIENT="5")
+    wait_for(lambda: status_of(exchange(service, LIVE[:-2] + b"Connection: close\r\n\r\n")) == 200)
+    with ExitStack() as stack:
+        kept = [stack.enter_context(connect(service)) for _ in range(5)]
+        for connection in kept:
+            connection.sendall(LIVE)
+            assert status_of(connection.recv(65536)) == 200
+
+        answer = exchange(service, LIVE)
+
+        assert status_of(answer) == 429
+        error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+        assert error["code"] == "too_many_connections"
+        kept[0].sendall(LIVE)
+        assert status_of(kept[0].recv(65536)) == 200
+
+    def is_served() -> bool:
+        with connect(service) as another:
+            another.sendall(LIVE)
+            return status_of(another.recv(65536)) == 200
+
+    wait_for(is_served)
+    assert "Traceback" not in service.output
+
+
+def test_the_connections_of_a_proxy_are_not_counted(system: System) -> None:
+    service = system.start_service(CONNECTIONS_PER_CLIENT="1", PROXIES_COUNT="1")
+    with ExitStack() as stack:
+        for _ in range(5):
+            connection = stack.enter_context(connect(service))
+            connection.sendall(LIVE)
+            assert status_of(connection.recv(65536)) == 200
+
+
+def test_several_processes_keep_the_deadlines(system: System) -> None:
+    service = system.start_service(WEB_WORKERS="2", **SHORT)
+    assert status_of(exchange(service, POST + b"Content-Length: 100\r\n\r\n", 20)) == 408
