@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import ipaddress
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from http import HTTPStatus
 
 from sanic import Request
 
+from service.clients import SITE_CLIENTS
 from service.cors import is_preflight
 from service.errors import RefusedError
 from settings import Settings
@@ -18,25 +18,37 @@ from tasks.limits import Ceiling, RateLimit
 from tasks.store import TaskStore
 
 CEILING_RETRY_SECONDS = 30  # what a client is told to wait while there are too many tasks
-MAX_NAME = 100  # characters of what stands in the place of an address
-IPV6_PREFIX = 64  # the rest of an address is its owner's to choose, RFC 4291 § 2.5.4
 
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """Who submits a task, and whether a mail is to follow."""
+    """Who submits a task, whether a mail is to follow, and whether the request is refused anyway.
 
-    client: str
+    `networks` are those of the client, the narrowest first.
+    """
+
+    networks: tuple[str, ...]
     wants_mail: bool = False
+    is_refused: bool = False
 
 
 class Admission:
     """The limits on submissions."""
 
     def __init__(self, settings: Settings, store: TaskStore) -> None:
-        self._rate = RateLimit(store, "submit", settings.submits_per_minute, timedelta(minutes=1))
+        self._rate = RateLimit(
+            store,
+            "submit",
+            settings.submits_per_minute,
+            timedelta(minutes=1),
+            widening=SITE_CLIENTS,
+        )
         self._mail_rate = RateLimit(
-            store, "submit mail", settings.mails_per_hour_of_client, timedelta(hours=1)
+            store,
+            "submit mail",
+            settings.mails_per_hour_of_client,
+            timedelta(hours=1),
+            widening=SITE_CLIENTS,
         )
         self._ceiling = Ceiling(store, settings.max_unfinished)
 
@@ -46,15 +58,17 @@ class Admission:
         Raises StoreUnavailableError if the store cannot count.
         """
         room = self._ceiling.room()
-        pauses = self._rate.hit([each.client for each in submitters])
+        pauses = self._rate.hit_nested([each.networks for each in submitters])
         verdicts: list[RefusedError | None] = [_too_many_for(pause) for pause in pauses]
         self._admit_mails(submitters, verdicts)
-        for number, verdict in enumerate(verdicts):
-            if verdict is None:
-                room -= 1
-                if room < 0:
+        admitted = 0
+        for number, each in enumerate(submitters):
+            if verdicts[number] is None and not each.is_refused:
+                if admitted < room:
+                    admitted += 1
+                else:
                     verdicts[number] = _too_many_unfinished()
-        self._ceiling.note_inserts(verdicts.count(None))
+        self._ceiling.note_inserts(admitted)
         return verdicts
 
     def _admit_mails(
@@ -67,7 +81,7 @@ class Admission:
             if each.wants_mail and verdicts[number] is None
         ]
         if mailing:
-            pauses = self._mail_rate.hit([submitters[number].client for number in mailing])
+            pauses = self._mail_rate.hit_nested([submitters[n].networks for n in mailing])
             for number, pause in zip(mailing, pauses, strict=True):
                 verdicts[number] = _too_many_mails_for(pause)
 
@@ -102,20 +116,6 @@ def _too_many_for(pause: timedelta) -> RefusedError | None:
         "Rate limit reached: too many tasks from your address in the last minute.",
         {"Retry-After": str(math.ceil(pause.total_seconds()))},
     )
-
-
-def client_of(request: Request) -> str:
-    """The client's address; of an IPv6 address the network, of which one client has all."""
-    text = request.client_ip.strip("[]")
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:  # what a proxy was told, or a name of its own
-        return text.encode("ascii", "backslashreplace").decode()[:MAX_NAME]
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None:
-            return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
-        address = address.ipv4_mapped
-    return str(address)
 
 
 def require_token(request: Request) -> None:

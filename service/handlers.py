@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -10,7 +11,8 @@ from typing import Any, NoReturn, TypeVar
 
 from sanic import HTTPResponse, Request, json
 
-from service.admission import Submitter, client_of
+from service.admission import Submitter
+from service.clients import networks_of
 from service.errors import BadRequestError, RefusedError
 from service.idempotency import task_id_of
 from service.parameters import read_parameters
@@ -37,15 +39,21 @@ Result = TypeVar("Result")
 
 async def submit(request: Request) -> HTTPResponse:
     """POST /submit: remember a new task, and answer as soon as it is durable."""
-    parameters = read_parameters(request, ("url", "email", "md5"))
-    url, email, md5 = _parse_submission(parameters)
-    task_id = task_id_of(request)
+    networks = networks_of(request.client_ip)
+    try:
+        parameters = read_parameters(request, ("url", "email", "md5"))
+        url, email, md5 = _parse_submission(parameters)
+        task_id = task_id_of(request)
+    except BadRequestError:
+        with suppress(StoreUnavailableError):  # the client learns which rule it broke all the same
+            await _in_time(request.app.ctx.intake.count_refusal(networks))
+        raise
 
     def make(now: datetime) -> Task:
         return Task.new(url, now, email=email, expected_md5=md5, task_id=task_id)
 
     task: Task
-    submitter = Submitter(client_of(request), wants_mail=email is not None)
+    submitter = Submitter(networks, wants_mail=email is not None)
     try:
         task = await _in_time(request.app.ctx.intake.insert(make, submitter))
     except (DuplicateTaskError, RefusedError):

@@ -14,8 +14,9 @@ from tasks.task import Task
 
 BATCH = 500  # tasks in one write, at the most
 
-# What makes the task, who submits it, and who waits for it.
-_Entry = tuple[Callable[[datetime], Task], Submitter, asyncio.Future[Task]]
+# What makes the task (None: nothing is inserted), who submits it, and who waits for it.
+_Entry = tuple[Callable[[datetime], Task] | None, Submitter, asyncio.Future[Task | None]]
+_Outcome = Task | Exception | None
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,18 @@ class Intake:
 
         Raises RefusedError, DuplicateTaskError and StoreUnavailableError.
         """
-        written: asyncio.Future[Task] = self._loop.create_future()
+        task = await self._enter(make, submitter)
+        assert task is not None
+        return task
+
+    async def count_refusal(self, networks: tuple[str, ...]) -> None:
+        """Count a submission that broke a rule. Raises RefusedError and StoreUnavailableError."""
+        await self._enter(None, Submitter(networks, is_refused=True))
+
+    async def _enter(
+        self, make: Callable[[datetime], Task] | None, submitter: Submitter
+    ) -> Task | None:
+        written: asyncio.Future[Task | None] = self._loop.create_future()
         self._entries.put((make, submitter, written))
         return await written
 
@@ -55,7 +67,7 @@ class Intake:
             waiting = [written for _, _, written in batch]
             self._loop.call_soon_threadsafe(_settle, waiting, self._try_to_insert(batch))
 
-    def _try_to_insert(self, batch: list[_Entry]) -> list[Task | Exception]:
+    def _try_to_insert(self, batch: list[_Entry]) -> list[_Outcome]:
         try:
             return self._insert(batch)
         except StoreUnavailableError as error:
@@ -78,24 +90,26 @@ class Intake:
             batch.append(entry)
         return batch
 
-    def _insert(self, batch: list[_Entry]) -> list[Task | Exception]:
+    def _insert(self, batch: list[_Entry]) -> list[_Outcome]:
         verdicts = self._admission.admit([submitter for _, submitter, _ in batch])
         now = self._store.now()
-        outcomes = [
-            verdict or make(now) for (make, _, _), verdict in zip(batch, verdicts, strict=True)
+        outcomes: list[_Outcome] = [
+            verdict or (make and make(now))
+            for (make, _, _), verdict in zip(batch, verdicts, strict=True)
         ]
-        taken = self._store.insert_all([each for each in outcomes if isinstance(each, Task)])
+        tasks = [each for each in outcomes if isinstance(each, Task)]
+        taken = self._store.insert_all(tasks) if tasks else set()
         return [
             DuplicateTaskError(each.id) if isinstance(each, Task) and each.id in taken else each
             for each in outcomes
         ]
 
 
-def _settle(waiting: list[asyncio.Future[Task]], outcomes: list[Task | Exception]) -> None:
+def _settle(waiting: list[asyncio.Future[Task | None]], outcomes: list[_Outcome]) -> None:
     for written, outcome in zip(waiting, outcomes, strict=True):
         if written.cancelled():
             continue
-        if isinstance(outcome, Task):
-            written.set_result(outcome)
-        else:
+        if isinstance(outcome, Exception):
             written.set_exception(outcome)
+        else:
+            written.set_result(outcome)

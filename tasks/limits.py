@@ -22,31 +22,44 @@ class RateLimit:
     The windows are fixed ones: a minute is that of the clock.
     """
 
-    def __init__(self, store: TaskStore, name: str, most: int, window: timedelta) -> None:
-        """`most` hits a window; 0 for no limit."""
+    def __init__(
+        self, store: TaskStore, name: str, most: int, window: timedelta, *, widening: int = 1
+    ) -> None:
+        """Allow a key `most` hits in each window; 0 for no limit.
+
+        Of nested keys, each has `widening` times the limit of the one within it.
+        """
         self._store = store
         self._name = name
         self._most = most
         self._window = window
+        self._widening = widening
 
     def hit(self, keys: Sequence[str]) -> list[timedelta]:
-        """Count one more hit of each key, in their order; how long each is to wait.
+        """Count one more hit of each key, in their order, and return how long each must wait.
 
-        That is zero within the limit. Those over it are told to wait for the next window, or, if
-        there are too many of them for that one, for the one after it, and so on. Raises
+        Within the limit that is zero. A key over the limit waits for the next window. If that
+        window is already taken, the key waits for the one after it, and so on. Raises
         StoreUnavailableError.
         """
+        return self.hit_nested([(key,) for key in keys])
+
+    def hit_nested(self, keys: Sequence[Sequence[str]]) -> list[timedelta]:
+        """Do as `hit`, where each hit counts for several keys: the narrowest first."""
         if not self._most:
             return [timedelta(0)] * len(keys)
         now = self._store.now()
         end = now + self._window - (now - EPOCH) % self._window
-        more = Counter(f"{self._name} {key}" for key in keys)
+        more = Counter(f"{self._name} {key}" for nested in keys for key in nested)
         hits = self._store.count_hits(more, end)
         before = {key: hits[key] - count for key, count in more.items()}
         pauses = []
-        for key in keys:
-            windows = before[f"{self._name} {key}"] // self._most
-            before[f"{self._name} {key}"] += 1
+        for nested in keys:
+            windows, most = 0, self._most
+            for key in nested:
+                windows = max(windows, before[f"{self._name} {key}"] // most)
+                before[f"{self._name} {key}"] += 1
+                most *= self._widening
             pauses.append(end - now + (windows - 1) * self._window if windows else timedelta(0))
         return pauses
 

@@ -47,12 +47,17 @@ def test_a_client_that_submits_too_much_is_told_to_wait(lone: System) -> None:
     assert 0 < int(answers[3].headers["Retry-After"]) <= 60
 
 
-def test_what_is_refused_for_its_form_is_not_counted(lone: System) -> None:
-    service = lone.start_service(SUBMITS_PER_MINUTE="1")
+def test_refused_submissions_count(lone: System) -> None:
+    service = lone.start_service(SUBMITS_PER_MINUTE="3")
     wait_for_a_fresh_minute()
-    for _ in range(3):
-        assert service.try_to_submit("ftp://example.com/").status_code == 400
-    assert submit(service).status_code == 202
+    bad = [service.try_to_submit("ftp://example.com/") for _ in range(2)]
+    bad.append(requests.post(f"{service.base}/submit", data="{", timeout=10))
+    assert [answer.status_code for answer in bad] == [400, 400, 400]
+    for answer in (service.try_to_submit("ftp://example.com/"), submit(service)):
+        assert answer.status_code == 429
+        assert answer.json()["error"]["code"] == "rate_limited"
+        assert int(answer.headers["Retry-After"]) > 0
+    assert service.check("x").status_code == 404
 
 
 def test_processes_count_together(lone: System) -> None:
@@ -68,24 +73,39 @@ def test_processes_count_together(lone: System) -> None:
     [
         ("1", "203.0.113.1", "203.0.113.2", [202, 202, 429]),
         ("1", "1.2.3.4, 203.0.113.1", "203.0.113.2", [202, 202, 429]),
+        ("1", "203.0.113.1:1024", "203.0.113.2:1024", [202, 202, 429]),
         ("1", "2001:db8:1:2::3", "2001:db8:1:3::3", [202, 202, 429]),
+        ("1", "[2001:db8:1:2::3]:1024", "[2001:db8:1:3::3]:1024", [202, 202, 429]),
         ("0", "203.0.113.1", "203.0.113.2", [202, 429, 429]),
     ],
-    ids=["one proxy", "a forged address", "IPv6", "no proxy"],
+    ids=["one proxy", "a forged address", "a port", "IPv6", "IPv6 with a port", "no proxy"],
 )
 def test_the_client_behind_a_proxy(
     lone: System, proxies: str, own: str, other: str, codes: list[int]
 ) -> None:
     service = lone.start_service(SUBMITS_PER_MINUTE="1", PROXIES_COUNT=proxies)
     wait_for_a_fresh_minute()
-    again = own.replace("1.2.3.4", "5.6.7.8").replace("::3", "::4")  # what the client can choose
+    again = (
+        own.replace("1.2.3.4", "5.6.7.8").replace("::3", "::4").replace("1024", "1025")
+    )  # what the client can choose
     answers = [submit(service, {"X-Forwarded-For": each}) for each in (own, other, again)]
     assert [answer.status_code for answer in answers] == codes
 
 
+def test_subnets_of_one_site_have_a_limit_together(lone: System) -> None:
+    service = lone.start_service(SUBMITS_PER_MINUTE="1", PROXIES_COUNT="1")
+    wait_for_a_fresh_minute()
+    codes = [
+        submit(service, {"X-Forwarded-For": f"2001:db8:1:{subnet:x}::1"}).status_code
+        for subnet in range(18)
+    ]
+    assert codes == [202] * 16 + [429] * 2
+    assert submit(service, {"X-Forwarded-For": "2001:db8:2::1"}).status_code == 202
+
+
 def test_a_strange_address_harms_nobody(lone: System) -> None:
     service = lone.start_service(PROXIES_COUNT="1")
-    for strange in ("unknown", "a" * 5000, "caf\xe9"):
+    for strange in ("unknown", "a" * 5000, "caf\xe9", "[]:1", "[", ",", "," * 5000, "::1%25x"):
         answer = submit(service, {"X-Forwarded-For": strange})
         assert answer.status_code == 202, answer.text
 

@@ -52,6 +52,15 @@ def test_the_next_window_begins_anew(store: ClockedStore) -> None:
     assert limit.hit(["key", "key"]) == [NONE, MINUTE]
 
 
+def test_a_wider_key_has_a_wider_limit(store: ClockedStore) -> None:
+    limit = RateLimit(store, "name", 2, MINUTE, widening=3)
+    in_40, in_100 = 40 * SECOND, 100 * SECOND
+    assert limit.hit_nested([("a", "all")] * 3) == [NONE, NONE, in_40]
+    assert limit.hit_nested([("b", "all"), ("c", "all")]) == [NONE, NONE]
+    assert limit.hit_nested([("d", "all")] * 2 + [("e", "other")]) == [NONE, in_40, NONE]
+    assert limit.hit_nested([("f", "all")] * 6)[-1] == in_100
+
+
 def test_no_limit(store: ClockedStore) -> None:
     limit = RateLimit(store, "name", 0, MINUTE)
     assert limit.hit(["key"] * 10) == [NONE] * 10
