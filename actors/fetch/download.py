@@ -158,12 +158,13 @@ class _Download:
     def _read(self, response: requests.Response) -> Digest:
         body = self._body
         assert body is not None
-        read_into = body_of(response).read_into
+        answer = body_of(response)
+        read_into = answer.read_into
         self._transport.bounds.begin_body()
         with closing(response), translated_errors():
             while size := body.md5.read(read_into):
                 body.size += size
-                if body.size > self._limits.max_bytes:
+                if body.size + answer.surplus_framing > self._limits.max_bytes:
                     raise self._too_large()
                 if body.total is not None and body.size > body.total:
                     raise _changed()

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from actors.fetch.errors import FetchError
+from actors.fetch.fields import FieldReader
 from tasks.task import FailureCode
 
 # What curl allows: MAX_HTTP_RESP_HEADER_SIZE in its lib/http.h
@@ -20,9 +21,11 @@ MAX_HEADER_BYTES = 300 * 1024
 MAX_TRAILER_BYTES = 64 * 1024
 MAX_CHUNK_LINE_BYTES = 4096
 MAX_INTERIM_RESPONSES = 20
+# Framing may take this share of the body. A chunk of one byte needs five bytes of it.
+MAX_FRAMING_SHARE = 16
+FREE_FRAMING_BYTES = 64 * 1024  # are not counted
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\0]*))?")
-_HEADER_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\0]*)")  # RFC 9110 § 5.1
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
@@ -34,12 +37,20 @@ class StrictResponse(http.client.HTTPResponse):
 
     chunk_left: int | None  # None: at the first chunk
     has_begun = False  # with a valid status line
+    _framing_bytes = 0  # chunk sizes, extensions and line ends so far
+    _body_bytes = 0  # in chunks so far
     has_surplus = False  # behind the body, so the connection cannot be used again
     _may_be_buffered: bool  # what the socket has sent behind the last line
 
     def __init__(self, connection: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(connection, *args, **kwargs)
         self._connection = connection
+        self._fields = FieldReader()
+
+    @property
+    def surplus_framing(self) -> int:
+        """Return how many bytes the framing of the chunks has taken beyond what is free."""
+        return max(0, self._framing_bytes - FREE_FRAMING_BYTES)
 
     def begin(self) -> None:
         """Read the status line and the headers, skipping interim responses (1xx but 101)."""
@@ -72,6 +83,7 @@ class StrictResponse(http.client.HTTPResponse):
             self.close()
         elif self.chunked:
             self.chunk_left = (left or 0) - size
+            self._body_bytes += size
         elif left is not None:
             self.length = left - size
         return size
@@ -120,36 +132,32 @@ class StrictResponse(http.client.HTTPResponse):
         self.reason = (match[3] or b"").decode("latin-1").strip()
 
     def _read_fields(self, limit: int, what: str) -> http.client.HTTPMessage:
-        """Headers or trailers, up to and with the blank line after them."""
-        fields: list[tuple[bytes, bytearray]] = []
-        while line := self._read_line(limit, what):
+        """Read headers or trailers of at most `limit` bytes."""
+
+        def read_line() -> bytes:
+            nonlocal limit
+            line = self._read_line(limit, what)
             limit -= len(line)
-            if line[:1] in b" \t" and fields:  # folded, RFC 9112 § 5.2
-                fields[-1][1].extend(b" " + line.strip(b" \t"))
-                continue
-            match = _HEADER_LINE.fullmatch(line)
-            if match is None:
-                _refuse(f"The server's {what} have a line that is none.")
-            fields.append((match[1], bytearray(match[2].rstrip(b" \t"))))
-        message = http.client.HTTPMessage()
-        for name, value in fields:
-            message[name.decode("ascii")] = value.decode("latin-1")
-        return message
+            return line
+
+        return self._fields.read(read_line, what)
 
     def _frame(self) -> None:
         """Find out where the body ends, RFC 9112 § 6.3."""
-        codings = ",".join(self.headers.get_all("Transfer-Encoding", []))
-        codings = codings.strip(" \t").lower()
-        if codings not in ("", "identity", "chunked"):
+        # A header that is repeated leaves no doubt (curl#13461, envoy#11916).
+        codings = [_members(header) for header in self.headers.get_all("Transfer-Encoding", [])]
+        void = ("", "identity")
+        applied = [[coding for coding in each if coding not in void] for each in codings]
+        if any(each not in ([], ["chunked"]) for each in applied):
             _refuse("The server used a transfer encoding that was not asked for.")
         lengths = {
-            each.strip(" \t")  # and nothing else that Python takes for white space
+            length
             for header in self.headers.get_all("Content-Length", [])
-            for each in header.split(",")
+            for length in _members(header)
         }
         if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
             _refuse("The server stated an impossible length.")
-        self.chunked = codings == "chunked"
+        self.chunked = any(applied)
         self.chunk_left = None
         self.length = None if self.chunked or not lengths else int(lengths.pop())
         if self.status in _NO_BODY:
@@ -180,7 +188,15 @@ class StrictResponse(http.client.HTTPResponse):
             _report_cut("the whole file was sent")
         if not line.endswith(b"\n") and len(line) == MAX_CHUNK_LINE_BYTES:
             _refuse("The server sent a chunk without a valid size.")
+        self._framing_bytes += len(line)
+        if self.surplus_framing > MAX_FRAMING_SHARE * self._body_bytes:
+            _refuse("The server sent far more chunk framing than content.")
         return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _members(header: str) -> list[str]:
+    """Return the members of a list, in lower case, without the white space of RFC 9110 § 5.6.3."""
+    return [each.strip(" \t").lower() for each in header.split(",")]
 
 
 def _refuse(message: str) -> NoReturn:

@@ -11,6 +11,7 @@ import certifi
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -119,6 +120,19 @@ class Transport(HTTPAdapter):
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
         return host, {"ssl_context": self._tls_context} if host["scheme"] == "https" else {}
+
+    def build_response(self, req: Any, resp: Any) -> requests.Response:  # noqa: ANN401
+        """Return requests' view of an answer, without the cookies.
+
+        requests' parser of cookies takes time quadratic in a header of the origin's choice.
+        """
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.raw = resp
+        response.url = req.url
+        response.request = req
+        return response
 
     def cert_verify(self, *_args: Any) -> None:
         """The context verifies; nothing is to be loaded for each connection."""

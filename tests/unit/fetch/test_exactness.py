@@ -105,6 +105,21 @@ CASES = [
     # Headers.
     good("no reason", b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nhi", body=b"hi"),
     good("line feeds only", b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", body=b"hi"),
+    *(good(f"an odd header {line!r}", OK + line + b"\r\nContent-Length: 2\r\n\r\nhi", body=b"hi")
+      for line in (
+          b"X Foo: bar", b"Content-Type : text/plain", b": x", b"caf\xe9: x", b"a\x01b: c",
+          b"(x): y", b"X-Content-Length: 7", b"Content-Length-X: 7", b"\xd0\xbe: Content-Length",
+          b"X Foo: bar\r\n folded: into it", b"a@b: Transfer-Encoding: gzip",
+      )),
+    good("1,900 header lines", OK + b"a:\r\n" * 1900 + b"Content-Length: 2\r\n\r\nhi", body=b"hi"),
+    *(good(f"chunked as {lines!r}", OK + lines + b"\r\n\r\n" + chunked(b"hi"), body=b"hi")
+      for lines in (
+          b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+          b"Transfer-Encoding: chunked\r\nTransfer-Encoding: Chunked\r\ntransfer-encoding: chunked",
+          b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+          b"Transfer-Encoding: , chunked",
+          b"Transfer-Encoding: chunked,\r\nContent-Length: 7",
+      )),
     good("a folded header", OK + b"X-A: b\r\n  c\r\nContent-Length: 2\r\n\r\nhi", body=b"hi"),
     good("bytes that are not ASCII", reply(BODY, "X-Name: caf\xe9", "Set-Cookie: \xff=\xfe")),
     good("a header line of 70 KB", reply(BODY, "X-Long: " + "x" * 70_000)),
@@ -176,8 +191,31 @@ CASES = [
     bad("another protocol", b"220 mail.example.com ESMTP\r\n"),
     bad("a status of two digits", b"HTTP/1.1 20 OK\r\n\r\n"),
     bad("a header line without a colon", OK + b"nonsense\r\nContent-Length: 2\r\n\r\nhi"),
-    bad("a header without a name", OK + b": x\r\nContent-Length: 2\r\n\r\nhi", curl=b"hi"),
-    bad("a space in a header's name", OK + b"Content-Length : 2\r\n\r\nhi", curl=b"hi"),
+    *(bad(f"a framing header spelled {spelling!r}",
+          OK + spelling + b": 2\r\n\r\nhi", curl=b"hi")
+      for spelling in (
+          b"Content-Length ", b"Content-Length\t", b" Content-Length", b"\tContent-Length",
+          b"Content_Length", b"CONTENT LENGTH", b"Content-Length\x0b", b"\x0cContent-Length",
+          b"Content-Length\xa0", b"Content\rLength", b'"Content-Length"', b"ContentLength",
+      )),
+    *(bad(f"a coding header spelled {spelling!r}",
+          OK + b"Content-Length: 12\r\n" + spelling + b": chunked\r\n\r\n" + chunked(b"hi"),
+          curl=chunked(b"hi"))
+      for spelling in (
+          b"Transfer-Encoding ", b"Transfer_Encoding", b" Transfer-Encoding",
+          b"Transfer-Encoding\x85", b"transfer encoding", b"\x01Transfer-Encoding",
+      )),
+    bad("a folded length", OK + b"Content-Length:\r\n 2\r\n\r\nhi", curl=b"hi"),
+    bad("a folded coding", OK + b"Transfer-Encoding:\r\n chunked\r\n\r\n" + chunked(b"hi"),
+        curl=chunked(b"hi")),
+    bad("a length in a folded line",
+        OK + b"X-A: b\r\n Content-Length: 9\r\nContent-Length: 2\r\n\r\nhi", curl=b"hi"),
+    bad("many header lines", OK + b"a:\r\n" * 2001 + b"Content-Length: 2\r\n\r\nhi", curl=b"hi"),
+    bad("many header lines of interim responses",
+        (b"HTTP/1.1 103 Early\r\n" + b"a:\r\n" * 300 + b"\r\n") * 8 + reply(BODY), curl=BODY),
+    bad("many trailers", CHUNKED + b"0\r\n" + b"a:\r\n" * 2001 + b"\r\n", curl=b""),
+    bad("more chunk extensions than content",
+        CHUNKED + (b"1;" + b"x" * 4000 + b"\r\nx\r\n") * 100 + b"0\r\n\r\n", curl=b"x" * 100),
     bad("a NUL in a header", OK + b"X-A: a\0b\r\nContent-Length: 2\r\n\r\nhi"),
     bad("over 300 KB of headers", OK + b"X-A: b\r\n" * 80_000 + b"\r\n"),
     bad("an endless header line", OK + b"X-A: ", forever(b"x" * 10_000)),
