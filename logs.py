@@ -41,8 +41,10 @@ def about(task_id: str) -> Iterator[None]:
 def set_up(form: str) -> None:
     """Let every logger of this process write in one form to where it writes, or to stderr.
 
-    A worker of `dramatiq actors` has a handler by then, which leads to its master.
+    Warnings of Python are logged like all else. A worker of `dramatiq actors` already has a
+    handler, which leads to its master.
     """
+    logging.captureWarnings(capture=True)
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     if not root.handlers:

@@ -1,5 +1,7 @@
 import json
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -8,6 +10,7 @@ import pytest
 
 import logs
 from logs import MAX_CHARS, JSONFormatter, TextFormatter
+from tests.servers.process import PROJECT
 
 MAKE: list[Callable[[], logging.Formatter]] = [TextFormatter, JSONFormatter]
 
@@ -44,6 +47,14 @@ def test_a_trace_is_in_its_line_of_json() -> None:
     text = JSONFormatter().format(make_record("failed", error=RuntimeError("deep\ninside")))
     assert "\n" not in text
     assert "RuntimeError: deep\ninside" in json.loads(text)["exception"]
+
+
+def test_a_warning_of_python_is_a_line_of_json() -> None:
+    code = "import logs, warnings; logs.set_up('json'); warnings.warn('outdated')"
+    command = [sys.executable, "-W", "default", "-c", code]
+    run = subprocess.run(command, check=True, capture_output=True, text=True, cwd=PROJECT)
+    (line,) = run.stderr.splitlines()
+    assert "UserWarning: outdated" in json.loads(line)["message"]
 
 
 @pytest.mark.parametrize("make", MAKE)
