@@ -9,6 +9,7 @@ import pytest
 from service import docs, page
 from service.app import create_app
 from service.idempotency import KEY
+from service.metrics import REFUSALS
 from settings import Settings
 from tasks.task import FailureCode, MailStatus
 from tasks.url import MAX_URL_BYTES
@@ -31,12 +32,22 @@ def test_every_failure_code_is_explained(name: str) -> None:
     assert sorted(explained) == sorted(FAILURE_CODES)
 
 
+def error_codes(part: object) -> set[str]:
+    """The codes that a part of the document lists, and those of what it refers to."""
+    text = json.dumps(part)
+    for name in re.findall(r"#/components/responses/(\w+)", text):
+        text += json.dumps(DOCUMENT["components"]["responses"][name])
+    enums = re.findall(r'"code": \{"enum": (\[[^]]+\])', text)
+    return {code for enum in enums for code in json.loads(enum)}
+
+
+def test_every_refusal_of_a_submission_is_counted_from_the_start() -> None:
+    codes = error_codes(DOCUMENT["paths"]["/submit"]["post"])
+    assert {"rate_limited", "invalid_parameter", "store_unavailable"} <= codes <= set(REFUSALS)
+
+
 def test_every_error_code_is_explained() -> None:
-    codes = {
-        code
-        for enum in re.findall(r'"code": \{"enum": (\[[^]]+\])', json.dumps(DOCUMENT))
-        for code in json.loads(enum)
-    }
+    codes = error_codes(DOCUMENT)
     assert len(codes) > 10
     explained = set(re.findall(r"<code>([a-z_]+)</code>", (docs.FOLDER / "index.html").read_text()))
     assert codes <= explained
