@@ -190,8 +190,9 @@ class _Processes(MultiProcessCollector):
             pid = int(file.stem.rpartition("_")[2])
             try:
                 os.kill(pid, 0)
-            except ProcessLookupError:
-                mark_process_dead(pid, str(FOLDER))  # type: ignore[no-untyped-call]
+            except OSError:  # it ended, or its id has gone to another user
+                with suppress(FileNotFoundError):  # another scrape was first
+                    mark_process_dead(pid, str(FOLDER))  # type: ignore[no-untyped-call]
         return super().collect()  # type: ignore[no-untyped-call,no-any-return]
 
 

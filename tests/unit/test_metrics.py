@@ -1,3 +1,5 @@
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -109,6 +111,19 @@ def test_repairs(store: SQLiteStore, changes: Callable[[], Values]) -> None:
         "md5_light_sweeper_repairs_total lease": 2,
         f"md5_light_tasks_ended_total {FailureCode.WORKER_LOST} {Status.FAILED}": 1,
     }
+
+
+def test_a_process_that_has_ended_says_nothing_about_the_broker() -> None:
+    own = metrics.FOLDER / f"gauge_livemin_{os.getpid()}.db"
+    metrics.note_broker(is_up=False)
+    assert read()["md5_light_broker_up"] == 0
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    others = own.with_name(f"gauge_livemin_{ended.pid}.db")
+    others.write_bytes(own.read_bytes())
+    metrics.note_broker(is_up=True)
+    assert read()["md5_light_broker_up"] == 1
+    assert not others.exists()
 
 
 def test_a_lost_claim(store: SQLiteStore, changes: Callable[[], Values]) -> None:
