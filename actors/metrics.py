@@ -112,6 +112,9 @@ trimmed = Counter(
 )
 claims_lost = Counter("md5_light_claims_lost_total", "Claims that a worker found to be gone.")
 refusals = Counter("md5_light_submissions_refused_total", "Submissions refused.", ["reason"])
+connections_refused = Counter(
+    "md5_light_connections_refused_total", "Connections refused because too many are open."
+)
 request_seconds = Histogram(
     "md5_light_http_request_seconds",
     "From a request's headers to its response.",

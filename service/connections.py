@@ -12,6 +12,7 @@ from sanic.exceptions import RequestTimeout, ServiceUnavailable
 from sanic.http import Http, Stage
 from sanic.server import HttpProtocol
 
+from actors import metrics
 from service.clients import SITE_CLIENTS, networks_of
 
 GRACE_SECONDS = 5.0  # for the answer about a missed deadline, until the connection is cut
@@ -113,6 +114,7 @@ class BoundedProtocol(HttpProtocol):
         peer = transport.get_extra_info("peername")
         networks = networks_of(peer[0] if peer else "")
         if not self.app.ctx.peers.enter(networks):
+            metrics.connections_refused.inc()
             transport.write(_REFUSED)
             transport.close()
             return

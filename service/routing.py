@@ -1,6 +1,5 @@
 """Find the handler of a request: accept each form of target, and look its path up in a table."""
 
-import re
 from typing import Any
 
 from sanic import Request
@@ -9,26 +8,22 @@ from sanic.models.handler_types import RouteHandler
 from sanic.router import Router
 from sanic_routing.route import Route
 
-_ORIGIN = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
-
 
 class TargetRequest(Request):
-    """A request whose target is in one of the forms of RFC 9112 § 3.2 that a server can answer."""
+    """A request whose target is a path or, as servers must accept it, a URL (RFC 9112 § 3.2)."""
 
     def __init__(self, url_bytes: bytes, **kwargs: Any) -> None:
         # To answer a request whose target cannot be parsed, Sanic makes another of the same target.
-        is_substitute = kwargs["method"] == "NONE"
-        super().__init__(b"*" if is_substitute else _path_and_query(url_bytes), **kwargs)
+        target = b"*" if kwargs["method"] == "NONE" else url_bytes
+        super().__init__(target, **kwargs)
+        is_path = target.startswith((b"/", b"*"))
+        if not is_path and self._parsed_url.schema.lower() not in (b"http", b"https"):
+            raise BadRequest("The request target is neither a path nor an http URL.")
 
-
-def _path_and_query(target: bytes) -> bytes:
-    """Return the origin form of a target. Servers must accept the absolute form as well."""
-    if absolute := _ORIGIN.match(target):
-        rest = target[absolute.end() :]
-        return rest if rest.startswith(b"/") else b"/" + rest
-    if not target.startswith(b"/") and target != b"*":
-        raise BadRequest("The request target is neither a path nor an http URL.")
-    return target
+    @property
+    def path(self) -> str:
+        """The path of the target; a URL may lack one."""
+        return str((self._parsed_url.path or b"/").decode())
 
 
 class ExactRouter(Router):

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from tests.e2e.conftest import System
+from tests.e2e.scraping import scrape
 from tests.servers.system import Service
 from tests.waiting import wait_for
 from tests.wire import connect, exchange, read_to_end, status_of
@@ -195,6 +196,7 @@ def test_a_client_may_have_a_number_of_connections(system: System) -> None:
             return status_of(another.recv(65536)) == 200
 
     wait_for(is_served)
+    assert scrape(service.base)["md5_light_connections_refused_total"] >= 1
     assert "Traceback" not in service.output
 
 

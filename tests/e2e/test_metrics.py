@@ -72,6 +72,7 @@ ZEROES = {
     *(f'md5_light_mails_total{{outcome="{outcome}"}}' for outcome in OUTCOMES),
     *(f'md5_light_sweeper_repairs_total{{kind="{kind}"}}' for kind in ("message", "lease")),
     "md5_light_claims_lost_total",
+    "md5_light_connections_refused_total",
     "md5_light_tasks_trimmed_total",
     "md5_light_download_bytes_total",
     "md5_light_download_seconds_count",
