@@ -12,7 +12,7 @@ import logs
 from actors.broker import make_broker
 from actors.dispatcher import Dispatcher
 from actors.worker import Background, describe
-from service import cors, docs, files, handlers, methods, metrics, page
+from service import cors, docs, files, handlers, headers, methods, metrics, page
 from service.admission import Admission, require_token
 from service.connections import Peers
 from service.errors import JSONErrorHandler
@@ -60,6 +60,7 @@ def create_app(settings: Settings) -> App:
     app.on_request(require_token)
     if settings.cors_origins:
         app.register_middleware(cors.add_headers, "response")
+    app.register_middleware(headers.add_headers, "response")
     app.on_response(metrics.end)  # type: ignore[no-untyped-call]
     app.before_server_start(_open)
     app.after_server_stop(_close)

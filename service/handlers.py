@@ -113,7 +113,7 @@ def _refuse(field: str, rule: str) -> NoReturn:
 
 async def check(request: Request) -> HTTPResponse:
     """GET /check?id=: tell where a task stands."""
-    task_id = read_parameters(request, ("id",)).get("id")
+    task_id = read_parameters(request, ("id",)).get("id", "").lower()
     if not task_id:
         raise BadRequestError("missing_parameter", "id must be given, and not be empty.", "id")
     store = request.app.ctx.store

@@ -151,6 +151,11 @@ def test_check_knows_no_such_task(service: Service, task_id: str) -> None:
     assert response.json()["error"]["code"] == "not_found"
 
 
+def test_check_takes_an_id_in_capitals(service: Service) -> None:
+    task_id = service.submit("http://127.0.0.1:1025/")
+    assert service.check(task_id.upper()).json()["url"] == "http://127.0.0.1:1025/"
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [("", "missing_parameter"), ("id=", "missing_parameter"), ("id=1&id=2", "repeated_parameter")],

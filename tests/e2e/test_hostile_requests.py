@@ -51,7 +51,10 @@ def closed(system: System) -> Service:
         (b"/health/live/", 200),
         (b"/docs/", 404),
         (b"http://b", 200),
-        (b"HTTPS://user@b:99999", 200),
+        (b"HTTPS://user@b:8443", 200),
+        (b"http://b:99999/", 400),
+        (b"http://b:x/", 400),
+        (b"http://" + b"a" * 15_000, 200),
         (b"http://b?x=y", 200),
         (b"http://b/health/live", 200),
         (b"http://b//", 404),
@@ -133,6 +136,31 @@ def test_request_lines_and_framing(service: Service, line: bytes, status: int) -
     answer = exchange(service, line + b"\r\nConnection: close\r\n\r\n")
     assert status_of(answer) == status, answer[:300]
     assert "Traceback" not in service.output
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /check?id=x", 404),
+        (b"GET /check", 400),
+        (b"GET /nowhere", 404),
+        (b"GET /health/live", 200),
+        (b"HEAD /health/ready", 200),
+        (b"GET /metrics", 200),
+        (b"POST /check", 405),
+        (b"OPTIONS /submit", 204),
+        (b"GET x", 400),
+        (b"POST /submit?url=http://127.0.0.1:1025/", 202),
+        (b"GET /" + b"a" * 17_000, 413),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_no_answer_is_cached_or_guessed_at(service: Service, request_: bytes, status: int) -> None:
+    answer = exchange(service, request_ + CLOSE)
+    assert status_of(answer) == status
+    head = answer.partition(b"\r\n\r\n")[0].lower()
+    assert b"\r\ncache-control: no-store\r\n" in head
+    assert b"\r\nx-content-type-options: nosniff\r\n" in head
 
 
 def test_a_path_of_slashes_costs_no_more_than_any_other(service: Service) -> None:

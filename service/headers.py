@@ -1,0 +1,13 @@
+"""Headers that every answer has."""
+
+from sanic import Request
+from sanic.response import BaseHTTPResponse
+
+# Answers change from one request to the next. Files, which do not, bring a Cache-Control of theirs.
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+async def add_headers(_request: Request, response: BaseHTTPResponse) -> None:
+    """Keep answers out of caches, and browsers from guessing what they are."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
