@@ -46,7 +46,6 @@ REFUSALS = (
     "request_timeout",
     "store_unavailable",
     "too_large",
-    "too_many_connections",
     "too_many_unfinished",
     "unauthorized",
     "unknown_parameter",
