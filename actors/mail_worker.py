@@ -1,15 +1,19 @@
 """The threads that send mails: a worker of their own beside that of the downloads."""
 
 import threading
+import time
 
 from dramatiq import Broker, Worker
 
+from actors.mailer import Mailer
 from tasks.task import Step
 
 # Threads spend their time waiting for the mail server, so they cost little. A silent server takes
 # 16 sessions at most; `SessionWatch` then makes the longest silent one give way.
 MAIL_THREADS = 16
-STOP_MILLIS = 8000  # how long a stop waits for mails under way
+GRACE_SECONDS = 4.0  # how long a stop waits for the mail server
+SETTLE_SECONDS = 2.0  # how long it then waits until the outcomes are written
+CONSUMER_MILLIS = 1000  # how long it waits for the threads that receive messages
 
 
 class MailWorker(Worker):
@@ -18,18 +22,25 @@ class MailWorker(Worker):
     The download's worker leaves the mails' queue alone: see `keep_to_downloads`.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, mailer: Mailer) -> None:
         super().__init__(broker, queues={Step.SEND_EMAIL.value}, worker_threads=MAIL_THREADS)
-        self._stopper: threading.Thread | None = None
+        self._grace = threading.Timer(GRACE_SECONDS, mailer.interrupt)
+        self._grace.daemon = True
+        self._deadline = 0.0
 
     def begin_to_stop(self) -> None:
-        """Stop in the background, while the worker of the downloads stops."""
-        self._stopper = threading.Thread(target=self.stop, args=(STOP_MILLIS,), name="stop-mails")
-        self._stopper.start()
+        """Begin no more mails. The mails under way have the grace to end."""
+        for thread in self.workers:
+            thread.stop()
+        self._deadline = time.monotonic() + GRACE_SECONDS + SETTLE_SECONDS
+        self._grace.start()
 
     def wait_until_stopped(self) -> None:
-        if self._stopper is not None:
-            self._stopper.join()
+        """Wait for the mails under way, and interrupt those that outlast their grace."""
+        for thread in self.workers:
+            thread.join(max(0.0, self._deadline - time.monotonic()))
+        self._grace.cancel()
+        self.stop(timeout=CONSUMER_MILLIS)
 
 
 def keep_to_downloads(worker: Worker) -> bool:

@@ -19,6 +19,9 @@ class Mailer(Protocol):
     def send(self, message: EmailMessage) -> None:
         """Return when somebody else is responsible for the mail. Raises MailError."""
 
+    def interrupt(self) -> None:
+        """End every `send` that waits for a server: it raises MailError."""
+
 
 def open_mailer(settings: Settings, threads: int) -> Mailer:
     """Return the mailer that the settings name: an SMTP server, or files without SMTP_URL.
@@ -49,6 +52,9 @@ class FileMailer:
         except OSError as error:
             raise MailError(f"cannot write {path}: {error.strerror}") from None
         _log.info("no SMTP_URL: mail written to %s", path)
+
+    def interrupt(self) -> None:
+        """Do nothing: no file is waited for."""
 
 
 def _open_private(path: str, flags: int) -> int:

@@ -61,13 +61,17 @@ class SMTPMailer:
             self._outage.end()
             _deliver(session, message)
         except MailError:
-            if session.is_ended:
-                raise MailError("the mail server was silent while other mails waited") from None
+            if session.end_reason is not None:
+                raise MailError(session.end_reason) from None
             raise
         finally:
             with suppress(OSError, smtplib.SMTPException):
                 session.putcmd("quit")  # its reply would change nothing
             session.close()
+
+    def interrupt(self) -> None:
+        """End the sessions under way. Their mails are tried again later."""
+        self._watch.end_all("the worker stops")
 
     def _log_in(self, session: Session) -> None:
         try:

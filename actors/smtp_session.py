@@ -12,6 +12,9 @@ REPLY_SECONDS = 30.0  # between two bytes of the server
 SESSION_SECONDS = 300.0  # from the connection to the last reply
 # A server may be this long silent while other mails wait for a thread.
 CROWDED_REPLY_SECONDS = 2.0
+# One session in four never gives way. Otherwise a server that is slow in every session, for
+# example by a delayed greeting, would get no mail at all while many wait.
+PATIENT_SHARE = 4
 CHECK_SECONDS = 0.25
 
 
@@ -44,15 +47,27 @@ class SessionWatch:
             time.sleep(CHECK_SECONDS)
 
     def _check(self, now: float) -> None:
-        """End one silent session at most: a single free thread sends many mails meanwhile."""
-        running = [each for each in self._sessions if not each.is_ended]
+        """End old sessions, and one silent session at most.
+
+        One is enough: a single free thread sends many mails until the next check.
+        """
+        running = sorted(
+            (each for each in self._sessions if each.end_reason is None),
+            key=lambda each: each.began_at,
+        )
         for session in running:
             if now - session.began_at > SESSION_SECONDS:
-                session.end()
-        silent = min(running, key=lambda each: each.heard_at, default=None)
+                session.end("the session took too long")
+        patient = max(1, self._threads // PATIENT_SHARE)
+        silent = min(running[patient:], key=lambda each: each.heard_at, default=None)
         is_crowded = len(self._sessions) >= self._threads
         if is_crowded and silent and now - silent.heard_at > CROWDED_REPLY_SECONDS:
-            silent.end()
+            silent.end("the mail server was silent while other mails waited")
+
+    def end_all(self, reason: str) -> None:
+        with self._changed:
+            for session in self._sessions:
+                session.end(reason)
 
 
 class Session(smtplib.SMTP):
@@ -69,7 +84,7 @@ class Session(smtplib.SMTP):
         self._tls = tls
         self._handle: socket.socket | None = None  # a second descriptor, to end the connection by
         self.began_at = self.heard_at = time.monotonic()
-        self.is_ended = False
+        self.end_reason: str | None = None  # why this side has ended the session
         super().__init__(host, port, timeout=REPLY_SECONDS)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
@@ -91,9 +106,9 @@ class Session(smtplib.SMTP):
         self.heard_at = time.monotonic()
         return reply
 
-    def end(self) -> None:
+    def end(self, reason: str) -> None:
         """Close the connection under the thread that waits for the server."""
-        self.is_ended = True
+        self.end_reason = reason
         if self._handle is not None:
             with suppress(OSError):
                 self._handle.shutdown(socket.SHUT_RDWR)

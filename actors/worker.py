@@ -53,10 +53,11 @@ class Background(Middleware):
         self._kept = KeptConnections()
         fetch = _make_fetch(settings, self._kept)
         computer = Md5Computer(self._leases, fetch, settings, self._stopping)
+        self._mailer = open_mailer(settings, MAIL_THREADS)
         hour = timedelta(hours=1)
         reporter = Reporter(
             self._leases,
-            open_mailer(settings, MAIL_THREADS),
+            self._mailer,
             settings,
             self._stopping,
             RateLimit(store, "mail", settings.mails_per_hour, hour),
@@ -90,7 +91,7 @@ class Background(Middleware):
         if isinstance(worker, MailWorker):
             return
         if keep_to_downloads(worker):
-            self._mail_worker = MailWorker(broker)
+            self._mail_worker = MailWorker(broker, self._mailer)
         self.dispatcher.start()
         self._leases.start()
         self._kept.start()

@@ -1,12 +1,15 @@
 """Downloads and mails run on threads of their own, and neither waits for the other."""
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import pytest
 
+from tasks.task import MailStatus
 from tests.e2e.conftest import System
+from tests.e2e.ledger import all_tasks
 from tests.servers.inbox import Inbox
 from tests.servers.origin import Origin
 from tests.waiting import wait_for
@@ -76,3 +79,40 @@ def test_nothing_waits_in_a_busy_process_while_another_one_is_free(
     wait_for(lambda: len(inbox.mails) == 8)
     slow.may_finish.set()
     wait_for(lambda: len(inbox.mails) == 10)
+
+
+def stop(system: System) -> int:
+    """Return the exit code of the process with the mail threads, which ends within 10 s."""
+    process = system.workers if system.is_distributed else system.service
+    process.send(signal.SIGTERM)
+    return process.wait(10)
+
+
+def test_a_stop_waits_for_a_mail_under_way(system: System, inbox: Inbox, serve: Serve) -> None:
+    origin = serve({"/file": b"x"})
+    inbox.delay = 2.0
+    service = system.start()
+    task_id = service.submit(f"{origin.base}/file", email="user@example.com")
+    wait_for(lambda: system.store.get(task_id).mail_status is MailStatus.SENDING)  # type: ignore[union-attr]
+
+    assert stop(system) == 0
+
+    (task,) = all_tasks(system.store)
+    assert task.mail_status is MailStatus.SENT
+    assert len(inbox.mails) == 1
+
+
+def test_a_stop_ends_the_sessions_of_a_silent_mail_server(
+    system: System, inbox: Inbox, serve: Serve
+) -> None:
+    origin = serve({"/file": b"x"})
+    service = system.start()
+    for _ in range(3):
+        service.submit(f"{origin.base}/file", email="silent@example.com")
+    wait_for(lambda: inbox.silences == 3)
+
+    assert stop(system) == 0
+
+    left = all_tasks(system.store)
+    assert [task.mail_status for task in left] == [MailStatus.PENDING] * 3
+    assert all(task.retry_at for task in left)

@@ -1,6 +1,8 @@
 import email
 import email.policy
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from email.message import EmailMessage
@@ -21,6 +23,7 @@ from tests.faults.smtp import with_tls
 from tests.servers.inbox import Inbox
 from tests.servers.process import free_port
 from tests.unit.fetch.origin import RawOrigin, drip
+from tests.waiting import wait_for
 
 RUNNING = STATES["running"]
 DONE = STATES["done, mail sending"]
@@ -348,3 +351,34 @@ def test_a_session_has_a_deadline_that_bytes_do_not_extend(
                 build_message(DONE, SETTINGS)
             )
         assert server.sent < 1000
+
+
+def test_a_server_that_is_always_slow_gets_mails_while_many_wait(
+    monkeypatch: pytest.MonkeyPatch, inbox: Inbox
+) -> None:
+    threads = 4
+    monkeypatch.setattr(smtp_session, "CROWDED_REPLY_SECONDS", 0.2)
+    inbox.delay = 2.0
+    mailer = SMTPMailer(inbox.url, threads=threads)
+
+    def send(_: int) -> None:
+        with suppress(MailError):
+            mailer.send(build_message(DONE, SETTINGS))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(send, range(24)))
+
+    # The last ones have threads to spare, so they do not count.
+    assert len(inbox.mails) >= threads
+
+
+def test_an_interrupted_mail_is_tried_again(inbox: Inbox) -> None:
+    mailer = SMTPMailer(inbox.url, threads=4)
+    message = build_message(replace(DONE, email="silent@example.com"), SETTINGS)
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(mailer.send, message)
+        wait_for(lambda: inbox.silences)
+        mailer.interrupt()
+        with pytest.raises(MailError, match="stops") as caught:
+            outcome.result()
+    assert not caught.value.is_permanent

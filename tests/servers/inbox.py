@@ -15,8 +15,8 @@ class Inbox:
     """An SMTP server that keeps what it is sent; it can be stopped and started again.
 
     `replies` are its answers to MAIL, RCPT and DATA; it hangs up instead of an empty one. A
-    mail's data are answered once `may_answer` is set, and a login if it `knows_us`. It never
-    answers a RCPT that begins with `silent`.
+    mail's data are answered once `may_answer` is set, and a login if it `knows_us`. It answers a
+    RCPT after `delay` seconds, and never one that begins with `silent`.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,9 @@ class Inbox:
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.knows_us = False
+        self.delay = 0.0
         self.logins = 0
+        self.silences = 0
         self.sessions = 0
         self.waiting = 0  # mails without their answer yet
         self.mails: list[bytes] = []
@@ -62,7 +64,9 @@ class Inbox:
         if address.startswith("nobody@"):
             return "550 no such user"
         if address.startswith("silent"):
+            self.silences += 1
             await asyncio.Event().wait()
+        await asyncio.sleep(self.delay)
         envelope.rcpt_tos.append(address)
         return self.replies["RCPT"]
 
