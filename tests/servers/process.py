@@ -75,6 +75,10 @@ class Process:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def main_thread_seconds(self) -> float:
+        """Return the CPU time of the program's main thread, the event loop of a service."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+
     def send(self, number: signal.Signals) -> None:
         """To the program itself, not to its children."""
         self._process.send_signal(number)
