@@ -2,7 +2,6 @@
 
 import ipaddress
 import logging
-import re
 import smtplib
 import ssl
 from contextlib import suppress
@@ -11,19 +10,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from actors.mail_errors import MailError
+from actors.smtp_replies import Refused, refusal
 from actors.smtp_session import Session, SessionWatch
 from tasks.outage import Outage
 
-PERMANENT_CODE = 500  # and above, RFC 5321 § 4.2.1
-# Replies without an enhanced status code that are about the recipient or the mail: RFC 5321
-# § 4.2.3, RFC 7504. The others, such as 530 and 535, are about us.
-RECIPIENT_CODES = (550, 551, 552, 553, 556)
-NO_VALID_RECIPIENT = 554  # in reply to DATA; in reply to RCPT most often "relay access denied"
-# RFC 3463 § 2: the subject of an enhanced status code. Protocol (5) and policy (7) are about us.
-RECIPIENT_SUBJECTS = ("1", "2", "3", "4", "6")
-MAX_REPLY = 200  # characters of a reply in the log
-
-_ENHANCED_CODE = re.compile(rb"5\.([0-9]{1,3})\.[0-9]{1,3}(?= |$)")
 _CONFIGURATION_ERRORS = (
     smtplib.SMTPAuthenticationError,
     smtplib.SMTPNotSupportedError,
@@ -120,42 +110,13 @@ def _deliver(session: Session, message: EmailMessage) -> None:
         session.send_message(message)
     except smtplib.SMTPRecipientsRefused as error:
         (code, text), *_ = error.recipients.values()
-        raise _refusal("the recipient", code, text, RECIPIENT_CODES) from None
+        raise refusal(Refused.RECIPIENT, code, text) from None
     except smtplib.SMTPSenderRefused as error:
-        raise _refusal("our sender", error.smtp_code, error.smtp_error, ()) from None
+        raise refusal(Refused.SENDER, error.smtp_code, error.smtp_error) from None
     except smtplib.SMTPDataError as error:
-        codes = (*RECIPIENT_CODES, NO_VALID_RECIPIENT)
-        raise _refusal("the mail", error.smtp_code, error.smtp_error, codes) from None
+        raise refusal(Refused.CONTENT, error.smtp_code, error.smtp_error) from None
     except (OSError, smtplib.SMTPException) as error:
         raise MailError(f"the session broke off: {_describe(error)}") from None
-
-
-def _refusal(
-    what: str, code: int, text: bytes | str, recipient_codes: tuple[int, ...]
-) -> MailError:
-    """Return the error for a refusal, and judge whose fault it is.
-
-    `recipient_codes` are those that are about the recipient if the reply has no enhanced code
-    (RFC 2034), which is more precise.
-    """
-    reply = text.encode(errors="replace") if isinstance(text, str) else text
-    enhanced = _ENHANCED_CODE.match(reply)
-    if not recipient_codes or code < PERMANENT_CODE:
-        is_about_recipient = False
-    elif enhanced is not None:
-        is_about_recipient = enhanced[1].decode() in RECIPIENT_SUBJECTS
-    else:
-        is_about_recipient = code in recipient_codes
-    return MailError(
-        f"{what} was refused with {code} {_printable(reply)}".rstrip(),
-        is_permanent=is_about_recipient,
-        is_ours=code >= PERMANENT_CODE and not is_about_recipient,
-    )
-
-
-def _printable(reply: bytes) -> str:
-    text = reply[:MAX_REPLY].decode("ascii", "replace")
-    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _describe(error: Exception) -> str:

@@ -191,7 +191,14 @@ OURS = [
     ("RCPT", "554 5.7.1 <a@example.com>: Relay access denied"),  # docker-mailserver#385
     ("RCPT", "554 Relay access denied"),
     ("RCPT", "550 5.7.1 Relaying denied"),
+    ("RCPT", "550 5.7.1\r\n550 Relaying denied"),
+    ("RCPT", "550 5.1.7 <md5@example.com>: Sender address rejected"),
+    ("RCPT", "550 5.1.8 <md5@example.com>: Sender address rejected: Domain not found"),
+    ("RCPT", "550 relay not permitted"),  # Exim sends no enhanced codes
+    ("RCPT", "550-Verification failed for <md5@example.com>\r\n550 Sender verify failed"),
+    ("RCPT", "554 5.0.0 Service unavailable"),
     ("RCPT", "530 Authentication required"),
+    ("RCPT", "530 5.1.0 Authentication required"),
     ("RCPT", "535 5.7.8 Authentication failed"),
     ("RCPT", "501 5.5.4 Syntax"),
     ("RCPT", "503 bad sequence of commands"),
@@ -202,6 +209,8 @@ OURS = [
 ABOUT_THE_RECIPIENT = [
     ("RCPT", "550 no such user"),
     ("RCPT", "550 5.1.1 no such user"),
+    ("RCPT", "550 5.0.0 no such user"),
+    ("RCPT", "550 relay@example.com: no such user"),
     ("RCPT", "553 5.1.3 bad address"),
     ("RCPT", "552 5.2.2 mailbox full"),
     ("RCPT", "550 5.4.4 unrouteable address"),
@@ -218,12 +227,17 @@ FOR_LATER = [
     ("DATA", "451 try again"),
     ("DATA", "421 shutting down"),
 ]
+OURS_FOR_LATER = [
+    ("RCPT", "454 4.7.1 <a@example.com>: Relay access denied"),  # the default of Debian's Postfix
+    ("RCPT", "454 Temporary authentication failure"),
+    ("DATA", "432 4.7.12 A password transition is needed"),
+]
 
 
 @pytest.mark.parametrize(
     ("command", "reply", "is_permanent", "is_ours"),
     [
-        *((*each, False, True) for each in OURS),
+        *((*each, False, True) for each in OURS + OURS_FOR_LATER),
         *((*each, True, False) for each in ABOUT_THE_RECIPIENT),
         *((*each, False, False) for each in FOR_LATER),
     ],
@@ -240,12 +254,13 @@ def test_whose_fault_a_refusal_is(
     assert len(inbox.mails) == 1
 
 
-def test_a_reply_is_logged_in_short_and_printable(inbox: Inbox) -> None:
-    inbox.replies["RCPT"] = "550 5.7.1 \x1b[31m\x00" + "a" * 400
+def test_a_reply_is_logged_in_short_and_printable_and_without_addresses(inbox: Inbox) -> None:
+    inbox.replies["RCPT"] = f"550 5.7.1 \x1b[31m\x00 <{ADDRESS}>: " + "a" * 400
     with pytest.raises(MailError) as caught:
         SMTPMailer(inbox.url, threads=4).send(build_message(DONE, SETTINGS))
     assert len(str(caught.value)) < 300
     assert str(caught.value).isprintable()
+    assert ADDRESS not in str(caught.value)
 
 
 def unreachable(_: Inbox) -> str:
