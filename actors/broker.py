@@ -146,13 +146,22 @@ def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Br
 
     It connects when it is first used. RabbitMQ confirms each message, or `enqueue` raises.
     """
+    broker: Broker
     if settings.rabbitmq_url is None:
-        return StubBroker(middleware=list(middleware))
-    return _Broker(
-        url=_with_defaults(settings.rabbitmq_url),
-        confirm_delivery=True,
-        middleware=list(middleware),
-    )
+        broker = StubBroker(middleware=list(middleware))
+    else:
+        broker = _Broker(
+            url=_with_defaults(settings.rabbitmq_url),
+            confirm_delivery=True,
+            middleware=list(middleware),
+        )
+    broker.logger.addFilter(_is_unexpected)
+    return broker
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Return False for dramatiq's warning about a second worker, which is here for the mails."""
+    return "_WorkerMiddleware" not in record.getMessage()
 
 
 def ping(broker: Broker) -> None:

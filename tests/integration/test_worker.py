@@ -147,3 +147,17 @@ def test_a_mail_that_would_wait_for_more_than_a_day_is_given_up(
     wait_for(lambda: task().mail_status is MailStatus.REFUSED)
     assert task().is_settled
     assert task().digest is not None
+
+
+def test_a_worker_starts_without_a_warning(
+    begin: Callable[..., Callable[[], Task]],
+    serve: Callable[[Mapping[str, bytes]], Origin],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    origin = serve({"/file": b"x"})
+
+    task = begin(f"{origin.base}/file", "user@example.com", DATA_DIR=str(tmp_path / "data"))
+
+    wait_for(lambda: task().mail_status is MailStatus.SENT)
+    assert [record for record in caplog.records if record.levelname != "INFO"] == []
