@@ -122,8 +122,12 @@ def _parse_url(*schemes: str) -> Callable[[str], str]:
 
 def _parse_smtp_url(text: str) -> str:
     url = _parse_url("smtp", "smtps")(text)
-    if urlsplit(url).query not in ("", "tls=off", "tls=unverified"):
-        raise ValueError("may only have the options ?tls=off or ?tls=unverified")
+    parts = urlsplit(url)
+    options = ["", "tls=unverified"]
+    if parts.scheme == "smtp":
+        options.append("tls=off")
+    if parts.query not in options:
+        raise ValueError("may only have the options ?tls=unverified or, with smtp://, ?tls=off")
     return url
 
 

@@ -13,9 +13,9 @@ const watch = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const MAIL = {
   pending: "The mail is on its way; while its server is away it is tried again for about a day.",
   sending: "The mail is on its way.",
-  delayed: "This address has had as many mails as it may in an hour; this one goes out later.",
+  delayed: "This address or its domain has had as many mails as it may in an hour; this one goes out later.",
   sent: "The mail has been sent.",
-  refused: "The mail could not be delivered.",
+  refused: "The mail was not sent or could not be delivered.",
 };
 
 /** 1234567 -> "1.23 MB", which no line break parts */

@@ -328,3 +328,8 @@ def test_the_options_of_the_mail_server(option: str) -> None:
 def test_an_unknown_option_of_the_mail_server_is_named(option: str) -> None:
     with pytest.raises(SettingsError, match=r"^SMTP_URL: .*tls=off"):
         Settings.from_env({"SMTP_URL": f"smtp://mail.example.com{option}"})
+
+
+def test_tls_cannot_be_switched_off_where_it_is_the_scheme() -> None:
+    with pytest.raises(SettingsError, match=r"^SMTP_URL: .*tls=off"):
+        Settings.from_env({"SMTP_URL": "smtps://mail.example.com?tls=off"})
