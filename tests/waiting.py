@@ -1,4 +1,4 @@
-"""How tests wait: for a fact, with a deadline."""
+"""How tests wait: for a fact, with a deadline that only a failure reaches."""
 
 import time
 from collections.abc import Callable
@@ -6,8 +6,10 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+PATIENCE = 120.0  # seconds: what takes one on an idle machine may take a minute on a busy one
 
-def wait_for(fact: Callable[[], Result], seconds: float = 30) -> Result:
+
+def wait_for(fact: Callable[[], Result], seconds: float = PATIENCE) -> Result:
     """The first true result of `fact()`. Raises AssertionError after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (result := fact()):

@@ -40,20 +40,15 @@ DRIPS: list[tuple[str, list[Step]]] = [
     ("a chunk's size", [CHUNKED, forever(b"0", pause=0.01)]),
     ("trailers", [CHUNKED, b"0\r\n", forever(b"X-A: b\r\n", pause=0.01)]),
 ]
+FOREVER = 600.0
 drips = pytest.mark.parametrize("script", [s for _, s in DRIPS], ids=[name for name, _ in DRIPS])
-
-
-def took(began: float) -> float:
-    return time.monotonic() - began
 
 
 class TestTime:
     @drips
     def test_deadline(self, script: list[Step], originate: Originate, fetch: Fetch) -> None:
-        began = time.monotonic()
-        error = fetch.failure(originate(script).base, deadline=0.3)
+        error = fetch.failure(originate(script).base, deadline=0.3, read_timeout=FOREVER)
         assert (error.failure.code, error.is_permanent) == (FailureCode.DEADLINE, True)
-        assert took(began) < 2
 
     def test_deadline_of_a_fast_endless_body(self, originate: Originate, fetch: Fetch) -> None:
         url = originate([ENDLESS, forever(b"x" * 2**16)]).base
@@ -66,13 +61,13 @@ class TestTime:
     @pytest.mark.parametrize("sent", [b"", b"HT", HEAD, reply(b"hi")[:-1], CHUNKED + b"2\r\nhi"])
     def test_read_timeout(self, sent: bytes, originate: Originate, fetch: Fetch) -> None:
         began = time.monotonic()
-        error = fetch.failure(originate([sent, stall]).base, read_timeout=0.2)
+        error = fetch.failure(originate([sent, stall]).base, read_timeout=0.2, deadline=FOREVER)
         assert (error.failure.code, error.is_permanent) == (FailureCode.TIMEOUT, False)
-        assert 0.2 <= took(began) < 2
+        assert time.monotonic() - began >= 0.2
 
     def test_a_pause_shorter_than_the_timeout(self, originate: Originate, fetch: Fetch) -> None:
-        origin = originate([drip(reply(b"hi"), 0.01)])
-        assert fetch(origin.base, read_timeout=0.2).size == 2
+        origin = originate([drip(reply(b"hi"), 0.03)])
+        assert fetch(origin.base, read_timeout=1).size == 2
 
     def test_refused_port(self, fetch: Fetch) -> None:
         with socket.socket() as bound:  # and not listening
@@ -87,10 +82,9 @@ class TestTime:
             for each in (first, second):
                 each.settimeout(0)
                 each.connect_ex(full.getsockname())
-            began = time.monotonic()
             url = f"http://127.0.0.1:{full.getsockname()[1]}"
-            assert fetch.code(url, connect_timeout=0.2) is FailureCode.CONNECT_ERROR
-        assert took(began) < 2
+            code = fetch.code(url, connect_timeout=0.2, deadline=FOREVER)
+        assert code is FailureCode.CONNECT_ERROR
 
     def test_look_up_that_hangs(self, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
         is_released = threading.Event()
@@ -100,10 +94,9 @@ class TestTime:
             return []
 
         monkeypatch.setattr(socket, "getaddrinfo", hang)
-        began = time.monotonic()
-        error = fetch.failure("http://example.com", connect_timeout=0.2)
-        assert fetch.code("http://example.com", deadline=0.2) is FailureCode.DEADLINE
-        assert took(began) < 2
+        error = fetch.failure("http://example.com", connect_timeout=0.2, deadline=FOREVER)
+        code = fetch.code("http://example.com", deadline=0.2, connect_timeout=FOREVER)
+        assert code is FailureCode.DEADLINE
         assert (error.failure.code, error.is_permanent) == (FailureCode.DNS_ERROR, False)
         is_released.set()
 
@@ -159,26 +152,24 @@ class TestCancel:
         is_released.set()
 
     def _cancel_once(self, fact: Callable[[], bool], fetch: Fetch, url: str) -> None:
-        began = time.monotonic()
         fetch.is_cancelled = fact
         with pytest.raises(FetchCancelledError):
-            fetch(url)
-        assert took(began) < 1
+            fetch(url, connect_timeout=FOREVER, read_timeout=FOREVER, deadline=FOREVER)
 
 
 class TestSpeed:
     @drips
     def test_too_slow(self, script: list[Step], originate: Originate, fetch: Fetch) -> None:
         url = originate(script).base
-        error = fetch.failure(url, min_speed=5000, min_speed_window=0.2, read_timeout=0.3)
+        error = fetch.failure(url, min_speed=5000, min_speed_window=0.2, read_timeout=1)
         assert (error.failure.code, error.is_permanent) == (FailureCode.TOO_SLOW, False)
         assert error.failure.message == (
             "The server sent less than 5000 bytes per second for 0.2 seconds."
         )
 
     def test_fast_enough(self, originate: Originate, fetch: Fetch) -> None:
-        origin = originate([HEAD + b"Content-Length: 60\r\n\r\n", drip(b"x" * 60, 0.01)])
-        assert fetch(origin.base, min_speed=5, min_speed_window=0.1).size == 60
+        origin = originate([HEAD + b"Content-Length: 60\r\n\r\n", drip(b"x" * 60, 0.03)])
+        assert fetch(origin.base, min_speed=1, min_speed_window=0.5).size == 60
 
     def test_the_windows_begin_anew(self, originate: Originate, fetch: Fetch) -> None:
         """What came fast at the beginning is no credit for later."""
@@ -214,10 +205,10 @@ class TestSpeed:
         self, originate: Originate, fetch: Fetch
     ) -> None:
         def think(peer: Peer) -> None:
-            peer.origin.is_released.wait(0.4)
+            peer.origin.is_released.wait(1)
 
         origin = originate([think, reply(b"hi")[:-2], think, b"hi"])
-        assert fetch(origin.base, min_speed=1000, min_speed_window=0.2, read_timeout=0.5).size == 2
+        assert fetch(origin.base, min_speed=1000, min_speed_window=0.2, read_timeout=1.8).size == 2
 
     def test_the_window_begins_with_the_first_byte_of_the_body(
         self, originate: Originate, fetch: Fetch
@@ -248,7 +239,7 @@ class TestSpeed:
 
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
         assert fetch("http://slow.example", min_speed=10**6, min_speed_window=0.2).size == 2
-        assert took(began) > 0.3
+        assert time.monotonic() - began > 0.3
 
     def test_too_slow_is_not_gone_on_with(self, originate: Originate, fetch: Fetch) -> None:
         head = reply(b"x" * 5000, 'ETag: "1"', "Accept-Ranges: bytes")[:-5000]

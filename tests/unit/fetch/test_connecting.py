@@ -19,7 +19,7 @@ from tasks.task import FailureCode
 from tests.unit.fetch.conftest import Fetch
 from tests.unit.fetch.origin import RawOrigin, reply
 from tests.unit.fetch.test_kept import count_sockets
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 Originate = Callable[..., RawOrigin]
 
@@ -155,6 +155,7 @@ def test_the_next_address_is_tried_at_once_after_a_failure(
 def test_the_first_address_has_a_head_start(
     originate: Originate, fetch: Fetch, network: Network
 ) -> None:
+    network.stagger(FOREVER)
     first, second = originate([reply(b"hi")]), originate([reply(b"other")])
     network.resolve(ipv4(first.port), ipv4(second.port))
     assert fetch(URL).md5 == MD5
@@ -170,7 +171,7 @@ def test_an_address_is_tried_for_no_longer_than_its_time(
     network.stagger(FOREVER)
     origin = originate([reply(b"hi")])
     network.resolve(ipv4(network.silent_port()), ipv4(network.silent_port()), ipv4(origin.port))
-    assert fetch(URL, connect_timeout=0.2).md5 == MD5
+    assert fetch(URL, connect_timeout=0.5).md5 == MD5
 
 
 def test_an_address_that_answers_late_can_still_win(fetch: Fetch, network: Network) -> None:
@@ -182,10 +183,10 @@ def test_an_address_that_answers_late_can_still_win(fetch: Fetch, network: Netwo
         wait_for(lambda: len(network.begun) == 2)
         listener = network.listeners[0]
         listener.listen(5)
-        listener.settimeout(20)
+        listener.settimeout(PATIENCE)
         while True:  # those that filled its queue come first
             with listener.accept()[0] as connection:
-                connection.settimeout(1)
+                connection.settimeout(PATIENCE)
                 with suppress(OSError):
                     if connection.recv(65536):
                         connection.sendall(reply(b"hi"))

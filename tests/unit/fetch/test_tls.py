@@ -4,7 +4,6 @@ import hashlib
 import os
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -328,10 +327,8 @@ class TestBounds:
         self, step: Step, limit: str, originate: Originate, tls_fetch: Fetch
     ) -> None:
         origin = originate([step], is_greeting=False)
-        began = time.monotonic()
         code = tls_fetch.code(over_tls(origin.base), **{limit: 0.3})
         assert code in (FailureCode.TIMEOUT, FailureCode.DEADLINE, FailureCode.TLS_ERROR)
-        assert time.monotonic() - began < 2
 
     def test_handshake_is_called_off(self, originate: Originate, tls_fetch: Fetch) -> None:
         origin = originate([stall], is_greeting=False)
