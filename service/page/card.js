@@ -2,7 +2,7 @@
 
 import { isTrouble } from "./follow.js";
 import { describe, Speed } from "./progress.js";
-import { exactBytes, mail, moment, shortName } from "./words.js";
+import { exactBytes, mail, moment, parseUrl, shortName } from "./words.js";
 
 const COPIED_MS = 2000;
 const NOT_FOUND =
@@ -153,7 +153,7 @@ function inHalves(md5) {
 /** A link, or plain text for what is no web address; undefined for nothing. */
 function linkTo(url) {
   if (!url) return undefined;
-  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) return url;
+  if (!/^https?:$/.test(parseUrl(url)?.protocol)) return url;
   const link = document.createElement("a");
   link.href = url;
   link.rel = "noopener noreferrer nofollow";

@@ -7,12 +7,10 @@ const UNSETTLED_MAILS = ["pending", "sending", "delayed"];
 
 /** The service's answer: its status (0: none came), its body, and the pause it asks for. */
 export async function ask(path, options = {}) {
+  const abandonment = new AbortController();
+  const timer = setTimeout(() => abandonment.abort(), TIMEOUT_MS);
   try {
-    const response = await fetch(path, {
-      cache: "no-store",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-      ...options,
-    });
+    const response = await fetch(path, { cache: "no-store", signal: abandonment.signal, ...options });
     const text = await response.text();
     return {
       status: response.status,
@@ -21,6 +19,8 @@ export async function ask(path, options = {}) {
     };
   } catch {
     return { status: 0, body: {} };
+  } finally {
+    clearTimeout(timer);
   }
 }
 

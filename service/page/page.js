@@ -24,12 +24,12 @@ async function submit() {
   if (underWay.has(order)) return;
   clearErrors();
   underWay.add(order);
-  form.ariaBusy = "true";
+  showBusy();
   const key = keys.get(order) ?? newKey();
   const headers = { "Idempotency-Key": `"${key}"` };
   const answer = await ask("submit", { method: "POST", body, headers });
   underWay.delete(order);
-  form.ariaBusy = String(underWay.size > 0);
+  showBusy();
   // The task may be there although no answer says so: with the same key it will be the same one.
   if (isTrouble(answer)) keys.set(order, key);
   else keys.delete(order);
@@ -47,6 +47,10 @@ async function submit() {
   history.replaceState(null, "", location.pathname);
 }
 
+function showBusy() {
+  form.setAttribute("aria-busy", String(underWay.size > 0));
+}
+
 function newKey() {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
 }
@@ -60,7 +64,7 @@ function clearForm(url) {
 
 function showError({ status, body, retryAfter }) {
   const { field, message = "The service did not answer. Please try again." } = body.error ?? {};
-  if (Object.hasOwn(LABELS, field ?? "")) {
+  if (Object.keys(LABELS).includes(field)) {
     const input = form.elements[field];
     input.setAttribute("aria-invalid", "true");
     errorOf(field).textContent = message.replace(field, LABELS[field]);
@@ -133,7 +137,7 @@ function drop(id) {
 function retry({ url, expected }) {
   form.elements.url.value = url;
   form.elements.md5.value = expected ?? "";
-  form.requestSubmit();
+  submit();
 }
 
 function showList() {
@@ -151,7 +155,7 @@ function announce(text) {
 /** Take over what another tab has added or removed. */
 function synchronize() {
   const tasks = recent();
-  for (const task of tasks.toReversed()) if (!shown.has(task.id)) add(task);
+  for (const task of [...tasks].reverse()) if (!shown.has(task.id)) add(task);
   for (const id of [...shown.keys()]) if (!tasks.some((task) => task.id === id)) drop(id);
 }
 

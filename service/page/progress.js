@@ -11,17 +11,21 @@ export class Speed {
 
   /** Bytes per second, after one more sample; undefined while there is too little to tell. */
   sample(done, now) {
-    const last = this.#samples.at(-1);
+    const last = lastOf(this.#samples);
     if (last && done < last.done) this.#samples = []; // another attempt, from the beginning
     if (!last || done !== last.done || now - last.now > STALE_MS) this.#samples.push({ done, now });
     while (this.#samples.length > 2 && now - this.#samples[0].now > WINDOW_MS) {
       this.#samples.shift();
     }
-    const [first, newest] = [this.#samples[0], this.#samples.at(-1)];
+    const [first, newest] = [this.#samples[0], lastOf(this.#samples)];
     return newest.now > first.now
       ? ((newest.done - first.done) * 1000) / (newest.now - first.now)
       : undefined;
   }
+}
+
+function lastOf(list) {
+  return list[list.length - 1];
 }
 
 /** A running task in words, and the part that is done (undefined: nobody knows). */

@@ -57,10 +57,19 @@ export function mail(status) {
   return MAIL[status];
 }
 
+/** A URL in its parts; undefined for what is not one. */
+export function parseUrl(text) {
+  try {
+    return new URL(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /** A short name for a file: the last part of its path, or its host. */
 export function shortName(url) {
-  if (!URL.canParse(url)) return url;
-  const { host, pathname } = new URL(url);
-  const name = pathname.split("/").findLast(Boolean) ?? host;
+  const parsed = parseUrl(url);
+  if (!parsed) return url;
+  const name = parsed.pathname.split("/").filter(Boolean).pop() ?? parsed.host;
   return name.length > 60 ? `${name.slice(0, 59)}…` : name;
 }

@@ -10,6 +10,30 @@ from tests.e2e.conftest import System
 from tests.servers.browser import open_browser
 from tests.servers.system import Service
 
+# What the oldest browsers that the page is for do not have. All tests run without it.
+YOUNG_APIS = """
+for (const [owner, ...names] of [
+  [URL, "canParse", "parse"],
+  [Array, "fromAsync"],
+  [Array.prototype, "at", "findLast", "findLastIndex", "toReversed", "toSorted", "toSpliced"],
+  [String.prototype, "at", "isWellFormed", "toWellFormed"],
+  [Object, "hasOwn", "groupBy"],
+  [Map, "groupBy"],
+  [Set.prototype, "union", "intersection", "difference", "symmetricDifference", "isSubsetOf"],
+  [Promise, "withResolvers", "try"],
+  [AbortSignal, "timeout", "any"],
+  [AbortSignal.prototype, "throwIfAborted"],
+  [HTMLFormElement.prototype, "requestSubmit"],
+  [HTMLElement.prototype, "popover", "showPopover", "hidePopover", "togglePopover", "inert"],
+  [HTMLDialogElement.prototype, "show", "showModal"],
+  [Element.prototype, "ariaBusy", "ariaInvalid", "ariaLabel", "setHTMLUnsafe"],
+  [Crypto.prototype, "randomUUID"],
+  [globalThis, "structuredClone", "reportError", "scheduler", "navigation"],
+]) {
+  for (const name of names) delete owner[name];
+}
+"""
+
 expect.set_options(timeout=30_000)
 
 
@@ -31,6 +55,7 @@ def context(browser: Browser, service: Service) -> Iterator[BrowserContext]:
     """A browser that was never here, in which nothing may go wrong unseen."""
     context = browser.new_context(base_url=service.base, viewport={"width": 900, "height": 900})
     context.set_default_timeout(30_000)
+    context.add_init_script(YOUNG_APIS)
     troubles: list[str] = []
     hosts: set[str] = set()
     context.on("weberror", lambda error: troubles.append(str(error.error)))

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.page.actions import BODY, ID, MD5, Serve, card, submit
+from tests.servers.process import PROJECT
 
 pytestmark = pytest.mark.services
 
@@ -21,6 +22,22 @@ def test_a_narrow_screen_needs_no_sideways_scroll(page: Page, serve: Serve, widt
     submit(page, f"{origin.base}/file", md5="0" * 32)
     expect(card(page, f"{origin.base}/file")).to_contain_text(MD5)
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_the_page_needs_no_young_api(page: Page) -> None:
+    young = "[URL.canParse, [].at, [].toReversed, Object.hasOwn, AbortSignal.timeout]"
+    assert page.evaluate(f"{young}.every(each => each === undefined)")
+
+
+def test_a_style_that_old_browsers_do_not_know_has_a_fallback() -> None:
+    for path in (PROJECT / "service").glob("*/*.css"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"color-mix|:has\(|@container|@layer|@starting-style|&[ :.]", text)
+        # Safari knows these by their old names only, and the others skip what they do not know.
+        for name in ("appearance", "user-select"):
+            assert len(re.findall(rf"\b(?<!-){name}:", text)) == text.count(f"-webkit-{name}:")
+        for young in re.findall(r'content: "(.) " / ""', text):
+            assert f'content: "{young} ";' in text
 
 
 def test_dark_mode(page: Page) -> None:
