@@ -23,6 +23,7 @@ _REASONS = {
     20: "was issued by an unknown authority",
     21: "was issued by an unknown authority",
     23: "was revoked",
+    26: "is not meant for servers",
     62: "is for another host name",
     64: "is for another IP address",
     66: "has a key that is too weak",
@@ -46,11 +47,11 @@ class _TLSSocket(ssl.SSLSocket):
         except ssl.SSLCertVerificationError as error:
             self.close()
             raise _rejected_certificate(error.verify_code) from None
-        except ssl.SSLEOFError:  # a busy server closes the connection
+        except ssl.SSLError as error:
             self.close()
-            raise broken_connection() from None
-        except ssl.SSLError:  # an alert, or an answer that is not TLS
-            self.close()
+            if _is_end_of_connection(error):  # a busy server closes the connection
+                raise broken_connection() from None
+            # An alert, or an answer that is not TLS
             raise FetchError(FailureCode.TLS_ERROR, "The TLS handshake failed.") from None
         except BaseException:
             self.close()
@@ -80,8 +81,15 @@ def make_context(owner: Owner, ca_bundle: Path | str) -> TLSContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    # Debian's Python sets this option, which takes a truncated body for a complete one.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.load_verify_locations(ca_bundle)
     return context
+
+
+def _is_end_of_connection(error: ssl.SSLError) -> bool:
+    # Before Python 3.11.3, the end of the connection may raise a plain SSLError.
+    return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
 
 
 def _rejected_certificate(code: int) -> FetchError:

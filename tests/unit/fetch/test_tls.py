@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,6 +15,7 @@ import trustme
 
 from actors.fetch.errors import FetchCancelledError
 from actors.fetch.guard import Guard
+from actors.fetch.tls import TLSContext
 from actors.fetch.transport import Transport
 from tasks.task import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
@@ -130,7 +132,9 @@ class TestTrust:
         own.private_key_pem.write_to_path(tmp_path / "own.key")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tmp_path / "own.pem", tmp_path / "own.key")
-        refused(originate([reply(BODY)], context=context), tls_fetch)
+        origin = originate([reply(BODY)], context=context)
+        refused(origin, tls_fetch)
+        assert "self-signed" in tls_fetch.failure(origin.base).failure.message
 
     def test_an_intermediate_certificate_is_enough_to_trust(
         self, ca: trustme.CA, originate: Originate, tmp_path: Path
@@ -146,10 +150,13 @@ class TestTrust:
     def test_the_reason_is_named(
         self, ca: trustme.CA, originate: Originate, tls_fetch: Fetch
     ) -> None:
-        past = datetime(2001, 1, 1, tzinfo=UTC)
+        past, future = (datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2090))
         contexts = {
             "for another host name": server_context(ca.issue_cert("other.example")),
             "expired": server_context(ca.issue_cert("localhost", not_before=past, not_after=past)),
+            "not valid yet": server_context(
+                ca.issue_cert("localhost", not_before=future, not_after=future)
+            ),
             "unknown authority": server_context(trustme.CA().issue_cert("localhost")),
         }
         for reason, each in contexts.items():
@@ -308,6 +315,28 @@ class TestBody:
     ) -> None:
         error = tls_fetch.failure(originate(script, context=context).base)
         assert (error.failure.code, error.is_permanent) == (FailureCode.INCOMPLETE_BODY, False)
+
+    @pytest.mark.parametrize("script", [[UNTIL_CLOSED + BODY], [UNTIL_CLOSED], []], ids=range(3))
+    def test_cut_where_python_ignores_it_by_default(
+        self,
+        script: list[Step],
+        *,
+        context: ssl.SSLContext,
+        originate: Originate,
+        tls_fetch: Fetch,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Debian's Python sets OP_IGNORE_UNEXPECTED_EOF in each new context."""
+
+        class DebianContext(TLSContext):
+            def __new__(cls, *args: Any) -> Self:
+                made = super().__new__(cls, *args)
+                made.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+                return made
+
+        monkeypatch.setattr("actors.fetch.tls.TLSContext", DebianContext)
+        code = tls_fetch.code(originate(script, context=context).base)
+        assert code is FailureCode.INCOMPLETE_BODY
 
     def test_without_length_that_ends_well(
         self, context: ssl.SSLContext, originate: Originate, tls_fetch: Fetch
