@@ -39,7 +39,7 @@ def test_workers_killed_in_the_middle_of_thirty_tasks(
     inbox.may_answer.clear()  # what is killed is in the middle of its work
     workers = distributed.start_workers(processes=2, threads=2)
     tasks = submit_all(distributed.start_service(), origin, FILES)
-    wait_for(lambda: inbox.waiting == 4)
+    wait_for(lambda: inbox.waiting == len(FILES))
 
     kill(workers)
 
@@ -49,7 +49,6 @@ def test_workers_killed_in_the_middle_of_thirty_tasks(
         distributed.start_workers()
     # Each mail under way at the kill may have been taken by the server, and be sent once more.
     assert_kept(distributed, tasks, inbox, most_mails=1 if kill is kill_the_master else 2)
-    assert len(inbox.mails) <= len(FILES) + 4
 
 
 def test_a_worker_told_to_stop_gives_thirty_tasks_back_at_once(
