@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import dramatiq.brokers.rabbitmq
 from dramatiq import Broker, Consumer, MessageProxy, Middleware
-from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import dq_name
 from dramatiq.errors import ConnectionClosed
@@ -23,6 +23,7 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
+from actors.consuming import BusyThreads, ThriftyConsumer
 from settings import Settings
 from tasks.outage import Outage
 from tasks.task import Step
@@ -67,29 +68,22 @@ for _queue in (name for step in Step for name in (step.value, dq_name(step.value
     logging.getLogger(f"dramatiq.worker.ConsumerThread({_queue})").addFilter(_is_news)
 
 
-class _Consumer(_RabbitmqConsumer):
+class _Consumer(ThriftyConsumer):
     """Acknowledges what it has delivered itself, and leaves no message in a dead-letter queue.
 
     After a reconnect delivery tags begin at 1 again, so an actor that began before it would
     acknowledge somebody else's message.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._delivered: dict[int, MessageProxy] = {}
-
     def __next__(self) -> MessageProxy | None:
         try:
-            message: MessageProxy | None = super().__next__()
+            return super().__next__()
         except ConnectionClosed as error:
             note_failure(error)
             raise
-        if message is not None:
-            self._delivered[id(message)] = message
-        return message
 
     def ack(self, message: MessageProxy) -> None:
-        if self._delivered.pop(id(message), None) is not None:
+        if self.delivered.pop(id(message), None) is not None:
             with suppress(ConnectionClosed):  # RabbitMQ delivers the message again
                 super().ack(message)
 
@@ -110,9 +104,13 @@ class _Consumer(_RabbitmqConsumer):
 
 
 class _Broker(RabbitmqBroker):
+    def __init__(self, *, middleware: Sequence[Middleware], **options: Any) -> None:
+        self._busy = BusyThreads()
+        super().__init__(middleware=[*middleware, self._busy], **options)
+
     @property
-    def consumer_class(self) -> type[_Consumer]:
-        return _Consumer
+    def consumer_class(self) -> Callable[..., _Consumer]:
+        return partial(_Consumer, busy=self._busy)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         try:
@@ -153,7 +151,7 @@ def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Br
         broker = _Broker(
             url=_with_defaults(settings.rabbitmq_url),
             confirm_delivery=True,
-            middleware=list(middleware),
+            middleware=middleware,
         )
     broker.logger.addFilter(_is_unexpected)
     return broker

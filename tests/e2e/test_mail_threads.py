@@ -12,6 +12,7 @@ from tests.e2e.conftest import System
 from tests.e2e.ledger import all_tasks
 from tests.servers.inbox import Inbox
 from tests.servers.origin import Origin
+from tests.servers.rabbitmq import RabbitMQ
 from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
@@ -79,6 +80,40 @@ def test_nothing_waits_in_a_busy_process_while_another_one_is_free(
     wait_for(lambda: len(inbox.mails) == 8)
     slow.may_finish.set()
     wait_for(lambda: len(inbox.mails) == 10)
+
+
+@pytest.mark.services
+def test_a_busy_process_that_reconnects_takes_nothing_from_an_idle_one(
+    distributed: System, rabbitmq: RabbitMQ, inbox: Inbox, serve: Serve
+) -> None:
+    slow, quick = serve({"/slow": b"slow" * 1000}), serve({"/quick": b"quick"})
+    slow.may_finish.clear()
+    service = distributed.start_service()
+    busy = distributed.start_workers(threads=2)
+    for _ in range(2):
+        service.submit(f"{slow.base}/slow")
+    wait_for(lambda: len(slow.requests) == 2)
+    connections = rabbitmq.control("list_connections", "--no-table-headers", "pid").split()
+    idle = distributed.start_workers(threads=2)
+
+    for connection in connections:
+        rabbitmq.control("close_connection", connection, "test")
+    wait_for(lambda: "CONNECTION_FORCED" in busy.output)
+    wait_for(lambda: "the broker is back" in busy.output)
+    wait_for(lambda: rabbitmq.consumers("compute_md5") == 2)
+    tasks = [
+        service.submit(f"{quick.base}/quick", email=f"user{number}@example.com")
+        for number in range(8)
+    ]
+
+    for task_id in tasks:
+        assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
+    wait_for(lambda: len(inbox.mails) == 8)
+    # Its threads take messages again once they are free.
+    slow.may_finish.set()
+    idle.kill()
+    last = service.submit(f"{quick.base}/quick")
+    assert service.wait_for_end(last).status_code == HTTPStatus.OK
 
 
 def stop(system: System) -> int:

@@ -74,6 +74,11 @@ class RabbitMQ:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def consumers(self, queue: str) -> int:
+        """Return how many connections take messages from a queue."""
+        found = self.control("list_consumers", "--no-table-headers", "queue_name", "channel_pid")
+        return len({line for line in found.splitlines() if line.split()[0] == queue})
+
     def purge(self) -> None:
         """Drop every message of the project's queues."""
         for queue in QUEUES:
