@@ -16,7 +16,7 @@ from tests.e2e.conftest import System
 from tests.servers.inbox import Inbox
 from tests.servers.origin import Origin
 from tests.servers.system import Service
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 
 def assert_kept(
@@ -25,7 +25,7 @@ def assert_kept(
     inbox: Inbox,
     *,
     most_mails: int = 1,
-    seconds: float = 60,
+    seconds: float = PATIENCE,
 ) -> None:
     """Every task ends done, with the digest given by its id, and one mail; nothing is left over.
 
@@ -60,7 +60,7 @@ def wait_until_settled(store: TaskStore, task_id: str) -> Task:
         task = store.get(task_id)
         return task if task is not None and task.is_settled else None
 
-    task = wait_for(settled, 60)
+    task = wait_for(settled)
     assert task is not None
     return task
 
@@ -115,15 +115,10 @@ def pass_time(store: TaskStore) -> None:
     store.mark_dispatched([replace(task, wake_at=store.now()) for task in waiting])
 
 
-def submit_all(
-    service: Service, origin: Origin, files: Mapping[str, bytes], *, seconds: float = 10
-) -> dict[str, str]:
-    """A task with an address for each file; the digests that are due, by id.
-
-    Each submit is answered within so many seconds.
-    """
+def submit_all(service: Service, origin: Origin, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Submit a task with an address for each file; return the digests that are due, by id."""
     return {
-        service.submit(f"{origin.base}{path}", seconds=seconds, email="user@example.com"): (
+        service.submit(f"{origin.base}{path}", email="user@example.com"): (
             hashlib.md5(body).hexdigest()
         )
         for path, body in files.items()

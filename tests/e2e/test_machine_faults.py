@@ -50,7 +50,7 @@ def begin_all(service: Service, serve: Serve) -> tuple[Origin, dict[str, bytes]]
 def live_through(session: requests.Session, service: Service, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        response = session.get(f"{service.base}/health/live", timeout=1)
+        response = session.get(f"{service.base}/health/live", timeout=4)  # shorter than the outages
         assert response.status_code == HTTPStatus.OK
 
 

@@ -207,7 +207,7 @@ def test_several_web_workers(embedded: System, serve: Serve) -> None:
     tasks = [service.submit(f"{origin.base}/file") for _ in range(10)]
     assert {service.wait_for_end(task_id).json()["md5"] for task_id in tasks} == {MD5}
     service.send(signal.SIGINT)
-    assert service.wait(15) == 0
+    assert service.wait() == 0
 
 
 def test_ctrl_c_stops_the_service_cleanly(embedded: System, serve: Serve) -> None:
@@ -219,7 +219,7 @@ def test_ctrl_c_stops_the_service_cleanly(embedded: System, serve: Serve) -> Non
 
     service.send(signal.SIGINT)
 
-    assert service.wait(10) == 0
+    assert service.wait() == 0
     assert "Traceback" not in service.output
     origin.may_finish.set()
     service = embedded.start()

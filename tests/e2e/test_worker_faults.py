@@ -62,7 +62,7 @@ def test_a_worker_told_to_stop_gives_thirty_tasks_back_at_once(
 
     workers.send(signal.SIGTERM)
 
-    assert workers.wait(10) == 0
+    assert workers.wait() == 0
     left = all_tasks(distributed.store)
     assert {(task.status, task.attempt) for task in left} == {(Status.QUEUED, 0)}
     distributed.start_workers(threads=len(FILES))

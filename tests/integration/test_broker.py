@@ -14,7 +14,7 @@ from actors.broker import make_broker
 from settings import Settings
 from tests.faults.rabbitmq import frozen
 from tests.servers.rabbitmq import RabbitMQ
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.services
 
@@ -124,7 +124,7 @@ def test_closing_does_not_wait_for_a_frozen_server(
     closing = threading.Thread(target=consumer.close, daemon=True)
     with frozen(rabbitmq):
         closing.start()
-        closing.join(10)
+        closing.join(PATIENCE)
         assert not closing.is_alive()
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 PROJECT = Path(__file__).parent.parent.parent
 
 
@@ -87,7 +89,7 @@ class Process:
         """To the program and all its children."""
         os.killpg(self.pid, number)
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """The exit code, once it has ended."""
         return self._process.wait(seconds)
 

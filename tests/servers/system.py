@@ -9,7 +9,9 @@ from pathlib import Path
 import requests
 
 from tests.servers.process import Process, free_port
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
+
+REPLY_SECONDS = 30.0  # in which a service answers, also on a busy machine
 
 
 class Service(Process):
@@ -26,24 +28,26 @@ class Service(Process):
     def _answers(self) -> bool:
         assert self.is_running, self.output[-4000:]
         try:
-            response = requests.get(f"{self.base}/health/live", timeout=5)
+            response = requests.get(f"{self.base}/health/live", timeout=REPLY_SECONDS)
         except requests.ConnectionError:
             return False
         return response.status_code == HTTPStatus.OK
 
-    def submit(self, url: str, *, seconds: float = 10, **data: str) -> str:
+    def submit(self, url: str, *, seconds: float = REPLY_SECONDS, **data: str) -> str:
         """The id of a new task, answered within so many seconds."""
         response = self.try_to_submit(url, seconds=seconds, **data)
         assert response.status_code == HTTPStatus.ACCEPTED, response.text
         return str(response.json()["id"])
 
-    def try_to_submit(self, url: str, *, seconds: float = 10, **data: str) -> requests.Response:
+    def try_to_submit(
+        self, url: str, *, seconds: float = REPLY_SECONDS, **data: str
+    ) -> requests.Response:
         return requests.post(f"{self.base}/submit", data={"url": url, **data}, timeout=seconds)
 
     def check(self, task_id: str) -> requests.Response:
-        return requests.get(f"{self.base}/check", params={"id": task_id}, timeout=10)
+        return requests.get(f"{self.base}/check", params={"id": task_id}, timeout=REPLY_SECONDS)
 
-    def wait_for_end(self, task_id: str, seconds: float = 30) -> requests.Response:
+    def wait_for_end(self, task_id: str, seconds: float = PATIENCE) -> requests.Response:
         """The answer to `check` once the task has ended."""
         answers: list[requests.Response] = []
 
