@@ -65,7 +65,7 @@ def test_the_assignments_session(system: System, serve: Serve, inbox: Inbox, run
     assert mail["To"] == "user@example.com"
     assert mail["Auto-Submitted"] == "auto-generated"
     assert task_id in mail["Message-ID"]
-    assert url in mail.get_content()
+    assert "/file.txt" in mail.get_content()
     assert MD5 in mail.get_content()
 
 

@@ -37,7 +37,7 @@ def test_workers_killed_in_the_middle_of_thirty_tasks(
 ) -> None:
     origin = serve(FILES)
     inbox.may_answer.clear()  # what is killed is in the middle of its work
-    workers = distributed.start_workers(processes=2, threads=2)
+    workers = distributed.start_workers(processes=3, threads=2)
     tasks = submit_all(distributed.start_service(), origin, FILES)
     wait_for(lambda: inbox.waiting == len(FILES))
 

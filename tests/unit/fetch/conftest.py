@@ -22,7 +22,7 @@ LIMITS = Limits(
     max_redirects=3,
     connect_timeout=5,
     read_timeout=5,
-    deadline=30,
+    deadline=600,
     min_speed=0,
     min_speed_window=60,
 )
