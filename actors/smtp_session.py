@@ -74,18 +74,24 @@ class Session(smtplib.SMTP):
     """A session that its watch can end from another thread."""
 
     def __init__(
-        self, host: str, port: int, watch: SessionWatch, tls: ssl.SSLContext | None = None
+        self,
+        host: str,
+        port: int,
+        watch: SessionWatch,
+        tls: ssl.SSLContext | None = None,
+        own_name: str | None = None,
     ) -> None:
         """Connect and read the greeting; over TLS from the first byte if there is a context.
 
-        Raises OSError, UnicodeError and smtplib.SMTPException.
+        `own_name` introduces this machine; smtplib looks it up if it is None. Raises OSError,
+        UnicodeError and smtplib.SMTPException.
         """
         self._watch = watch
         self._tls = tls
         self._handle: socket.socket | None = None  # a second descriptor, to end the connection by
         self.began_at = self.heard_at = time.monotonic()
         self.end_reason: str | None = None  # why this side has ended the session
-        super().__init__(host, port, timeout=REPLY_SECONDS)
+        super().__init__(host, port, own_name, timeout=REPLY_SECONDS)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         connection = socket.create_connection((host, port), CONNECT_SECONDS)

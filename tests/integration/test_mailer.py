@@ -1,5 +1,7 @@
 import email
 import email.policy
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -397,3 +399,30 @@ def test_an_interrupted_mail_is_tried_again(inbox: Inbox) -> None:
         with pytest.raises(MailError, match="stops") as caught:
             outcome.result()
     assert not caught.value.is_permanent
+
+
+def test_an_intermediate_certificate_is_enough(inbox: Inbox, tmp_path: Path) -> None:
+    intermediate = trustme.CA().create_child_ca()
+    bundle = tmp_path / "intermediate.pem"
+    intermediate.cert_pem.write_to_path(str(bundle))
+    with with_tls(inbox, intermediate):
+        SMTPMailer(inbox.url, threads=4, ca_bundle=bundle).send(build_message(DONE, SETTINGS))
+    assert len(inbox.mails) == 1
+
+
+def test_the_name_of_this_machine_is_looked_up_once(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver that is unreachable holds up the look-up for many seconds."""
+    threads: list[str] = []
+
+    def look_up() -> str:
+        threads.append(threading.current_thread().name)  # the inbox looks its name up as well
+        return "mail.example.com"
+
+    monkeypatch.setattr(socket, "getfqdn", look_up)
+    mailer = SMTPMailer(inbox.url, threads=4)
+    for _ in range(3):
+        mailer.send(build_message(DONE, SETTINGS))
+    assert len(inbox.mails) == 3
+    assert threads.count(threading.current_thread().name) == 1
