@@ -88,9 +88,6 @@ class Inbox:
             server.transport.abort()
         return reply
 
-    def mails_about(self, url: str) -> list[bytes]:
-        return [mail for mail in self.mails if f" {url}\r\n".encode() in mail]
-
     def stop(self) -> None:
         self.may_answer.set()
         self._controller.stop(no_assert=True)  # it may be stopped already
