@@ -185,6 +185,8 @@ class _Download:
 
 def _continues(response: requests.Response, body: _Body) -> bool:
     """Whether a 206 is the rest of this very version."""
+    if body_of(response).doubtful_fields:
+        return False
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if match is None or body.total is None:
         return False

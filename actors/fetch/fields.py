@@ -2,7 +2,7 @@
 
 import http.client
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from actors.fetch.errors import FetchError
 from tasks.task import FailureCode
@@ -10,13 +10,25 @@ from tasks.task import FailureCode
 MAX_FIELD_LINES = 2000  # of all heads and the trailers of one answer
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 § 5.1
-_FRAMING = (b"content-length", b"transfer-encoding")
+_LINE_END = re.compile(rb"[\r\v\f\x1c-\x1e\x85]")  # for str.splitlines; \n has ended the line
 _NOT_ALPHANUMERIC = re.compile(rb"[^0-9a-z]+")
-_FRAMING_LETTERS = tuple(_NOT_ALPHANUMERIC.sub(b"", name) for name in _FRAMING)
+
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+# Other fields that decide which bytes are hashed
+_DECISIVE = {"location", "content-range", "content-encoding", "etag", "last-modified"}
+
+
+def _letters(name: bytes) -> bytes:
+    return _NOT_ALPHANUMERIC.sub(b"", name.lower())
+
+
+_NAMES = {_letters(name.encode()): name for name in _FRAMING | _DECISIVE}
 
 
 class FieldReader:
     """Reads the fields of one answer, in as many sections as it has."""
+
+    doubtful: frozenset[str] = frozenset()  # the decisive names in the latest section's odd lines
 
     def __init__(self) -> None:
         self._lines_left = MAX_FIELD_LINES
@@ -30,6 +42,7 @@ class FieldReader:
         of a framing field that two parsers could read differently.
         """
         fields: list[tuple[bytes, bytearray]] = []
+        doubtful: set[str] = set()
         is_skipped = True  # what is folded into the last line belongs to no field
         while line := read_line():
             self._lines_left -= 1
@@ -39,7 +52,10 @@ class FieldReader:
             is_folded = line[:1] in b" \t"
             if b"\0" in line or not (colon or is_folded):
                 _refuse(f"The server sent a malformed line in its {what}.")
-            if _is_doubtful(name, fields, is_folded=is_folded):
+            doubtful.update(_doubtful_names(line))
+            if is_folded and fields and fields[-1][0].decode().lower() in _FRAMING:
+                doubtful.update(_FRAMING)
+            if doubtful & _FRAMING:
                 _refuse("The server stated the length of the file in a malformed way.")
             if is_folded:
                 if not is_skipped:
@@ -48,22 +64,32 @@ class FieldReader:
             is_skipped = not _NAME.fullmatch(name)
             if not is_skipped:
                 fields.append((name, bytearray(value.strip(b" \t"))))
-        message = http.client.HTTPMessage()
-        for name, text in fields:
-            message[name.decode("ascii")] = text.decode("latin-1")
-        return message
+        self.doubtful = frozenset(doubtful)
+        return _message(fields)
 
 
-def _is_doubtful(name: bytes, fields: list[tuple[bytes, bytearray]], *, is_folded: bool) -> bool:
-    """Return whether a line touches the framing in a way that another parser may read otherwise.
+def _message(fields: list[tuple[bytes, bytearray]]) -> http.client.HTTPMessage:
+    message = http.client.HTTPMessage()
+    for name, text in fields:
+        message[name.decode("ascii")] = text.decode("latin-1")
+    return message
+
+
+def _doubtful_names(line: bytes) -> Iterator[str]:
+    """Yield the names of decisive fields that another parser may find in an oddly spelled line.
 
     Some parsers trim names, drop control characters, read `_` as `-`, or do not unfold lines.
+    Some end a line at a bare carriage return, as http.client does, or at other control characters.
     """
-    if is_folded and fields and fields[-1][0].lower() in _FRAMING:
-        return True
-    if name.lower() in _FRAMING:
-        return False
-    return _NOT_ALPHANUMERIC.sub(b"", name.lower()) in _FRAMING_LETTERS
+    name = line.partition(b":")[0]
+    known = _NAMES.get(_letters(name))
+    if known and name.decode("latin-1").lower() != known:
+        yield known
+    for hidden in _LINE_END.split(line)[1:]:
+        name, colon, _ = hidden.partition(b":")
+        known = _NAMES.get(_letters(name))
+        if known and colon:
+            yield known
 
 
 def _refuse(message: str) -> None:

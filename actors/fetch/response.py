@@ -25,7 +25,7 @@ MAX_INTERIM_RESPONSES = 20
 MAX_FRAMING_SHARE = 16
 FREE_FRAMING_BYTES = 64 * 1024  # are not counted
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\0]*))?")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\0\r]*))?")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
@@ -52,6 +52,11 @@ class StrictResponse(http.client.HTTPResponse):
         """Return how many bytes the framing of the chunks has taken beyond what is free."""
         return max(0, self._framing_bytes - FREE_FRAMING_BYTES)
 
+    @property
+    def doubtful_fields(self) -> frozenset[str]:
+        """Return the names of decisive fields that the headers spell in a malformed way."""
+        return self._fields.doubtful
+
     def begin(self) -> None:
         """Read the status line and the headers, skipping interim responses (1xx but 101)."""
         for _ in range(MAX_INTERIM_RESPONSES + 1):
@@ -61,6 +66,8 @@ class StrictResponse(http.client.HTTPResponse):
                 break
         else:
             _refuse("The server sent one interim response after another.")
+        if _decisive_field(self.status) in self.doubtful_fields:
+            _refuse("The server sent a malformed header on which the file depends.")
         self.headers = self.msg = headers
         self._frame()
 
@@ -192,6 +199,13 @@ class StrictResponse(http.client.HTTPResponse):
         if self.surplus_framing > MAX_FRAMING_SHARE * self._body_bytes:
             _refuse("The server sent far more chunk framing than content.")
         return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _decisive_field(status: int) -> str | None:
+    """Return the name of the field that decides what an answer of that status stands for."""
+    if status == http.client.OK:
+        return "content-range"
+    return "location" if 300 <= status < 400 else None  # noqa: PLR2004
 
 
 def _members(header: str) -> list[str]:

@@ -111,6 +111,8 @@ CASES = [
           b"X Foo: bar", b"Content-Type : text/plain", b": x", b"caf\xe9: x", b"a\x01b: c",
           b"(x): y", b"X-Content-Length: 7", b"Content-Length-X: 7", b"\xd0\xbe: Content-Length",
           b"X Foo: bar\r\n folded: into it", b"a@b: Transfer-Encoding: gzip",
+          b"X-A: b\rc", b"X-A: b\rX-Content-Length: 7", b"X-A: Content-Length: 7",
+          b"X-A: b\x0c, Content-Length", b"ETag : x", b"Content_Encoding: gzip", b"Location : /x",
       )),
     good("1,900 header lines", OK + b"a:\r\n" * 1900 + b"Content-Length: 2\r\n\r\nhi", body=b"hi"),
     *(good(f"chunked as {lines!r}", OK + lines + b"\r\n\r\n" + chunked(b"hi"), body=b"hi")
@@ -205,6 +207,18 @@ CASES = [
       for spelling in (
           b"Transfer-Encoding ", b"Transfer_Encoding", b" Transfer-Encoding",
           b"Transfer-Encoding\x85", b"transfer encoding", b"\x01Transfer-Encoding",
+      )),
+    *(bad(f"a framing header hidden by {hiding!r}",
+          OK + b"X-A: b" + hiding + name + b": 9\r\nContent-Length: 2\r\n\r\nhi", curl=b"hi")
+      for hiding in (b"\r", b"\r ", b"\r\t\r", b"\x0b", b"\x0c", b"\x1c", b"\x85")
+      for name in (b"Content-Length", b"transfer_encoding ")),
+    bad("a length hidden in the reason",
+        b"HTTP/1.1 200 OK\rContent-Length: 9\r\nContent-Length: 2\r\n\r\nhi", curl=b"hi"),
+    *(bad(f"a part of a file by {line!r}",
+          OK + line + b"\r\nContent-Length: 2\r\n\r\nhi", curl=b"hi")
+      for line in (
+          b"Content-Range : bytes 3-4/5", b"Content_Range: bytes 3-4/5",
+          b"\tContent-Range: bytes 3-4/5", b"X-A: b\rContent-Range: bytes 3-4/5",
       )),
     bad("a folded length", OK + b"Content-Length:\r\n 2\r\n\r\nhi", curl=b"hi"),
     bad("a folded coding", OK + b"Transfer-Encoding:\r\n chunked\r\n\r\n" + chunked(b"hi"),
