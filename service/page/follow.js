@@ -7,10 +7,10 @@ const UNSETTLED_MAILS = ["pending", "sending", "delayed"];
 
 /** The service's answer: its status (0: none came), its body, and the pause it asks for. */
 export async function ask(path, options = {}) {
-  const abandonment = new AbortController();
-  const timer = setTimeout(() => abandonment.abort(), TIMEOUT_MS);
+  const deadline = new AbortController();
+  const timer = setTimeout(() => deadline.abort(), TIMEOUT_MS);
   try {
-    const response = await fetch(path, { cache: "no-store", signal: abandonment.signal, ...options });
+    const response = await fetch(path, { cache: "no-store", signal: deadline.signal, ...options });
     const text = await response.text();
     return {
       status: response.status,
