@@ -14,9 +14,9 @@ from actors.dispatcher import Dispatcher
 from actors.worker import Background, describe
 from service import cors, docs, files, handlers, headers, methods, metrics, page
 from service.admission import Admission, require_token
-from service.connections import Peers
 from service.errors import JSONErrorHandler
 from service.intake import Intake
+from service.peers import Peers
 from service.routing import ExactRouter, TargetRequest
 from settings import Settings
 from tasks.store import open_store

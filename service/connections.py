@@ -1,10 +1,7 @@
 """Connections of clients: deadlines that bytes do not extend, and a limit for each client."""
 
 import json
-import resource
 from asyncio import BaseTransport, Transport
-from collections import Counter
-from collections.abc import Sequence
 from time import monotonic
 from typing import Any, cast
 
@@ -13,7 +10,7 @@ from sanic.http import Http, Stage
 from sanic.server import HttpProtocol
 
 from actors import metrics
-from service.clients import SITE_CLIENTS, networks_of
+from service.clients import networks_of
 
 GRACE_SECONDS = 5.0  # for the answer about a missed deadline, until the connection is cut
 LINGER_SECONDS = 2.0  # how long the rest of a refused request is read and dropped
@@ -31,40 +28,6 @@ _REFUSED = (
     b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n"
     b"Connection: close\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
 )
-
-
-class Peers:
-    """Counts the open connections of each client of this process."""
-
-    def __init__(self, most: int) -> None:
-        """Allow each client `most` connections; 0 for no limit."""
-        self._most = most
-        self._open: Counter[str] = Counter()
-        self._total = 0
-        # The other descriptors are for the store, the broker and downloads.
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most_in_all = descriptors // 2 if descriptors > 0 else None
-
-    def enter(self, networks: Sequence[str]) -> bool:
-        """Count one more connection of a client. Return False, uncounted, if it is one too many."""
-        if self._most_in_all is not None and self._total >= self._most_in_all:
-            return False
-        most = self._most
-        for network in networks if most else ():
-            if self._open[network] >= most:
-                return False
-            most *= SITE_CLIENTS
-        self._open.update(networks)
-        self._total += 1
-        return True
-
-    def leave(self, networks: Sequence[str]) -> None:
-        """Forget a connection that was counted."""
-        self._total -= 1
-        for network in networks:
-            self._open[network] -= 1
-            if not self._open[network]:
-                del self._open[network]
 
 
 class _Exchange(Http):
@@ -98,7 +61,7 @@ class BoundedProtocol(HttpProtocol):
     """
 
     HTTP_CLASS = _Exchange
-    __slots__ = ("_drops_input", "_has_missed", "_networks", "began", "linger_at_close")
+    __slots__ = ("_drops_input", "_has_missed", "_is_admitted", "began", "linger_at_close")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -106,26 +69,33 @@ class BoundedProtocol(HttpProtocol):
         self.linger_at_close = False
         self._drops_input = False
         self._has_missed = False
-        self._networks: Sequence[str] = ()
+        self._is_admitted = False
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Serve a connection, or refuse it if its client has too many."""
         transport = cast("Transport", transport)  # also that of uvloop, which does not inherit it
         peer = transport.get_extra_info("peername")
-        networks = networks_of(peer[0] if peer else "")
-        if not self.app.ctx.peers.enter(networks):
+        if not self.app.ctx.peers.enter(self, networks_of(peer[0] if peer else "")):
             metrics.connections_refused.inc()
             transport.write(_REFUSED)
             transport.close()
             return
-        self._networks = networks
+        self._is_admitted = True
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        if self._networks:
-            self.app.ctx.peers.leave(self._networks)
+        if self._is_admitted:
+            self.app.ctx.peers.leave(self)
             super().connection_lost(exc)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.http is None or self.http.stage is Stage.IDLE
+
+    def drop(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the request, the first of which starts its deadline."""

@@ -177,9 +177,9 @@ def test_a_client_may_have_a_number_of_connections(system: System) -> None:
     service = system.start_service(CONNECTIONS_PER_CLIENT="5")
     wait_for(lambda: status_of(exchange(service, LIVE[:-2] + b"Connection: close\r\n\r\n")) == 200)
     with ExitStack() as stack:
-        kept = [stack.enter_context(connect(service)) for _ in range(5)]
-        for connection in kept:
-            connection.sendall(LIVE)
+        busy = [stack.enter_context(connect(service)) for _ in range(5)]
+        for connection in busy:
+            connection.sendall(LIVE + LIVE[:10])
             assert status_of(connection.recv(65536)) == 200
 
         answer = exchange(service, LIVE)
@@ -187,8 +187,14 @@ def test_a_client_may_have_a_number_of_connections(system: System) -> None:
         assert status_of(answer) == 429
         error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
         assert error["code"] == "too_many_connections"
-        kept[0].sendall(LIVE)
-        assert status_of(kept[0].recv(65536)) == 200
+        busy[0].sendall(LIVE[10:])
+        assert status_of(busy[0].recv(65536)) == 200
+
+        # It is idle now, so the next connection takes its place.
+        assert status_of(exchange(service, LIVE[:-2] + b"Connection: close\r\n\r\n")) == 200
+        assert busy[0].recv(65536) == b""
+        busy[1].sendall(LIVE[10:])
+        assert status_of(busy[1].recv(65536)) == 200
 
     def is_served() -> bool:
         with connect(service) as another:

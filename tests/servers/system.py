@@ -49,14 +49,14 @@ class Service(Process):
 
     def wait_for_end(self, task_id: str, seconds: float = PATIENCE) -> requests.Response:
         """The answer to `check` once the task has ended."""
-        answers: list[requests.Response] = []
 
-        def has_ended() -> bool:
-            answers.append(self.check(task_id))
-            return answers[-1].status_code != HTTPStatus.ACCEPTED
+        def end() -> tuple[requests.Response] | None:
+            answer = self.check(task_id)  # a failure is false, so it needs a wrapping
+            return None if answer.status_code == HTTPStatus.ACCEPTED else (answer,)
 
-        wait_for(has_ended, seconds)
-        return answers[-1]
+        ended = wait_for(end, seconds)
+        assert ended is not None
+        return ended[0]
 
 
 class Workers(Process):

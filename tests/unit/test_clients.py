@@ -1,11 +1,8 @@
 """Which requests and connections count as those of one client."""
 
-import resource
-
 import pytest
 
-from service.clients import MAX_NAME, SITE_CLIENTS, networks_of
-from service.connections import Peers
+from service.clients import MAX_NAME, networks_of
 
 SUBNET, SITE = "2001:db8:1:2::/64", "2001:db8:1::/48"
 
@@ -73,28 +70,3 @@ def test_long_and_undecodable_names_are_shortened(text: str) -> None:
     (name,) = networks_of(text)
     assert name.isascii()
     assert len(name) <= MAX_NAME
-
-
-def test_connections_of_a_subnet_and_of_a_site_are_counted() -> None:
-    peers = Peers(2)
-    assert [peers.enter((SUBNET, SITE)) for _ in range(3)] == [True, True, False]
-    subnets = [f"2001:db8:1:{number:x}::/64" for number in range(3, 100)]
-    admitted = [peers.enter((subnet, SITE)) for subnet in subnets]
-    assert admitted.count(True) == 2 * SITE_CLIENTS - 2
-    assert peers.enter(("192.0.2.1",))
-    peers.leave((SUBNET, SITE))
-    assert peers.enter((SUBNET, SITE))
-
-
-def test_a_client_that_has_left_leaves_nothing_behind() -> None:
-    peers = Peers(2)
-    assert peers.enter((SUBNET, SITE))
-    peers.leave((SUBNET, SITE))
-    assert not peers._open
-
-
-def test_connections_leave_descriptors_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _which: (10, 10))
-    peers = Peers(0)
-    admitted = [peers.enter((f"192.0.2.{number}",)) for number in range(10)]
-    assert admitted.count(True) == 5
