@@ -97,6 +97,8 @@ CASES = [
     good("chunk size in capitals", CHUNKED + b"A\r\n0123456789\r\n0\r\n\r\n", body=b"0123456789"),
     good("trailers", CHUNKED + b"2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n", body=b"hi"),
     good("a million one-byte chunks", CHUNKED + chunked(*[b"x"] * 10**6), body=b"x" * 10**6),
+    good("small chunks in odd spellings",
+         CHUNKED + b"1\r\nx\r\n" * 9 + b"1 ;a\r\ny\n02\nhi\r\n0\r\n\r\n", body=b"x" * 9 + b"yhi"),
     uncut("no length", UNTIL_CLOSED + BODY),
     uncut("no length, HTTP/1.0", b"HTTP/1.0 200 OK\r\n\r\n" + BODY),
     uncut("identity", OK + b"Transfer-Encoding: identity\r\n\r\n" + BODY),
