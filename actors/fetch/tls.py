@@ -31,6 +31,20 @@ _REASONS = {
     68: "has a signature that is too weak",
 }
 
+# A server sends these alerts about a client's certificate, and we have none: RFC 8446 § 6.2.
+_CERTIFICATE_ALERTS = frozenset(
+    {
+        "NO_CERTIFICATE",
+        "BAD_CERTIFICATE",
+        "UNSUPPORTED_CERTIFICATE",
+        "CERTIFICATE_REVOKED",
+        "CERTIFICATE_EXPIRED",
+        "CERTIFICATE_UNKNOWN",
+        "UNKNOWN_CA",
+        "CERTIFICATE_REQUIRED",
+    }
+)
+
 
 class _TLSSocket(ssl.SSLSocket):
     """A socket that asks its owner's bounds after every wait, in the handshake as well."""
@@ -40,19 +54,13 @@ class _TLSSocket(ssl.SSLSocket):
         return cast("TLSContext", self.context).owner.bounds
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Raises FetchError: a rejected certificate is permanent, anything else may pass."""
+        """Raises FetchError, which is permanent only if a certificate is the reason."""
         handshake = partial(super().do_handshake, block)
         try:
             self._bounds.wait(handshake, self._bounds.limits.connect_timeout, silent_server)
-        except ssl.SSLCertVerificationError as error:
-            self.close()
-            raise _rejected_certificate(error.verify_code) from None
         except ssl.SSLError as error:
             self.close()
-            if _is_end_of_connection(error):  # a busy server closes the connection
-                raise broken_connection() from None
-            # An alert, or an answer that is not TLS
-            raise FetchError(FailureCode.TLS_ERROR, "The TLS handshake failed.") from None
+            raise _failed_handshake(error) from None
         except BaseException:
             self.close()
             raise
@@ -63,7 +71,9 @@ class _TLSSocket(ssl.SSLSocket):
         """Raises FetchError if the server breaks off, or if a record was damaged on its way."""
         try:
             return self._bounds.receive(partial(super().recv_into, *args), silent_server)
-        except ssl.SSLError:
+        except ssl.SSLError as error:
+            if _is_certificate_alert(error):  # with TLS 1.3, it follows the handshake
+                raise _demanded_certificate() from None
             raise broken_connection() from None
 
 
@@ -87,6 +97,22 @@ def make_context(owner: Owner, ca_bundle: Path | str) -> TLSContext:
     return context
 
 
+def _failed_handshake(error: ssl.SSLError) -> FetchError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _rejected_certificate(error.verify_code)
+    if _is_certificate_alert(error):
+        return _demanded_certificate()
+    if _is_end_of_connection(error):  # a busy server closes the connection
+        return broken_connection()
+    # Another alert, or an answer that is not TLS
+    return FetchError(FailureCode.TLS_ERROR, "The TLS handshake failed.")
+
+
+def _is_certificate_alert(error: ssl.SSLError) -> bool:
+    # A reason such as TLSV13_ALERT_CERTIFICATE_REQUIRED; its beginning depends on the alert.
+    return (error.reason or "").rpartition("_ALERT_")[2] in _CERTIFICATE_ALERTS
+
+
 def _is_end_of_connection(error: ssl.SSLError) -> bool:
     # Before Python 3.11.3, the end of the connection may raise a plain SSLError.
     return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
@@ -96,4 +122,12 @@ def _rejected_certificate(code: int) -> FetchError:
     reason = _REASONS.get(code, "was rejected")
     return FetchError(
         FailureCode.TLS_ERROR, f"The server's certificate {reason}.", is_permanent=True
+    )
+
+
+def _demanded_certificate() -> FetchError:
+    return FetchError(
+        FailureCode.TLS_ERROR,
+        "The server accepts only clients that have a certificate.",
+        is_permanent=True,
     )

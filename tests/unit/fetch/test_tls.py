@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from actors.fetch.errors import FetchCancelledError
+from actors.fetch.errors import FetchCancelledError, FetchError
 from actors.fetch.guard import Guard
 from actors.fetch.tls import TLSContext
 from actors.fetch.transport import Transport
@@ -232,9 +233,11 @@ class TestTransientFailures:
             ALERT + b"\x28",  # handshake_failure
             ALERT + b"\x46",  # protocol_version
             ALERT + b"\x70",  # unrecognized_name
+            ALERT + b"\x31",  # access_denied
+            ALERT + b"\xff",  # unknown
             b"\x16\x03\x03\x00\x04\x02\x00\x00\x00",
         ],
-        ids=range(7),
+        ids=range(9),
     )
     def test_a_handshake_that_fails_otherwise_may_succeed_later(
         self, answer: bytes, originate: Originate, tls_fetch: Fetch
@@ -284,6 +287,41 @@ class TestTransientFailures:
         )
         assert tls_fetch(origin.base).md5 == hashlib.md5(BODY).hexdigest()
         assert b"Range: bytes=" in origin.requests[1]
+
+
+class TestClientCertificate:
+    """A server that demands one rejects every attempt."""
+
+    @pytest.mark.parametrize("alert", [0x29, 0x2A, 0x2B, 0x2C, 0x2D, 0x2E, 0x30, 0x74])
+    def test_alert_in_the_handshake(
+        self, alert: int, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        answer = ALERT + bytes([alert])
+        origin = originate([Peer.receive, answer, stall], is_greeting=False)
+        demanded(tls_fetch.failure(over_tls(origin.base)))
+        assert origin.connections == 1
+
+    def test_alert_after_the_handshake(
+        self, ca: trustme.CA, originate: Originate, tls_fetch: Fetch
+    ) -> None:
+        context = server_context(ca.issue_cert("127.0.0.1"))
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_mode = ssl.CERT_REQUIRED
+
+        def demand(peer: Peer) -> None:
+            with peer.connection.dup() as raw:
+                with suppress(ssl.SSLError):
+                    context.wrap_socket(peer.connection, server_side=True)
+                while raw.recv(65536):  # closing at once would discard the alert
+                    pass
+
+        origin = originate([demand], is_greeting=False)
+        demanded(tls_fetch.failure(over_tls(origin.base)))
+
+
+def demanded(error: FetchError) -> None:
+    assert (error.failure.code, error.is_permanent) == (FailureCode.TLS_ERROR, True)
+    assert error.failure.message == "The server accepts only clients that have a certificate."
 
 
 def refused(origin: RawOrigin, fetch: Fetch) -> None:
