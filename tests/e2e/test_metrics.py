@@ -122,6 +122,7 @@ def test_a_metrics_port_takes_the_metrics_off_the_public_one(
     service = embedded.start_service(
         METRICS_PORT=str(port), WEB_WORKERS="2", API_TOKENS="a-long-random-token"
     )
+    wait_for(lambda: service.output.count("Worker ready") == 2)
     authorization = {"Authorization": "Bearer a-long-random-token"}
     public = requests.get(f"{service.base}/metrics", headers=authorization, timeout=10)
     assert public.status_code == HTTPStatus.NOT_FOUND
