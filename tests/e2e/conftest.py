@@ -74,8 +74,12 @@ class System:
     def close(self) -> None:
         """Leave nothing behind."""
         self.kill()
+        self._close_store()
+
+    def _close_store(self) -> None:
         if "store" in self.__dict__:
             self.store.close()
+            del self.store
 
     def _next_folder(self) -> Path:
         return self._folder / f"process{len(self.processes)}"
@@ -86,8 +90,10 @@ class System:
             process.kill()
 
     def stop(self) -> None:
+        """Leave nothing behind, as politely as an operator would."""
         for process in self.processes:
             process.stop()
+        self._close_store()
 
 
 @pytest.fixture

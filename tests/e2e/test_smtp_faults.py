@@ -65,7 +65,7 @@ def running(
     }
     system = System(folder, settings)
     yield system, system.start_service()
-    system.kill()
+    system.close()
 
 
 @pytest.fixture(scope="module")
