@@ -12,7 +12,7 @@ help:  ## show this
 run: $(VENV)/run.stamp  ## the service on port 8000, with nothing else to start (Ctrl-C stops it)
 	@exec $(BIN)/python -m service
 
-test: $(VENV)/dev.stamp services  ## all tests (REQUIRE_SERVICES=1: fail where a server is missing)
+test: $(VENV)/dev.stamp services  ## all tests (REQUIRE_SERVICES=1: fail where a program is missing)
 	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 test-fast: $(VENV)/dev.stamp  ## the tests that need no server
@@ -43,7 +43,8 @@ install = test -x $(1) || ! command -v apt-get >/dev/null || test "$$(id -u)" !=
 	apt-get -qq update && apt-get -qq install -y --no-install-recommends $(2) >/dev/null; }
 
 services:  # for the tests, which start their own; Ubuntu's chromium is a snap, which will not do
-	@$(call install,/usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server libcurl4)
+	@$(call install,/usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
+	@$(call install,/usr/bin/curl,curl)  # its library is mongod's, too
 	@! grep -q '^ID=debian$$' /etc/os-release || { $(call install,/usr/bin/chromium,chromium); }
 
 nginx:  # the origin of the benchmark, which starts its own from it
