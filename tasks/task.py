@@ -287,23 +287,20 @@ class Task:
     ) -> Self:
         """The last attempt failed. Without `allow_mail` the mail is given up at once."""
         self._require(self.status is Status.RUNNING, "failed")
-        if self.email is not None and not allow_mail:
-            return self._settled(
-                now,
-                retention,
-                finished_at=now,
-                status=Status.FAILED,
-                failure=failure,
-                mail_status=MailStatus.REFUSED,
-            )
-        return self._ended(now, retention, status=Status.FAILED, failure=failure)
+        return self._ended(
+            now, retention, allow_mail=allow_mail, status=Status.FAILED, failure=failure
+        )
 
-    def _ended(self, now: datetime, retention: timedelta, **changes: Any) -> Self:
-        """The write that stores the result also makes the mail pending."""
-        changes |= self._time_used()
+    def _ended(
+        self, now: datetime, retention: timedelta, *, allow_mail: bool = True, **changes: Any
+    ) -> Self:
+        """Store the result, and make the mail pending or give it up in the same write."""
+        changes |= {"finished_at": now, **self._time_used()}
         if self.email is None:
-            return self._settled(now, retention, finished_at=now, **changes)
-        return self._due_soon(now, finished_at=now, mail_status=MailStatus.PENDING, **changes)
+            return self._settled(now, retention, **changes)
+        if not allow_mail:
+            return self._settled(now, retention, mail_status=MailStatus.REFUSED, **changes)
+        return self._due_soon(now, mail_status=MailStatus.PENDING, **changes)
 
     def _due_soon(self, now: datetime, **changes: Any) -> Self:
         """A message is to follow at once; the sweeper looks whether it did."""

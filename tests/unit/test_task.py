@@ -355,6 +355,13 @@ def test_time_of_an_attempt_that_ends_is_added(transition: str) -> None:
     assert (after.seconds_used, after.seconds_running) == (8.735, None)
 
 
+def test_time_is_added_when_the_mail_is_given_up_with_the_task() -> None:
+    before = replace(STATES["running"], seconds_used=7.5).timed(1)
+    after = before.failed(LATER, FAILURE, retention=RETENTION, allow_mail=False)
+    assert after.mail_status is MailStatus.REFUSED
+    assert (after.seconds_used, after.seconds_running) == (8.5, None)
+
+
 def test_time_of_an_attempt_given_back_is_not_counted() -> None:
     released = replace(STATES["running"], seconds_used=7.5).timed(1).released(LATER)
     assert (released.seconds_used, released.seconds_running) == (7.5, None)
