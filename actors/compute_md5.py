@@ -73,7 +73,7 @@ class Md5Computer:
         if error.is_permanent or task.attempt >= self.settings.max_attempts:
             retention = timedelta(seconds=self.settings.retention)
             _log.info("%s in attempt %d, failed", failure.code, task.attempt)
-            # Or anybody could send mails without a server that serves a file.
+            # Otherwise mails to strangers could be triggered without any server to download from.
             allow_mail = task.attempt > 1 or not error.is_refused_url
             return lambda task, now: task.failed(
                 now, failure, retention=retention, allow_mail=allow_mail

@@ -1,4 +1,4 @@
-"""The threads that send mails: a worker of their own beside that of the downloads."""
+"""A Dramatiq worker for mails, with threads separate from those of the downloads."""
 
 import threading
 import time

@@ -186,7 +186,7 @@ def serve(host: str, port: int, *collectors: Collector) -> WSGIServer:
 
 
 class _Processes(MultiProcessCollector):
-    """The values of all processes. Those that have ended no longer say how they are."""
+    """Collects the values of all processes, without the live gauges of those that have ended."""
 
     def collect(self) -> Iterable[Metric]:
         for file in FOLDER.glob("gauge_live*.db"):

@@ -112,7 +112,7 @@ class BoundedProtocol(HttpProtocol):
             return
         left = self.began + self._allowed_seconds() - monotonic()
         if left > 0:
-            # What begins meanwhile has at least the shortest of the limits from now on.
+            # A phase that begins in between gets at least the shortest of the limits.
             shortest = min(self.request_timeout, self.response_timeout, self.keep_alive_timeout)
             self._check_in(min(left, shortest))
         elif self._has_missed or not self._can_write.is_set():

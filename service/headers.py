@@ -3,7 +3,7 @@
 from sanic import Request
 from sanic.response import BaseHTTPResponse
 
-# Answers change from one request to the next. Files, which do not, bring a Cache-Control of theirs.
+# Answers change from one request to the next. Static files set a Cache-Control of their own.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 

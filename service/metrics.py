@@ -54,7 +54,7 @@ STATUSES = ("2xx", "4xx", "5xx")
 
 
 def begin_series(app: Sanic[Config, SimpleNamespace]) -> None:
-    """Start the series of the routes that the app has by now, and of refusals, at 0."""
+    """Start the series of the routes that the app already has, and of refusals, at 0."""
     for reason in REFUSALS:
         metrics.refusals.labels(reason)
     for route in {"none", *(f"/{route.path}" for route in app.router.routes)}:

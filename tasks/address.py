@@ -5,8 +5,8 @@ from email_validator import EmailNotValidError, validate_email
 from tasks.errors import InvalidAddressError
 
 MAX_ADDRESS_LENGTH = 254  # RFC 5321 § 4.5.3.1.3, less the angle brackets
-# Domains that are never public, beside those that email-validator refuses (RFC 6761): RFC 9476,
-# RFC 6762 appendix G, and ICANN's resolutions 2018.02.04.12 and 2024.07.29.06.
+# Private domains that email-validator does not refuse (it knows RFC 6761): RFC 9476, RFC 6762
+# appendix G, and ICANN's resolutions 2018.02.04.12 and 2024.07.29.06.
 PRIVATE_DOMAINS = frozenset(
     ("alt", "corp", "home", "internal", "intranet", "lan", "localdomain", "mail", "private")
 )

@@ -37,7 +37,7 @@ class FieldReader:
         """Return the fields up to and with the blank line after them.
 
         `read_line` returns a line without its end. Lines whose name is not a token are skipped
-        with what is folded into them, because nobody needs such a field. Raises FetchError
+        with their folded lines, since no standard field has such a name. Raises FetchError
         (`protocol_error`) for too many lines, a line without a colon, a NUL, and for any spelling
         of a framing field that two parsers could read differently.
         """

@@ -14,7 +14,7 @@ CHECK_SECONDS = 1.0  # between two looks for connections that have been idle for
 class Connection(Protocol):
     @property
     def is_connected(self) -> bool:
-        """False after the server has closed it, or has sent bytes that nobody asked for."""
+        """False after the server has closed it, or has sent bytes without a request."""
 
     def close(self) -> None: ...
 

@@ -27,8 +27,8 @@ def patience(size: int, seconds: float) -> float:
 def next_pause(tries: int, left: float, retry_after: float | None = None) -> float | None:
     """Return the seconds to wait before the next resume, or None to give up.
 
-    `tries` resumes have failed since the last progress, and `left` seconds of patience remain. The
-    pause that the origin asks for is kept to if it is no longer than either of them or a minute.
+    `tries` resumes have failed since the last progress, and `left` seconds of patience remain. A
+    pause that the origin asks for is honoured up to `left` or a minute, whichever is longer.
     """
     if left <= 0:
         return None
