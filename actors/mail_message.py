@@ -13,7 +13,7 @@ from tasks.task import Status, Task
 from tasks.url import host_to_ascii
 
 MAX_LINE = 998  # RFC 5322 § 2.1.1
-# The recipient may be a stranger to the submitter: no more of a submitted text than this.
+# In characters. The recipient may be a stranger, so little of what was submitted is shown.
 MAX_PATH = 100
 REASON = (
     "Someone asked for the MD5 of this file and gave your address. If it was not you, ignore this"

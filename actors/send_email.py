@@ -35,15 +35,15 @@ class Reporter:
     domain_limit: RateLimit
 
     def report(self, task_id: str) -> Task | None:
-        """Try once to send a task's mail, unless it is somebody else's by now.
+        """Try once to send a task's mail, unless another worker has claimed it.
 
-        Returns the task as it was left, or None when there was nothing to do for us. Raises
-        StoreUnavailableError when the worker stops while the store is out of reach.
+        Returns the task as it was left, or None if there was nothing to do. Raises
+        StoreUnavailableError if the worker stops while the store is unreachable.
         """
         return self.leases.attempt(task_id, Step.SEND_EMAIL, self._send, self.stopping)
 
     def _send(self, claim: Claim) -> Change:
-        """Try once; returns the change that the outcome means for the task."""
+        """Try once, and return the change that the outcome means for the task."""
         task = claim.task
         retention = timedelta(seconds=self.settings.retention)
         if pause := self._pause_before(task):

@@ -82,7 +82,7 @@ class Background(Middleware):
             queue_name=step.value,
             broker=self.broker,
         )(actor)
-        declared.options["throws"] = StoreUnavailableError  # is told of once, without a trace
+        declared.options["throws"] = StoreUnavailableError  # is logged once, without a trace
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         # A message that waits in a busy process would wait although another process is idle, and
@@ -145,7 +145,7 @@ class Background(Middleware):
 
 
 def describe(settings: Settings) -> str:
-    """Which store, broker and mailer are in use; of their URLs nothing is told."""
+    """Return which store, broker and mailer are in use, without their URLs."""
     store = "MongoDB" if settings.mongodb_url else f"SQLite under {settings.data_dir}"
     broker = "RabbitMQ" if settings.rabbitmq_url else "this process"
     mailer = "SMTP" if settings.smtp_url else f"files under {settings.data_dir / 'mail'}"
@@ -174,7 +174,7 @@ def _make_fetch(settings: Settings, kept: KeptConnections) -> Fetch:
 
         def note_progress(done: int, total: int | None) -> None:
             nonlocal bytes_done
-            metrics.download_bytes.inc(max(0, done - bytes_done))  # it may begin anew
+            metrics.download_bytes.inc(max(0, done - bytes_done))  # it may start again
             bytes_done = done
             progress(done, total)
 

@@ -57,7 +57,7 @@ async def submit(request: Request) -> HTTPResponse:
     try:
         task = await _in_time(request.app.ctx.intake.insert(make, submitter))
     except (DuplicateTaskError, RefusedError):
-        # What was taken in before is told again, whatever the limits say by now.
+        # A submission that was accepted before gets its answer again, despite the limits.
         recalled = await _recall(request, task_id, make)
         if recalled is None:
             raise
