@@ -9,7 +9,7 @@ import pytest
 from actors.fetch.errors import FetchError
 from tests.growth import assert_linear
 from tests.unit.fetch.conftest import Fetch
-from tests.unit.fetch.origin import CHUNKED, RawOrigin, redirect
+from tests.unit.fetch.origin import CHUNKED, RawOrigin, Script, redirect, reply
 
 LARGEST = 256 * 1024
 
@@ -30,21 +30,36 @@ ALPHABETS = {
     "dates": b"Mon, 01 Jan 2024 ",
 }
 
-HEADERS = (
-    "X-Any",
-    "Set-Cookie",
-    "Set-Cookie2",
-    "Content-Length",
-    "Transfer-Encoding",
-    "Content-Encoding",
-    "Content-Type",
-    "Content-Range",
-    "Connection",
-    "ETag",
-    "Last-Modified",
-    "Accept-Ranges",
-    "Date",
-)
+HEADERS = {
+    "any header": b"X-Any: %b",
+    "name": b"%b: x",
+    "name in a valid one": b"X-%b: x",
+    "Set-Cookie": b"Set-Cookie: a=%b",
+    "Set-Cookie2": b"Set-Cookie: a=b\r\nSet-Cookie2: %b",
+    "cookie's date": b"Set-Cookie: a=b; Expires=%b",
+    "Content-Length": b"Content-Length: %b",
+    "Transfer-Encoding": b"Transfer-Encoding: %b",
+    "Content-Encoding": b"Content-Encoding: %b",
+    "Content-Type": b"Content-Type: text/plain; a=%b",
+    "Content-Range": b"Content-Range: %b",
+    "range": b"Content-Range: bytes %b",
+    "end of a range": b"Content-Range: bytes 0-0/%b",
+    "Connection": b"Connection: %b",
+    "Accept-Ranges": b"Accept-Ranges: %b",
+    "ETag": b'Accept-Ranges: bytes\r\nETag: "%b"',
+    "Last-Modified": b"Accept-Ranges: bytes\r\nLast-Modified: %b",
+    "Date": b"Accept-Ranges: bytes\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\nDate: %b",
+    "date": b"Accept-Ranges: bytes\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 %b",
+}
+LISTS = {
+    "lengths": (b"Content-Length: 0", b", 0"),
+    "different lengths": (b"Content-Length: 0", b", 01"),
+    "codings": (b"Transfer-Encoding: chunked", b", identity"),
+    "empty codings": (b"Transfer-Encoding: chunked", b","),
+    "connection options": (b"Connection: close", b", close"),
+    "cookie attributes": (b"Set-Cookie: a=b", b"; Path=/"),
+}
+BODY = b"0123456789"
 
 
 def fill(alphabet: bytes, size: int) -> bytes:
@@ -52,10 +67,20 @@ def fill(alphabet: bytes, size: int) -> bytes:
 
 
 def assert_answer_is_linear(
-    make: Callable[[int], bytes], fetch: Fetch, largest: int = LARGEST
+    make: Callable[[int], bytes],
+    fetch: Fetch,
+    largest: int = LARGEST,
+    *,
+    before: Script | None = None,
 ) -> None:
+    """Assert that reading what `make(size)` returns takes linear time.
+
+    `before` is what the first connection gets, if the answer is to the second one.
+    """
+
     def work(size: int) -> None:
-        with RawOrigin([make(size)]) as origin, suppress(FetchError):
+        scripts = [] if before is None else [before]
+        with RawOrigin(*scripts, [make(size)]) as origin, suppress(FetchError):
             fetch(origin.base, max_redirects=1)
 
     assert_linear(work, largest=largest)
@@ -66,13 +91,29 @@ class TestTime:
     @pytest.mark.parametrize("header", HEADERS)
     def test_header(self, header: str, alphabet: str, fetch: Fetch) -> None:
         def make(size: int) -> bytes:
-            value = fill(ALPHABETS[alphabet], size)
-            return b"HTTP/1.1 200 OK\r\n%b: a=%b\r\nContent-Length: 0\r\n\r\n" % (
-                header.encode(),
-                value,
-            )
+            line = HEADERS[header] % fill(ALPHABETS[alphabet], size)
+            return b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: 0\r\n\r\n" % line
 
         assert_answer_is_linear(make, fetch)
+
+    def test_header_of_an_interim_response(self, alphabet: str, fetch: Fetch) -> None:
+        def make(size: int) -> bytes:
+            value = fill(ALPHABETS[alphabet], size // 8)
+            return b"HTTP/1.1 103 Early\r\nLink: %b\r\n\r\n" % value * 8 + reply(b"")
+
+        assert_answer_is_linear(make, fetch)
+
+    @pytest.mark.usefixtures("pauses")
+    @pytest.mark.parametrize(
+        "line", [b"Content-Range: bytes %b", b'ETag: "%b"', b"Last-Modified: %b", b"ETag : %b"]
+    )
+    def test_header_of_a_resume(self, line: bytes, alphabet: str, fetch: Fetch) -> None:
+        def make(size: int) -> bytes:
+            value = line % fill(ALPHABETS[alphabet], size)
+            return reply(BODY[5:], value.decode("latin-1"), status="206 Partial Content")
+
+        whole = reply(BODY, 'ETag: "v1"', "Accept-Ranges: bytes")
+        assert_answer_is_linear(make, fetch, 128 * 1024, before=[whole[:-5]])
 
     def test_retry_after(self, alphabet: str, fetch: Fetch) -> None:
         def make(size: int) -> bytes:
@@ -117,6 +158,17 @@ class TestTime:
         )
 
 
+@pytest.mark.parametrize("name", LISTS)
+def test_list(name: str, fetch: Fetch) -> None:
+    head, member = LISTS[name]
+    assert_answer_is_linear(
+        lambda size: (
+            b"HTTP/1.1 200 OK\r\n%b\r\n\r\n0\r\n\r\n" % (head + member * (size // len(member)))
+        ),
+        fetch,
+    )
+
+
 @pytest.mark.parametrize("line", [b"a:\r\n", b"Set-Cookie: a=b\r\n", b"X Y: z\r\n", b" a\r\n"])
 def test_many_lines(line: bytes, fetch: Fetch) -> None:
     assert_answer_is_linear(
@@ -125,9 +177,10 @@ def test_many_lines(line: bytes, fetch: Fetch) -> None:
     )
 
 
-def test_many_tiny_chunks(fetch: Fetch) -> None:
+@pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"1;a=b\r\nx\r\n", b"0000000001\r\nx\r\n"])
+def test_many_tiny_chunks(chunk: bytes, fetch: Fetch) -> None:
     assert_answer_is_linear(
-        lambda size: CHUNKED + b"1\r\nx\r\n" * (size // 6) + b"0\r\n\r\n", fetch
+        lambda size: CHUNKED + chunk * (size // len(chunk)) + b"0\r\n\r\n", fetch
     )
 
 
