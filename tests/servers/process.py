@@ -82,8 +82,13 @@ class Process:
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
 
     def send(self, number: signal.Signals) -> None:
-        """To the program itself, not to its children."""
+        """Send a signal to the program itself, not to its children.
+
+        A SIGSTOP takes effect before this returns, however busy the machine is.
+        """
         self._process.send_signal(number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def signal_all(self, number: signal.Signals) -> None:
         """To the program and all its children."""
