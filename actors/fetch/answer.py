@@ -50,10 +50,11 @@ def is_part(response: requests.Response, length: int | None) -> bool:
     """Whether a 200 names a range that is not the whole of its body.
 
     RFC 9110 § 14.4 gives Content-Range no meaning in a 200, but a server or cache that sends it
-    there has probably sent a part of the file.
+    there has probably sent a part of the file. Other units than bytes count something else, such
+    as the rows of a database (PostgREST/postgrest#2199).
     """
-    text = response.headers.get("Content-Range")
-    if text is None:
+    text = response.headers.get("Content-Range", "")
+    if not re.search(r"\bbytes\b", text, re.IGNORECASE):
         return False
     match = CONTENT_RANGE.fullmatch(text)
     if match is None:

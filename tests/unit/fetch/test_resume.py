@@ -220,7 +220,8 @@ class Test200ToARange:
             f"bytes {MIB}-{2 * MIB - 1}/{2 * MIB}",
             f"bytes 0-{MIB - 1}/*",
             f"bytes */{MIB}",
-            "1-2/3",
+            f"Bytes=0-{MIB}/*",
+            f"items 0-1/2, bytes 0-{MIB - 1}/{2 * MIB}",
         ],
     )
     def test_a_200_may_not_name_another_range(
