@@ -38,8 +38,8 @@ class FieldReader:
 
         `read_line` returns a line without its end. Lines whose name is not a token are skipped
         with their folded lines, since no standard field has such a name. Raises FetchError
-        (`protocol_error`) for too many lines, a line without a colon, a NUL, and for any spelling
-        of a framing field that two parsers could read differently.
+        (`protocol_error`) for too many lines, a line without a colon, a NUL, a carriage return in
+        a name, and for any spelling of a framing field that two parsers could read differently.
         """
         fields: list[tuple[bytes, bytearray]] = []
         doubtful: set[str] = set()
@@ -50,7 +50,8 @@ class FieldReader:
                 _refuse(f"The server's {what} have too many lines.")
             name, colon, value = line.partition(b":")
             is_folded = line[:1] in b" \t"
-            if b"\0" in line or not (colon or is_folded):
+            # curl takes a carriage return at the beginning of a line for the end of the headers.
+            if b"\0" in line or not (is_folded or (colon and b"\r" not in name)):
                 _refuse(f"The server sent a malformed line in its {what}.")
             doubtful.update(_doubtful_names(line))
             if is_folded and fields and fields[-1][0].decode().lower() in _FRAMING:

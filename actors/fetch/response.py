@@ -42,6 +42,8 @@ class StrictResponse(http.client.HTTPResponse):
     _framing_bytes = 0  # chunk sizes, extensions and line ends so far
     _body_bytes = 0  # in chunks so far
     has_surplus = False  # behind the body, so the connection cannot be used again
+    # Beside a Transfer-Encoding, curl ignores a length that others believe.
+    _is_length_doubtful = False
     _may_be_buffered: bool  # what the socket has sent behind the last line
 
     def __init__(self, connection: socket.socket, *args: Any, **kwargs: Any) -> None:
@@ -115,13 +117,15 @@ class StrictResponse(http.client.HTTPResponse):
 
     def _finish(self) -> None:
         """Close after the body; look without waiting for bytes that do not belong to it."""
-        if not self.will_close:
+        if not self.will_close or self._is_length_doubtful:
             timeout = self._connection.gettimeout()
             self._connection.settimeout(0)
             with suppress(OSError, FetchError):  # nothing there, or the next request will fail
                 self.has_surplus = bool(self.fp.peek(1))
             self._connection.settimeout(timeout)
         self.close()
+        if self.has_surplus and self._is_length_doubtful:
+            _refuse("The server sent more than the stated length.")
 
     def _read_line(self, limit: int, what: str) -> bytes:
         self._may_be_buffered = True
@@ -155,12 +159,8 @@ class StrictResponse(http.client.HTTPResponse):
 
     def _frame(self) -> None:
         """Find out where the body ends, RFC 9112 § 6.3."""
-        # A header that is repeated leaves no doubt (curl#13461, envoy#11916).
-        codings = [_members(header) for header in self.headers.get_all("Transfer-Encoding", [])]
-        void = ("", "identity")
-        applied = [[coding for coding in each if coding not in void] for each in codings]
-        if any(each not in ([], ["chunked"]) for each in applied):
-            _refuse("The server used a transfer encoding that was not asked for.")
+        codings = self.headers.get_all("Transfer-Encoding", [])
+        self.chunked = _is_chunked(codings)
         lengths = {
             length
             for header in self.headers.get_all("Content-Length", [])
@@ -168,9 +168,9 @@ class StrictResponse(http.client.HTTPResponse):
         }
         if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
             _refuse("The server stated an impossible length.")
-        self.chunked = any(applied)
         self.chunk_left = None
         self.length = None if self.chunked or not lengths else int(lengths.pop())
+        self._is_length_doubtful = bool(codings) and self.length is not None
         if self.status in _NO_BODY:
             self.chunked, self.length = False, 0
         self.will_close = (
@@ -228,6 +228,23 @@ class StrictResponse(http.client.HTTPResponse):
         self._framing_bytes += size
         if self.surplus_framing > MAX_FRAMING_SHARE * self._body_bytes:
             _refuse("The server sent far more chunk framing than content.")
+
+
+def _is_chunked(headers: list[str]) -> bool:
+    """Whether a body is sent in chunks. Raises FetchError for other transfer codings.
+
+    Some servers repeat the header although they encode once (curl#13461, envoy#11916).
+    """
+    lists = [[coding for coding in _members(header) if coding] for header in headers]
+    codings = [coding for each in lists for coding in each]
+    is_chunked = "chunked" in codings
+    if (
+        not {"chunked", "identity"}.issuperset(codings)
+        or any(each.count("chunked") > 1 for each in lists)
+        or (is_chunked and codings[-1] != "chunked")
+    ):
+        _refuse("The server used a transfer encoding that was not asked for.")
+    return is_chunked
 
 
 def _decisive_field(status: int) -> str | None:

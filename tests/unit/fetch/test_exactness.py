@@ -186,6 +186,17 @@ CASES = [
         curl=BODY),
     bad("chunked twice", OK + b"Transfer-Encoding: chunked, chunked\r\n\r\n" + chunked(b"hi"),
         curl=b"hi"),
+    *(bad(f"chunked below identity in {lines!r}",
+          OK + lines + b"\r\n\r\n" + chunked(b"hi"), curl=b"hi")
+      for lines in (
+          b"Transfer-Encoding: chunked, identity",
+          b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+      )),
+    *(bad(f"more than the length beside {coding!r}",
+          OK + coding + b"\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi!", curl=b"hi!")
+      for coding in (b"Transfer-Encoding: identity", b"Transfer-Encoding:")),
+    good("a length beside identity",
+         OK + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nhi", body=b"hi"),
     bad("unknown transfer coding", OK + b"Transfer-Encoding: x\r\n\r\nhi"),
     good("length and chunked",
          OK + b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"hi"),
@@ -195,6 +206,13 @@ CASES = [
     bad("HTTP/2", b"HTTP/2 200\r\n\r\nhi", curl=b"hi"),
     bad("another protocol", b"220 mail.example.com ESMTP\r\n"),
     bad("a status of two digits", b"HTTP/1.1 20 OK\r\n\r\n"),
+    *(bad(f"a carriage return in the name {name!r}",
+          OK + name + b": b\r\nContent-Length: 2\r\n\r\nhi",
+          curl=b"Content-Length: 2\r\n\r\nhi" if name.startswith(b"\r") else None)
+      for name in (b"\rX-A", b"\r", b"\r X-A", b"X-\rA", b"X-A\r")),
+    *(good(f"the range {value!r} in another unit than bytes",
+           OK + b"Content-Range: " + value + b"\r\nContent-Length: 2\r\n\r\nhi", body=b"hi")
+      for value in (b"0-14/*", b"items 0-9/100", b"*/0", b"", b"x")),
     bad("a header line without a colon", OK + b"nonsense\r\nContent-Length: 2\r\n\r\nhi"),
     *(bad(f"a framing header spelled {spelling!r}",
           OK + spelling + b": 2\r\n\r\nhi", curl=b"hi")
