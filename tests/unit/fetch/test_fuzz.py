@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import re
+import subprocess
 import threading
 from contextlib import suppress
 from datetime import UTC
@@ -21,7 +22,7 @@ from actors.fetch.transport import Transport
 from tasks.task import Digest, FailureCode
 from tests.unit.fetch.conftest import LIMITS, LOOPBACK, Fetch
 from tests.unit.fetch.origin import CHUNKED, RawOrigin, chunked, redirect, reply
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 EXAMPLES = settings().max_examples  # of the profile: a few seconds in all, or minutes
 pytestmark = pytest.mark.usefixtures("pauses")
@@ -234,6 +235,52 @@ def test_any_header_values() -> None:
         else:
             assert status != "200 OK" or "Content-Range" in dict(headers)
             assert result.failure.code in OUR_CODES
+
+    check()
+    damaged.stop()
+
+
+ODD_NAMES = st.sampled_from(
+    [b"Content-Length", b"Transfer-Encoding", b"Content-Encoding", b"Content-Range", b"X-A"]
+)
+ODD_VALUES = st.sampled_from(
+    [b"5", b"12", b"5, 5", b"05", b"chunked", b"identity", b"chunked, identity", b"chunked;q=1",
+     b"gzip", b"bytes 0-4/5", b"close", b""]
+)  # fmt: skip
+ODD_BYTES = st.sampled_from(
+    [b" ", b"\t", b"\r", b"\n", b"\r\n", b"\r\n ", b"\v", b"\f", b"\0", b"\x1c", b"\x7f", b"\x85",
+     b"\xa0", b"\xe2\x80\x83", b"_", b"-", b":", b";", b",", b'"', b"="]
+)  # fmt: skip
+
+
+@st.composite
+def odd_heads(draw: st.DrawFn) -> bytes:
+    """Up to three headers, with odd bytes put in at up to two places of each."""
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+    for _ in range(draw(st.integers(1, 3))):
+        line = draw(ODD_NAMES) + b": " + draw(ODD_VALUES)
+        for _ in range(draw(st.integers(0, 2))):
+            position = draw(st.integers(0, len(line)))
+            line = line[:position] + draw(ODD_BYTES) + line[position:]
+        head += line + b"\r\n"
+    return head + b"\r\n"
+
+
+def test_odd_heads_with_curl(curl: str) -> None:
+    """Whatever the headers: if we give a digest, curl takes that very body, or fails."""
+    damaged = Damaged()
+    url = f"{damaged.origin.base}/file"
+
+    @settings(max_examples=2 * EXAMPLES)
+    @given(odd_heads(), st.sampled_from([b"hello", b"hello world!", chunked(b"he", b"llo"), b""]))
+    def check(head: bytes, body: bytes) -> None:
+        result = damaged.download(head + body)
+        if isinstance(result, FetchError):
+            assert result.failure.code in OUR_CODES
+            return
+        command = [curl, "-sf", "--max-time", str(PATIENCE), url]
+        run = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        assert run.returncode or result.md5 == hashlib.md5(run.stdout).hexdigest()
 
     check()
     damaged.stop()
