@@ -14,15 +14,9 @@ _LINE_END = re.compile(rb"[\r\v\f\x1c-\x1e\x85]")  # for str.splitlines; \n has 
 _NOT_ALPHANUMERIC = re.compile(rb"[^0-9a-z]+")
 
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
-# Other fields that decide which bytes are hashed
-_DECISIVE = {"location", "content-range", "content-encoding", "etag", "last-modified"}
-
-
-def _letters(name: bytes) -> bytes:
-    return _NOT_ALPHANUMERIC.sub(b"", name.lower())
-
-
-_NAMES = {_letters(name.encode()): name for name in _FRAMING | _DECISIVE}
+# All fields that decide which bytes are hashed
+_DECISIVE = _FRAMING | {"location", "content-range", "content-encoding", "etag", "last-modified"}
+_NAMES = {name.replace("-", "").encode(): name for name in _DECISIVE}  # for names that are odd
 
 
 class FieldReader:
@@ -79,18 +73,30 @@ def _message(fields: list[tuple[bytes, bytearray]]) -> http.client.HTTPMessage:
 def _doubtful_names(line: bytes) -> Iterator[str]:
     """Yield the names of decisive fields that another parser may find in an oddly spelled line.
 
-    Some parsers trim names, drop control characters, read `_` as `-`, or do not unfold lines.
-    Some end a line at a bare carriage return, as http.client does, or at other control characters.
+    Some parsers trim names, drop control characters, or do not unfold lines. Some end a line at a
+    bare carriage return, as http.client does, or at other control characters.
     """
     name = line.partition(b":")[0]
-    known = _NAMES.get(_letters(name))
-    if known and name.decode("latin-1").lower() != known:
+    known = _decisive_name(name)
+    if known and not _NAME.fullmatch(name):
         yield known
     for hidden in _LINE_END.split(line)[1:]:
         name, colon, _ = hidden.partition(b":")
-        known = _NAMES.get(_letters(name))
+        known = _decisive_name(name)
         if known and colon:
             yield known
+
+
+def _decisive_name(name: bytes) -> str | None:
+    """Return the decisive field of a name, however odd.
+
+    A token names that very field: many servers send a ContentLength or Content_Length that curl,
+    wget and browsers ignore.
+    """
+    if _NAME.fullmatch(name):
+        lowered = name.decode().lower()
+        return lowered if lowered in _DECISIVE else None
+    return _NAMES.get(_NOT_ALPHANUMERIC.sub(b"", name.lower()))
 
 
 def _refuse(message: str) -> None:
