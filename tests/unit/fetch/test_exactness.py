@@ -56,6 +56,7 @@ class Case:
     is_length_verified: bool = True
     is_permanent: bool = True
     curl: bytes | None = None
+    newer_curl: bytes | None = None  # of 8.14, where it reads something else than 7.88
 
 
 def good(name: str, *script: bytes, body: bytes = BODY) -> Case:
@@ -70,8 +71,13 @@ def cut(name: str, *script: bytes | Callable[..., object], curl: bytes | None = 
     return Case(name, script, FailureCode.INCOMPLETE_BODY, is_permanent=False, curl=curl)
 
 
-def bad(name: str, *script: bytes | Callable[..., object], curl: bytes | None = None) -> Case:
-    return Case(name, script, FailureCode.PROTOCOL_ERROR, curl=curl)
+def bad(
+    name: str,
+    *script: bytes | Callable[..., object],
+    curl: bytes | None = None,
+    newer_curl: bytes | None = None,
+) -> Case:
+    return Case(name, script, FailureCode.PROTOCOL_ERROR, curl=curl, newer_curl=newer_curl)
 
 
 def status(line: str, *, is_permanent: bool, curl: bytes | None = None) -> Case:
@@ -195,7 +201,8 @@ CASES = [
           b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
       )),
     *(bad(f"more than the length beside {coding!r}",
-          OK + coding + b"\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi!", curl=b"hi!")
+          OK + coding + b"\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi!",
+          curl=b"hi!", newer_curl=b"hi")
       for coding in (b"Transfer-Encoding: identity", b"Transfer-Encoding:")),
     good("a length beside identity",
          OK + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nhi", body=b"hi"),
@@ -304,7 +311,7 @@ def test_case_with_curl(case: Case, originate: Originate, curl: str) -> None:
     if isinstance(case.expected, bytes):
         assert (run.returncode, run.stdout) == (0, case.expected)
     else:
-        assert run.returncode != 0 or run.stdout == case.curl
+        assert run.returncode != 0 or run.stdout in (case.curl, case.newer_curl)
 
 
 def test_request(originate: Originate, fetch: Fetch) -> None:
