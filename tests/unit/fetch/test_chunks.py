@@ -69,7 +69,13 @@ def test_small_chunks_are_taken_together(originate: Originate, fetch: Fetch) -> 
 
 
 def test_framing_of_small_chunks_is_bounded(originate: Originate, fetch: Fetch) -> None:
-    chunk = b"1;" + b"x" * 99 + b"\r\nx\r\n"
-    origin = originate([CHUNKED + chunk * 10**5 + b"0\r\n\r\n"])
+    much = b"1;" + b"x" * 99 + b"\r\nx\r\n"
+    origin = originate([CHUNKED + much * 10**5 + b"0\r\n\r\n"])
     assert fetch.code(origin.base) is FailureCode.PROTOCOL_ERROR
-    assert fetch.code(origin.base, max_bytes=10) is FailureCode.TOO_LARGE
+
+
+def test_framing_of_small_chunks_counts_into_the_size(originate: Originate, fetch: Fetch) -> None:
+    some = b"1;" + b"x" * 8 + b"\r\nx\r\n"
+    origin = originate([CHUNKED + some * 10**5 + b"0\r\n\r\n"])
+    assert fetch(origin.base).size == 10**5
+    assert fetch.code(origin.base, max_bytes=2 * 10**5) is FailureCode.TOO_LARGE
