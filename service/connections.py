@@ -1,5 +1,6 @@
 """Connections of clients: deadlines that bytes do not extend, and a limit for each client."""
 
+import asyncio
 import json
 from asyncio import BaseTransport, Transport
 from time import monotonic
@@ -33,12 +34,22 @@ _REFUSED = (
 class _Exchange(Http):
     """A request and its answer. A request that is answered too early ends the connection."""
 
-    __slots__ = ()
+    __slots__ = ("_is_pipelined",)
     protocol: "BoundedProtocol"
 
     def init_for_request(self) -> None:
         super().init_for_request()
         self.protocol.began = monotonic()
+        self._is_pipelined = bool(self.recv_buffer)
+
+    async def http1_request_header(self) -> None:
+        """Read the head of a request, after the requests of other clients if it is pipelined.
+
+        Sanic answers the requests in its buffer, thousands of them, without a pause.
+        """
+        if self._is_pipelined:
+            await asyncio.sleep(0)
+        await super().http1_request_header()
 
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001  Sanic's signature
         # The head of a request of the method NONE could not be read: Sanic made a substitute.

@@ -218,3 +218,19 @@ def test_the_connections_of_a_proxy_are_not_counted(system: System) -> None:
 def test_several_processes_keep_the_deadlines(system: System) -> None:
     service = system.start_service(WEB_WORKERS="2", **SHORT)
     assert status_of(exchange(service, POST + b"Content-Length: 100\r\n\r\n", 20)) == 408
+
+
+def test_pipelined_requests_do_not_hold_up_other_clients(patient: Service) -> None:
+    """Many requests of another client are answered while a burst is."""
+    burst = (LIVE * 10_000)[: -len(LIVE)] + LIVE[:-2] + b"Connection: close\r\n\r\n"
+    answered = 0
+    with connect(patient) as other, connect(patient) as flood, ThreadPoolExecutor(2) as pool:
+        sent = pool.submit(flood.sendall, burst)
+        ended = pool.submit(read_to_end, flood)
+        while not ended.done():
+            other.sendall(LIVE)
+            assert status_of(other.recv(65536)) == 200
+            answered += 1
+        sent.result()
+        assert ended.result().count(b"HTTP/1.1 200 OK") == 10_000
+    assert answered > 100
