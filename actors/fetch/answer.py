@@ -79,6 +79,8 @@ def strong_validator(response: requests.Response) -> str | None:
     if re.fullmatch(r'"[\x21\x23-\x7e]{0,1000}"', etag):
         return etag
     last_modified = response.headers.get("Last-Modified", "")
+    if not (last_modified.isascii() and last_modified.isprintable()):
+        return None  # It could not be sent back.
     modified = parse_http_date(last_modified)
     sent = parse_http_date(response.headers.get("Date", ""))
     # A file may change twice in a second, so the date of a newer one does not identify it.

@@ -117,7 +117,7 @@ def _parse(header: str, place: _Place) -> _Cookie | None:
     name, value = name.strip(" \t"), value.strip(" \t")
     if not mark or not name or len(name) + len(value) > MAX_COOKIE_BYTES:
         return None
-    if _CONTROL_CHARACTER.search(name + value):
+    if _CONTROL_CHARACTER.search(name + value) or name[0].isspace():  # requests would refuse it
         return None
     attributes = dict(map(_parse_attribute, rest.split(";")))  # the last of a name counts
     domain = attributes.get("domain", "").removeprefix(".").lower()

@@ -339,6 +339,7 @@ class TestNoResume:
             ("Last-Modified: yesterday", *DATED[1:]),
             (DATED[0], DATED[0].replace("Last-Modified", "Date"), RANGES),
             (DATED[0].replace("2015", "2016"), *DATED[1:]),
+            (DATED[0].replace(" GMT", "\r GMT"), *DATED[1:]),  # It could not be sent back.
         ],
     )
     def test_without_a_strong_validator(
