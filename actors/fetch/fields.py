@@ -3,6 +3,7 @@
 import http.client
 import re
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from actors.fetch.errors import FetchError
 from tasks.task import FailureCode
@@ -99,5 +100,5 @@ def _decisive_name(name: bytes) -> str | None:
     return _NAMES.get(_NOT_ALPHANUMERIC.sub(b"", name.lower()))
 
 
-def _refuse(message: str) -> None:
+def _refuse(message: str) -> NoReturn:
     raise FetchError(FailureCode.PROTOCOL_ERROR, message, is_permanent=True)

@@ -96,6 +96,14 @@ class System:
         self._close_store()
 
 
+@pytest.fixture(scope="module")
+def open_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """An embedded deployment for all tests of a module. It refuses private addresses."""
+    system = System(tmp_path_factory.mktemp("open"), {"ALLOW_NETWORKS": ""})
+    yield system
+    system.stop()
+
+
 @pytest.fixture
 def embedded(tmp_path: Path, inbox: Inbox) -> Iterator[System]:
     system = System(tmp_path, {"SMTP_URL": inbox.url, "WORKER_THREADS": "10"})

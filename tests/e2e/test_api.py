@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,10 +21,8 @@ ID = "0e4fac17-f367-4807-8c28-8a059a2f82ac"
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    system = System(tmp_path_factory.mktemp("api"), {"ALLOW_NETWORKS": ""})
-    yield system.start()
-    system.stop()
+def service(open_system: System) -> Service:
+    return open_system.start_service()
 
 
 def submit(service: Service, **request: Any) -> requests.Response:

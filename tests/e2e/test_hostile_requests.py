@@ -1,7 +1,6 @@
 """Requests that no honest client sends: a clear refusal, no trace, and little work."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,20 +13,13 @@ CLOSE = b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    system = System(tmp_path_factory.mktemp("hostile"), {"ALLOW_NETWORKS": ""})
-    yield system
-    system.stop()
+def service(open_system: System) -> Service:
+    return open_system.start_service()
 
 
 @pytest.fixture(scope="module")
-def service(system: System) -> Service:
-    return system.start_service()
-
-
-@pytest.fixture(scope="module")
-def closed(system: System) -> Service:
-    return system.start_service(API_TOKENS=TOKEN)
+def closed(open_system: System) -> Service:
+    return open_system.start_service(API_TOKENS=TOKEN)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import http.client
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,10 +23,8 @@ TOKENS = ("a-token-of-the-tests", "another-token-of-theirs")
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    system = System(tmp_path_factory.mktemp("idempotency"), {"ALLOW_NETWORKS": ""})
-    yield system.start()
-    system.stop()
+def service(open_system: System) -> Service:
+    return open_system.start_service()
 
 
 def submit(

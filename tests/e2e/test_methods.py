@@ -1,7 +1,5 @@
 """HEAD, OPTIONS and wrong methods, and what pages of other sites may ask."""
 
-from collections.abc import Iterator
-
 import pytest
 import requests
 
@@ -29,21 +27,14 @@ PREFLIGHT = {
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    system = System(tmp_path_factory.mktemp("methods"), {"ALLOW_NETWORKS": ""})
-    yield system
-    system.stop()
+def service(open_system: System) -> Service:
+    return open_system.start_service()
 
 
 @pytest.fixture(scope="module")
-def service(system: System) -> Service:
-    return system.start_service()
-
-
-@pytest.fixture(scope="module")
-def shared(system: System) -> Service:
+def shared(open_system: System) -> Service:
     """With a site that may use it, and a token that it needs."""
-    return system.start_service(
+    return open_system.start_service(
         CORS_ORIGINS=f"https://another.example.com,{SITE}", API_TOKENS=TOKEN
     )
 
@@ -143,7 +134,7 @@ def test_a_site_that_may_not(shared: Service, origin: str | None) -> None:
         assert response.headers["Vary"] == "Origin"
 
 
-def test_every_site_may(system: System) -> None:
-    response = ask(system.start_service(CORS_ORIGINS="*"), "GET", "/health/live", Origin=OTHER)
+def test_every_site_may(open_system: System) -> None:
+    response = ask(open_system.start_service(CORS_ORIGINS="*"), "GET", "/health/live", Origin=OTHER)
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert "Vary" not in response.headers
