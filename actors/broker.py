@@ -163,10 +163,11 @@ def _is_unexpected(record: logging.LogRecord) -> bool:
 
 
 def ping(broker: Broker) -> None:
-    """Publish a message for nobody over this thread's connection, which also keeps it alive.
+    """Publish a test message over this thread's connection, which also keeps the connection alive.
 
-    It fails where a task's message would: without a right, or at a server that takes nothing more.
-    Raises whatever pika does.
+    It goes to a queue that does not exist, so RabbitMQ drops it. It fails where the message of a
+    task would fail: without the permission, or while the server accepts nothing.
+    Raises AMQPError and the other errors of pika.
     """
     if isinstance(broker, RabbitmqBroker):
         with _fresh_after_failure(broker):
@@ -176,7 +177,7 @@ def ping(broker: Broker) -> None:
 
 
 def count_waiting(broker: Broker, queue: str) -> int:
-    """Messages in a queue that no worker has taken yet. Raises whatever pika does."""
+    """Return how many messages of a queue no worker has taken yet. Raises the errors of pika."""
     if isinstance(broker, StubBroker):
         return int(broker.queues[queue].qsize())
     assert isinstance(broker, RabbitmqBroker)
