@@ -5,8 +5,11 @@ ENV PYTHONUNBUFFERED=1
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
-COPY settings.py logs.py ./
+COPY settings.py ./
+COPY telemetry telemetry
 COPY tasks tasks
+COPY fetch fetch
+COPY worker worker
 COPY actors actors
 COPY service service
 RUN python -m compileall -q . \

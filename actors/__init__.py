@@ -1,9 +1,11 @@
-"""What is done in the background. `dramatiq actors` imports this to make a process a worker."""
+"""The entry point of `dramatiq actors`: importing this package makes the process a worker.
+
+Dramatiq expects of the module on its command line that its import sets the broker. This is the
+only import in the project that does anything, so nothing else imports it.
+"""
 
 import os
-import sys
 
-if "dramatiq.cli" in sys.modules:
-    from actors.worker import compose_worker
+from worker.runtime import compose_worker
 
-    compose_worker(os.environ)
+compose_worker(os.environ)

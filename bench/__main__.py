@@ -18,7 +18,7 @@ from bench.environment import describe
 from bench.lab import Lab
 from bench.report import as_json, as_table
 from bench.rows import Row
-from tests.servers.process import MissingProgramError
+from devtools.servers.process import MissingProgramError
 
 FOLDER = Path(__file__).parent
 Measure = Callable[[Lab], Iterator[Row]]

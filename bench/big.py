@@ -12,8 +12,8 @@ from functools import partial
 from bench import cpu
 from bench.lab import Lab
 from bench.rows import Row, alternate
-from tests.servers.process import PROJECT
-from tests.servers.system import Service
+from devtools.servers.process import PROJECT
+from devtools.servers.system import Service
 
 BYTES = 10**9
 RUNS = 3

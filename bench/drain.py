@@ -12,9 +12,9 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
 from bench import cpu
 from bench.lab import Lab, Tasks
-from tasks.document import Document, to_document
+from devtools.servers.process import Process
+from tasks.stores.document import Document, to_document
 from tasks.task import Digest, Step, Task
-from tests.servers.process import Process
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 60  # without a single task done

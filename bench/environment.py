@@ -10,7 +10,7 @@ from platform import python_version
 import pymongo
 
 from bench.lab import Lab
-from tests.servers.process import PROJECT
+from devtools.servers.process import PROJECT
 
 PACKAGES = ("dramatiq", "pika", "pymongo", "requests", "urllib3", "sanic")
 

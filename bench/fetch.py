@@ -6,9 +6,9 @@ import os
 import sys
 import time
 
-from actors.fetch.kept import KeptConnections
-from actors.worker import _make_fetch
+from fetch.kept import KeptConnections
 from settings import Settings
+from worker.runtime import _make_fetch
 
 
 def main() -> None:

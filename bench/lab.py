@@ -15,10 +15,10 @@ import pymongo
 from pymongo.collection import Collection
 
 from bench.nginx import Nginx
-from tests.servers.mongod import Mongod
-from tests.servers.process import Process
-from tests.servers.rabbitmq import RabbitMQ
-from tests.servers.system import Service
+from devtools.servers.mongod import Mongod
+from devtools.servers.process import Process
+from devtools.servers.rabbitmq import RabbitMQ
+from devtools.servers.system import Service
 
 Tasks = Collection[dict[str, Any]]
 

@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import uvloop
 
 from bench.rows import percentile
-from tests.servers.process import PROJECT
+from devtools.servers.process import PROJECT
 
 WARM_UP_SECONDS = 0.5  # answers that are not counted
 STOP_SECONDS = 30  # for the answers under way at the end

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import trustme
 
-from tests.servers.process import MissingProgramError, Process, free_port
-from tests.waiting import wait_for
+from devtools.servers.process import MissingProgramError, Process, free_port
+from devtools.waiting import wait_for
 
 NGINX_COMMAND = Path("/usr/sbin/nginx")
 TEMPORARY_FILES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -8,8 +8,8 @@ from functools import partial
 from bench import drain
 from bench.lab import Lab
 from bench.rows import Row, alternate
-from tests.servers.process import free_port
-from tests.waiting import wait_for
+from devtools.servers.process import free_port
+from devtools.waiting import wait_for
 
 THREADS = (8, 32, 64)
 TASKS_PER_THREAD = 12

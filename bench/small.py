@@ -10,7 +10,7 @@ from bench.drain import Contestant
 from bench.lab import Lab
 from bench.load import submits
 from bench.rows import Row, alternate
-from tests.waiting import wait_for
+from devtools.waiting import wait_for
 
 TASKS = 2000
 RUNS = 3

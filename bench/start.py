@@ -10,7 +10,7 @@ import requests
 
 from bench.lab import Lab
 from bench.rows import Row
-from tests.servers.process import PROJECT, Process, free_port
+from devtools.servers.process import PROJECT, Process, free_port
 
 RUNS = 5
 POLL_SECONDS = 0.005

@@ -8,11 +8,11 @@ from functools import partial
 from sanic import Sanic
 from sanic.worker.loader import AppLoader
 
-from actors.descriptors import raise_descriptor_limit
 from service import metrics
 from service.app import start_app
 from service.connections import BoundedProtocol
 from settings import Settings, SettingsError
+from worker.descriptors import raise_descriptor_limit
 
 
 def main() -> None:

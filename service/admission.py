@@ -15,7 +15,7 @@ from service.cors import is_preflight
 from service.errors import RefusedError
 from settings import Settings
 from tasks.limits import Ceiling, RateLimit
-from tasks.store import TaskStore
+from tasks.stores.contract import TaskStore
 
 CEILING_RETRY_SECONDS = 30  # what a client is told to wait while there are too many tasks
 

@@ -8,10 +8,6 @@ import dramatiq
 from sanic import Sanic
 from sanic.config import Config
 
-import logs
-from actors.broker import make_broker
-from actors.dispatcher import Dispatcher
-from actors.worker import Background, describe
 from service import cors, docs, files, handlers, headers, methods, metrics, page
 from service.admission import Admission, require_token
 from service.errors import JSONErrorHandler
@@ -19,7 +15,11 @@ from service.intake import Intake
 from service.peers import Peers
 from service.routing import ExactRouter, TargetRequest
 from settings import Settings
-from tasks.store import open_store
+from tasks.stores.open import open_store
+from telemetry import logs
+from worker.broker import make_broker
+from worker.publisher import Dispatcher
+from worker.runtime import Background, describe
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 16 * 1024  # the longest URL may stand in the query string

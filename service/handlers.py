@@ -24,7 +24,7 @@ from tasks.errors import (
     InvalidURLError,
     StoreUnavailableError,
 )
-from tasks.store import TaskStore
+from tasks.stores.contract import TaskStore
 from tasks.task import Failure, Status, Task
 from tasks.url import parse_url
 

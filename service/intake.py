@@ -9,7 +9,7 @@ from queue import SimpleQueue
 
 from service.admission import Admission, Submitter
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
-from tasks.store import TaskStore
+from tasks.stores.contract import TaskStore
 from tasks.task import Task
 
 BATCH = 500  # tasks in one write, at the most

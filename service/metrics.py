@@ -17,13 +17,14 @@ from prometheus_client.registry import Collector
 from sanic import HTTPResponse, Request, Sanic
 from sanic.config import Config
 
-import logs
-from actors import metrics
 from service.handlers import CHECK_SECONDS, pings
 from settings import Settings, SettingsError
 from tasks.errors import StoreUnavailableError
-from tasks.store import TaskStore, Unsettled, open_store
+from tasks.stores.contract import TaskStore, Unsettled
+from tasks.stores.open import open_store
 from tasks.task import Status
+from telemetry import logs
+from worker import metrics
 
 # A survey is good for some seconds, or for twenty times as long as it took.
 SURVEY_SECONDS = 5.0

@@ -1,1 +1,1 @@
-"""What a task is, and where it is remembered."""
+"""What a task is, and where it is stored."""

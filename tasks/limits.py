@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tasks.errors import StoreUnavailableError
-from tasks.store import TaskStore
+from tasks.stores.contract import TaskStore
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A count of the unsettled tasks is good for a second, or for twenty times as long as it took.

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import hypothesis
 import pytest
 
-from tests.servers.inbox import Inbox
-from tests.servers.mongod import Mongod
-from tests.servers.origin import Origin
-from tests.servers.process import MissingProgramError, find_program
-from tests.servers.rabbitmq import RabbitMQ
+from devtools.servers.inbox import Inbox
+from devtools.servers.mongod import Mongod
+from devtools.servers.origin import Origin
+from devtools.servers.process import MissingProgramError, find_program
+from devtools.servers.rabbitmq import RabbitMQ
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 

@@ -9,7 +9,7 @@ from dramatiq import Message
 from dramatiq.brokers.stub import StubBroker
 
 from tasks.errors import StoreUnavailableError
-from tasks.sqlite import SQLiteStore
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Step, Task
 
 

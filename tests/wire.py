@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from tests.servers.system import Service
+from devtools.servers.system import Service
 
 
 @contextmanager

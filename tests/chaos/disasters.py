@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
 
+from devtools.servers.system import Workers
 from tests.chaos.scene import Scene
 from tests.faults import mongodb, rabbitmq, smtp
-from tests.servers.system import Workers
 
 LONGEST_SECONDS = 6.0  # twice the lease of the tests
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from tests.servers.process import free_port
+from devtools.servers.process import free_port
 
 KINDS = ("good", "slow", "cut", "busy", "missing")
 SLOW_SECONDS = 1.0  # for each of the four parts of a slow body

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import requests
 
+from devtools.waiting import wait_for
 from tasks.errors import StoreUnavailableError
 from tests.chaos.disasters import DISASTERS
 from tests.chaos.ledger import Ledger
 from tests.chaos.origin import KINDS, FickleOrigin
 from tests.chaos.scene import Scene
 from tests.e2e.ledger import unsettled
-from tests.waiting import wait_for
 
 PAUSE_SECONDS = 0.05  # between two submits
 CALM_SECONDS = 2.0  # between two disasters, at the most

@@ -8,12 +8,12 @@ import uuid
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.mongod import Mongod
+from devtools.servers.process import Process
+from devtools.servers.rabbitmq import RabbitMQ
+from devtools.servers.system import Workers
 from tests.e2e.conftest import System
-from tests.servers.inbox import Inbox
-from tests.servers.mongod import Mongod
-from tests.servers.process import Process
-from tests.servers.rabbitmq import RabbitMQ
-from tests.servers.system import Workers
 
 PROGRAMS = 2  # of workers; each has two processes of four threads
 

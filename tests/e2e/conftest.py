@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.mongod import Mongod
+from devtools.servers.process import Process
+from devtools.servers.rabbitmq import RabbitMQ
+from devtools.servers.system import Service, Workers
 from settings import Settings
-from tasks.store import TaskStore, open_store
-from tests.servers.inbox import Inbox
-from tests.servers.mongod import Mongod
-from tests.servers.process import Process
-from tests.servers.rabbitmq import RabbitMQ
-from tests.servers.system import Service, Workers
+from tasks.stores.contract import TaskStore
+from tasks.stores.open import open_store
 
 pytest.register_assert_rewrite("tests.e2e.ledger")
 

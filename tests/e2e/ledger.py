@@ -8,15 +8,15 @@ from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 
-from tasks.mongo import MongoStore
-from tasks.sqlite import SQLiteStore
-from tasks.store import TaskStore
+from devtools.servers.inbox import Inbox
+from devtools.servers.origin import Origin
+from devtools.servers.system import Service
+from devtools.waiting import PATIENCE, wait_for
+from tasks.stores.contract import TaskStore
+from tasks.stores.mongodb import MongoStore
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import MailStatus, Task
 from tests.e2e.conftest import System
-from tests.servers.inbox import Inbox
-from tests.servers.origin import Origin
-from tests.servers.system import Service
-from tests.waiting import PATIENCE, wait_for
 
 
 def assert_kept(

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from devtools.servers.mongod import Mongod
+from devtools.servers.process import free_port
+from devtools.servers.system import Service
+from devtools.waiting import wait_for
 from tests.e2e.conftest import System
-from tests.servers.mongod import Mongod
-from tests.servers.process import free_port
-from tests.servers.system import Service
-from tests.waiting import wait_for
 
 URL = "http://127.0.0.1:1025/never-fetched"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.servers.mongod import Mongod
+from devtools.servers.rabbitmq import RabbitMQ
 from tests.chaos.run import run
-from tests.servers.mongod import Mongod
-from tests.servers.rabbitmq import RabbitMQ
 
 
 @pytest.mark.services

@@ -9,10 +9,10 @@ from functools import partial
 
 import pytest
 
+from devtools.servers.system import Service
+from devtools.waiting import wait_for
 from tests.e2e.conftest import System
 from tests.e2e.scraping import scrape
-from tests.servers.system import Service
-from tests.waiting import wait_for
 from tests.wire import connect, exchange, read_to_end, status_of
 
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import requests
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.origin import Origin
+from devtools.servers.process import Process
+from devtools.servers.system import Service
 from tests.e2e.conftest import System
 from tests.e2e.ledger import all_tasks, assert_kept, pass_time
-from tests.servers.inbox import Inbox
-from tests.servers.origin import Origin
-from tests.servers.process import Process
-from tests.servers.system import Service
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -30,7 +30,7 @@ def submit(service: Service, url: str) -> str | None:
 
 def start_crashing(system: System, point: str, flag: Path) -> Process:
     """The whole system; returns the process that will crash."""
-    module, crash_flag = "tests.crashing", str(flag)
+    module, crash_flag = "tests.programs.crashing", str(flag)
     if system.is_distributed and point not in ("insert", "publish"):
         system.start_service()
         return system.start_workers(module=module, CRASH_POINT=point, CRASH_FLAG=crash_flag)

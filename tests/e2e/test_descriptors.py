@@ -8,10 +8,10 @@ from pathlib import Path
 
 import requests
 
-from actors.descriptors import MAX_DESCRIPTORS
+from devtools.waiting import wait_for
 from tests.e2e.conftest import System
 from tests.unit.fetch.origin import RawOrigin, reply
-from tests.waiting import wait_for
+from worker.descriptors import MAX_DESCRIPTORS
 
 HOSTS = [f"127.0.{block}.{host}" for block in range(4) for host in range(1, 51)]
 

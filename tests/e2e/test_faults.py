@@ -7,13 +7,13 @@ from http import HTTPStatus
 
 import pytest
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.mongod import Mongod
+from devtools.servers.origin import Origin
+from devtools.servers.system import Service
+from devtools.waiting import wait_for
 from tests.e2e.conftest import System
 from tests.e2e.ledger import pass_time
-from tests.servers.inbox import Inbox
-from tests.servers.mongod import Mongod
-from tests.servers.origin import Origin
-from tests.servers.system import Service
-from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 

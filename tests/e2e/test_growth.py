@@ -7,9 +7,9 @@ from urllib.parse import quote_from_bytes
 
 import pytest
 
+from devtools.servers.system import Service
 from tests.e2e.conftest import System
 from tests.growth import assert_linear
-from tests.servers.system import Service
 from tests.wire import exchange, status_of
 
 pytestmark = pytest.mark.skipif(

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from devtools.servers.origin import Origin
+from devtools.servers.system import Service
 from tests.e2e.conftest import System
-from tests.servers.origin import Origin
-from tests.servers.system import Service
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 

@@ -15,13 +15,13 @@ from typing import BinaryIO
 import pytest
 import requests
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.origin import Origin
+from devtools.servers.process import Process, free_port
+from devtools.servers.system import Service
+from devtools.waiting import wait_for
 from tests.e2e.conftest import System
 from tests.e2e.ledger import assert_done_and_mailed, let_the_pause_pass, wait_for_first_mailing
-from tests.servers.inbox import Inbox
-from tests.servers.origin import Origin
-from tests.servers.process import Process, free_port
-from tests.servers.system import Service
-from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -62,7 +62,9 @@ def test_a_worker_whose_clock_is_an_hour_off(
     """An hour ahead it would steal leases, and make such that nobody sees the end of."""
     workers = {
         "right": distributed.start_workers(threads=5),
-        "wrong": distributed.start_workers(threads=5, module="tests.skewed", CLOCK_SKEW=str(skew)),
+        "wrong": distributed.start_workers(
+            threads=5, module="tests.programs.skewed", CLOCK_SKEW=str(skew)
+        ),
     }
     service = distributed.start_service()
     origin, bodies = begin_all(service, serve)
@@ -92,7 +94,7 @@ def test_a_clock_set_back_by_hours_delays_no_retry(embedded: System, tmp_path: P
         skew.with_suffix(".new").replace(skew)
 
     set_clock(0)
-    service = embedded.start_service(module="tests.adjustable")
+    service = embedded.start_service(module="tests.programs.adjustable")
     task_id = submit_and_wait_for_a_failure()
     set_clock(-HOUR)
     service.wait_for_end(task_id)
@@ -100,7 +102,7 @@ def test_a_clock_set_back_by_hours_delays_no_retry(embedded: System, tmp_path: P
     task_id = submit_and_wait_for_a_failure()
     service.kill()
     set_clock(-2 * HOUR)
-    service = embedded.start_service(module="tests.adjustable")
+    service = embedded.start_service(module="tests.programs.adjustable")
     service.wait_for_end(task_id)
 
 

@@ -6,13 +6,13 @@ from http import HTTPStatus
 
 import pytest
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.origin import Origin
+from devtools.servers.rabbitmq import RabbitMQ
+from devtools.waiting import wait_for
 from tasks.task import MailStatus
 from tests.e2e.conftest import System
 from tests.e2e.ledger import all_tasks
-from tests.servers.inbox import Inbox
-from tests.servers.origin import Origin
-from tests.servers.rabbitmq import RabbitMQ
-from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 

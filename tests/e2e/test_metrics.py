@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 import requests
 
-from actors import metrics
+from devtools.servers.mongod import Mongod
+from devtools.servers.origin import Origin
+from devtools.servers.process import PROJECT, Process, free_port
+from devtools.waiting import wait_for
 from service.metrics import REFUSALS
 from tasks.task import FailureCode
 from tests.e2e.conftest import System
 from tests.e2e.ledger import wait_until_settled
 from tests.e2e.scraping import scrape
 from tests.faults.mongodb import frozen
-from tests.servers.mongod import Mongod
-from tests.servers.origin import Origin
-from tests.servers.process import PROJECT, Process, free_port
-from tests.waiting import wait_for
+from worker import metrics
 
 BODY = b"to be hashed" * 1000
 TASKS = 20

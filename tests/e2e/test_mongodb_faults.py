@@ -11,6 +11,11 @@ from http import HTTPStatus
 import pytest
 import requests
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.mongod import Mongod
+from devtools.servers.origin import Origin
+from devtools.servers.system import Service, Workers
+from devtools.waiting import wait_for
 from tasks.task import Task
 from tests.e2e.conftest import System
 from tests.e2e.ledger import assert_done_and_mailed
@@ -22,11 +27,6 @@ from tests.faults.mongodb import (
     stepped_down,
     without_disk,
 )
-from tests.servers.inbox import Inbox
-from tests.servers.mongod import Mongod
-from tests.servers.origin import Origin
-from tests.servers.system import Service, Workers
-from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 Fault = Callable[[Mongod], AbstractContextManager[None]]

@@ -9,6 +9,12 @@ from pathlib import Path
 import pytest
 import requests
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.mongod import Mongod
+from devtools.servers.origin import Origin
+from devtools.servers.process import Process
+from devtools.servers.rabbitmq import RabbitMQ
+from devtools.waiting import wait_for
 from tests.e2e.conftest import System
 from tests.e2e.ledger import (
     let_the_pause_pass,
@@ -18,12 +24,6 @@ from tests.e2e.ledger import (
 )
 from tests.faults.mongodb import frozen
 from tests.faults.rabbitmq import down
-from tests.servers.inbox import Inbox
-from tests.servers.mongod import Mongod
-from tests.servers.origin import Origin
-from tests.servers.process import Process
-from tests.servers.rabbitmq import RabbitMQ
-from tests.waiting import wait_for
 
 LONG_SECONDS = 4.0  # whoever says something each second says it often in that time
 READY_SECONDS = 10.0  # in which /health/ready answers, also on a busy machine
@@ -140,4 +140,4 @@ def test_the_mail_server(embedded: System, inbox: Inbox, origin: Origin) -> None
     assert len([line for line in told if "is out of reach" in line]) == 1
     assert len([line for line in told if "is back" in line]) == 1
     assert "Traceback" not in service.output
-    assert "WARNING actors.send_email" not in service.output
+    assert "WARNING worker.steps.send_email" not in service.output

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.origin import Origin
+from devtools.servers.process import Process, free_port
+from devtools.waiting import wait_for
 from tests.e2e.conftest import System
-from tests.servers.inbox import Inbox
-from tests.servers.origin import Origin
-from tests.servers.process import Process, free_port
-from tests.waiting import wait_for
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 Run = Callable[..., str]
@@ -188,7 +188,7 @@ def test_each_line_about_a_task_names_it(
         return "".join(process.output for process in system.processes).splitlines()
 
     wait_for(lambda: len([line for line in lines() if "mail sent" in line]) == len(tasks))
-    about = [line for line in lines() if re.search("actors.(compute_md5|send_email)", line)]
+    about = [line for line in lines() if re.search("worker.steps.(compute_md5|send_email)", line)]
     if form == "json":
         named = [json.loads(line)["task_id"] for line in about]
         masters = [line for line in lines() if not line.startswith("{")]

@@ -6,6 +6,9 @@ from http import HTTPStatus
 import pytest
 import trustme
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.origin import Origin
+from devtools.servers.system import Service
 from tasks.task import MailStatus
 from tests.e2e.conftest import System
 from tests.e2e.ledger import (
@@ -25,9 +28,6 @@ from tests.faults.smtp import (
     with_a_bad_certificate,
     with_tls,
 )
-from tests.servers.inbox import Inbox
-from tests.servers.origin import Origin
-from tests.servers.system import Service
 
 BODY = b"to be hashed" * 10_000
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from devtools.servers.origin import Origin
+from devtools.servers.process import Process, free_port
+from devtools.servers.rabbitmq import RabbitMQ
+from devtools.waiting import wait_for
 from tests.e2e.conftest import System
 from tests.e2e.ledger import pass_time, wait_until_settled
 from tests.e2e.scraping import scrape
 from tests.faults.rabbitmq import down
-from tests.servers.origin import Origin
-from tests.servers.process import Process, free_port
-from tests.servers.rabbitmq import RabbitMQ
-from tests.waiting import wait_for
 
 pytestmark = pytest.mark.services
 

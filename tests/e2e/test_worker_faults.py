@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from devtools.servers.inbox import Inbox
+from devtools.servers.origin import Origin
+from devtools.servers.system import Workers
+from devtools.waiting import wait_for
 from tasks.task import Status
 from tests.e2e.conftest import System
 from tests.e2e.ledger import all_tasks, assert_kept, submit_all
-from tests.servers.inbox import Inbox
-from tests.servers.origin import Origin
-from tests.servers.system import Workers
-from tests.waiting import wait_for
 
 pytestmark = pytest.mark.services
 

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.servers.mongod import Mongod
+from devtools.servers.mongod import Mongod
 
 WRITES = ("insert", "update", "findAndModify")
 COMMANDS = ("find", "aggregate", *WRITES)

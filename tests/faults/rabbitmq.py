@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.servers.rabbitmq import RabbitMQ
+from devtools.servers.rabbitmq import RabbitMQ
 
 
 @contextmanager

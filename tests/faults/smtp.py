@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 import trustme
 
-from tests.servers.inbox import Inbox
+from devtools.servers.inbox import Inbox
 
 Fault = Callable[[Inbox], AbstractContextManager[None]]
 

@@ -8,15 +8,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from actors.broker import make_broker, note_failure, ping
+from devtools.servers.mongod import Mongod
+from devtools.servers.rabbitmq import RabbitMQ
 from settings import Settings
-from tasks import mongo
 from tasks.errors import StoreUnavailableError
-from tasks.mongo import MongoStore
-from tasks.outage import Outage
+from tasks.stores import mongodb as mongo
+from tasks.stores.mongodb import MongoStore
+from telemetry.outage import Outage
 from tests.examples import NOW, make_task
-from tests.servers.mongod import Mongod
-from tests.servers.rabbitmq import RabbitMQ
+from worker.broker import make_broker, note_failure, ping
 
 pytestmark = pytest.mark.services
 
@@ -29,7 +29,7 @@ EXCHANGE_REFUSED = r"403 ACCESS_REFUSED - (\w+ )?access to exchange"
 @pytest.fixture
 def fresh_outages(monkeypatch: pytest.MonkeyPatch) -> None:
     """What other tests of this process have met does not count."""
-    monkeypatch.setattr("actors.broker.outage", Outage("the broker", logging.getLogger("broker")))
+    monkeypatch.setattr("worker.broker.outage", Outage("the broker", logging.getLogger("broker")))
     monkeypatch.setattr(mongo, "_outage", Outage("MongoDB", logging.getLogger("mongo")))
 
 

@@ -12,18 +12,18 @@ import pymongo
 import pytest
 from dramatiq import Broker, Message
 
-from actors.broker import count_waiting, make_broker
-from actors.dispatcher import Dispatcher, published_at
-from actors.sweeper import Sweeper
+from devtools.servers.mongod import Mongod
+from devtools.servers.process import PROJECT
+from devtools.servers.rabbitmq import RabbitMQ
+from devtools.waiting import wait_for
 from settings import Settings
-from tasks.document import to_document
-from tasks.mongo import MongoStore
+from tasks.stores.document import to_document
+from tasks.stores.mongodb import MongoStore
 from tasks.task import Step, Task
 from tests.examples import make_task
-from tests.servers.mongod import Mongod
-from tests.servers.process import PROJECT
-from tests.servers.rabbitmq import RabbitMQ
-from tests.waiting import wait_for
+from worker.broker import count_waiting, make_broker
+from worker.publisher import Dispatcher, published_at
+from worker.sweeper import Sweeper
 
 pytestmark = pytest.mark.services
 
@@ -122,7 +122,7 @@ def test_a_long_backlog_breeds_no_copies(queue: Queue, url: str, store: LateStor
 SWEEP = """
 import sys
 from datetime import timedelta
-from tasks.mongo import MongoStore
+from tasks.stores.mongodb import MongoStore
 
 store = MongoStore.connect(sys.argv[1])
 sys.stdin.readline()

@@ -10,11 +10,11 @@ import pytest
 from dramatiq import Broker, Message
 from dramatiq.errors import ConnectionClosed
 
-from actors.broker import make_broker
+from devtools.servers.rabbitmq import RabbitMQ
+from devtools.waiting import PATIENCE, wait_for
 from settings import Settings
 from tests.faults.rabbitmq import frozen
-from tests.servers.rabbitmq import RabbitMQ
-from tests.waiting import PATIENCE, wait_for
+from worker.broker import make_broker
 
 pytestmark = pytest.mark.services
 

@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 import trustme
 
-from actors import smtp, smtp_session
-from actors.mail_errors import MailError
-from actors.mail_message import MAX_PATH, REASON, build_message
-from actors.mailer import FileMailer, Mailer, open_mailer
-from actors.smtp import SMTPMailer
+from devtools.servers.inbox import Inbox
+from devtools.servers.process import free_port
+from devtools.waiting import wait_for
 from settings import Settings
 from tasks.task import Failure, FailureCode, Task
 from tests.examples import ADDRESS, DIGEST, NOW, RETENTION, STATES
 from tests.faults.smtp import with_tls
-from tests.servers.inbox import Inbox
-from tests.servers.process import free_port
 from tests.unit.fetch.origin import RawOrigin, drip
-from tests.waiting import wait_for
+from worker.mail import smtp, smtp_session
+from worker.mail.errors import MailError
+from worker.mail.mailer import FileMailer, Mailer, open_mailer
+from worker.mail.message import MAX_PATH, REASON, build_message
+from worker.mail.smtp import SMTPMailer
 
 RUNNING = STATES["running"]
 DONE = STATES["done, mail sending"]

@@ -17,17 +17,18 @@ import mongomock
 import pymongo
 import pytest
 
-import tasks.mongo
+import tasks.stores.mongodb
+from devtools.servers.mongod import Mongod
+from devtools.servers.process import free_port
+from devtools.waiting import wait_for
 from settings import Settings
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
-from tasks.mongo import MongoStore
-from tasks.sqlite import SQLiteStore
-from tasks.store import TaskStore, Unsettled, open_store
+from tasks.stores.contract import TaskStore, Unsettled
+from tasks.stores.mongodb import MongoStore
+from tasks.stores.open import open_store
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Status, Step, Task
 from tests.examples import DIGEST, FULL_TASK, LEASE, NOW, PAUSE, RETENTION, STATES, make_task
-from tests.servers.mongod import Mongod
-from tests.servers.process import free_port
-from tests.waiting import wait_for
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
@@ -609,7 +610,7 @@ def test_mongod_removes_what_has_expired(mongod: Mongod, connect: Connect) -> No
 def test_mongod_keeps_what_was_inserted_through_a_kill(
     own_mongod: Mongod, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks.mongo, "OPERATION_MILLIS", 1000)
+    monkeypatch.setattr(tasks.stores.mongodb, "OPERATION_MILLIS", 1000)
     store = connect(mongod_url(own_mongod))
     inserted = insert_due(store, 20)
     own_mongod.process.kill()
@@ -659,8 +660,8 @@ METHODS = (
 def test_mongod_out_of_reach(
     call: Callable[[TaskStore], object], monkeypatch: pytest.MonkeyPatch, connect: Connect
 ) -> None:
-    monkeypatch.setattr(tasks.mongo, "SERVER_SELECTION_MILLIS", 100)
-    monkeypatch.setattr(tasks.mongo, "OPERATION_MILLIS", 100)
+    monkeypatch.setattr(tasks.stores.mongodb, "SERVER_SELECTION_MILLIS", 100)
+    monkeypatch.setattr(tasks.stores.mongodb, "OPERATION_MILLIS", 100)
     store = connect(f"mongodb://me:s3cret@127.0.0.1:{free_port()}/x")
     with pytest.raises(StoreUnavailableError) as caught:
         call(store)
@@ -670,12 +671,12 @@ def test_mongod_out_of_reach(
 def test_mongod_out_of_reach_is_noticed_before_an_operation_times_out(
     monkeypatch: pytest.MonkeyPatch, connect: Connect
 ) -> None:
-    monkeypatch.setattr(tasks.mongo, "SERVER_SELECTION_MILLIS", 100)
+    monkeypatch.setattr(tasks.stores.mongodb, "SERVER_SELECTION_MILLIS", 100)
     store = connect(f"mongodb://127.0.0.1:{free_port()}/x")
     began = time.monotonic()
     with pytest.raises(StoreUnavailableError):
         store.ping()
-    assert time.monotonic() - began < tasks.mongo.OPERATION_MILLIS / 1000
+    assert time.monotonic() - began < tasks.stores.mongodb.OPERATION_MILLIS / 1000
 
 
 @pytest.mark.parametrize("call", UNREACHABLE, ids=METHODS)

@@ -7,14 +7,14 @@ from pathlib import Path
 import dramatiq
 import pytest
 
-from actors.worker import Background
+from devtools.servers.origin import Origin
+from devtools.servers.process import free_port
+from devtools.waiting import wait_for
 from settings import Settings
-from tasks.sqlite import SQLiteStore
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import MailStatus, Status, Task
-from tests.servers.origin import Origin
-from tests.servers.process import free_port
 from tests.unit.fetch.origin import RawOrigin, redirect
-from tests.waiting import wait_for
+from worker.runtime import Background
 
 
 @pytest.fixture

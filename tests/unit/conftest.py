@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from actors.dispatcher import Dispatcher
-from tasks.sqlite import SQLiteStore
+from tasks.stores.sqlite import SQLiteStore
 from tests.fakes import RecordingBroker
+from worker.publisher import Dispatcher
 
 
 @pytest.fixture

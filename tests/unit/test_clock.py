@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks import clock
-from tasks.sqlite import SQLiteStore
+from tasks.stores import clock
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Status, Step
 from tests.examples import FAILURE, LEASE, PAUSE, make_task
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.servers.process import PROJECT
+from devtools.servers.process import PROJECT
 
 TEXT = (PROJECT / "docker-compose.yml").read_text()
 SERVERS = TEXT.partition("\nservices:\n")[2].partition("\nnetworks:\n")[0]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from actors.compute_md5 import Md5Computer
-from actors.fetch.errors import FetchError
-from actors.leases import LeaseKeeper
+from fetch.errors import FetchError
 from settings import Settings
-from tasks.sqlite import SQLiteStore
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Digest, FailureCode, Status, Task
 from tests.examples import DIGEST, make_task
+from worker.leases import LeaseKeeper
+from worker.steps.compute_md5 import Md5Computer
 
 BUDGET = 1000.0
 BREAK = FetchError(FailureCode.INCOMPLETE_BODY, "The server broke the connection off.")
@@ -37,7 +37,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("actors.leases.time.monotonic", made)
+    monkeypatch.setattr("worker.leases.time.monotonic", made)
     return made
 
 

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from actors.descriptors import MAX_DESCRIPTORS, raise_descriptor_limit
+from worker.descriptors import MAX_DESCRIPTORS, raise_descriptor_limit
 
 INFINITY = resource.RLIM_INFINITY
 

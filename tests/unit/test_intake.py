@@ -11,7 +11,7 @@ from service.errors import RefusedError
 from service.intake import Intake
 from settings import Settings
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
-from tasks.sqlite import SQLiteStore
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 
 SETTINGS = Settings(submits_per_minute=0)

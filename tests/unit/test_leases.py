@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from actors.leases import Change, Claim, LeaseKeeper
+from devtools.waiting import wait_for
 from tasks.errors import StoreUnavailableError
-from tasks.sqlite import SQLiteStore
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import MailStatus, Status, Step, Task
 from tests.examples import ADDRESS, DIGEST, NOW, PAUSE, RETENTION, STATES, make_task
 from tests.fakes import FlakyStore
-from tests.waiting import wait_for
+from worker.leases import Change, Claim, LeaseKeeper
 
 LEASE = timedelta(seconds=30)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from devtools.waiting import wait_for
 from tasks.errors import StoreUnavailableError
 from tasks.limits import Ceiling, RateLimit
-from tasks.sqlite import SQLiteStore
+from tasks.stores.sqlite import SQLiteStore
 from tests.examples import make_task
-from tests.waiting import wait_for
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)

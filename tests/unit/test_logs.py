@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-import logs
-from logs import MAX_CHARS, JSONFormatter, TextFormatter
-from tests.servers.process import PROJECT
+from devtools.servers.process import PROJECT
+from telemetry import logs
+from telemetry.logs import MAX_CHARS, JSONFormatter, TextFormatter
 
 MAKE: list[Callable[[], logging.Formatter]] = [TextFormatter, JSONFormatter]
 
@@ -50,7 +50,10 @@ def test_a_trace_is_in_its_line_of_json() -> None:
 
 
 def test_a_warning_of_python_is_a_line_of_json() -> None:
-    code = "import logs, warnings; logs.set_up('json'); warnings.warn('outdated')"
+    code = (
+        "import warnings; from telemetry import logs;"
+        " logs.set_up('json'); warnings.warn('outdated')"
+    )
     command = [sys.executable, "-W", "default", "-c", code]
     run = subprocess.run(command, check=True, capture_output=True, text=True, cwd=PROJECT)
     (line,) = run.stderr.splitlines()

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors import metrics
-from actors.dispatcher import Dispatcher
-from actors.leases import Claim
-from actors.sweeper import Sweeper
 from settings import Settings
-from tasks.sqlite import SQLiteStore
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import FailureCode, Status, Step, Task
 from tests.examples import ADDRESS, DIGEST, FAILURE, LEASE, NOW, PAUSE, RETENTION, make_task
 from tests.fakes import RecordingBroker
+from worker import metrics
+from worker.leases import Claim
+from worker.publisher import Dispatcher
+from worker.sweeper import Sweeper
 
 SECOND = timedelta(seconds=1)
 RUNNING = make_task().claimed(NOW, LEASE)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from devtools.servers.process import PROJECT
 from service import docs, page
 from service.app import create_app
 from service.idempotency import KEY
@@ -13,7 +14,6 @@ from service.metrics import REFUSALS
 from settings import Settings
 from tasks.task import FailureCode, MailStatus
 from tasks.url import MAX_URL_BYTES
-from tests.servers.process import PROJECT
 
 DOCUMENT: dict[str, Any] = json.loads((docs.FOLDER / "openapi.json").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.outage import QUIET_SECONDS, REFUSAL_QUIET_SECONDS, REPEAT_SECONDS, Outage
+from telemetry.outage import QUIET_SECONDS, REFUSAL_QUIET_SECONDS, REPEAT_SECONDS, Outage
 
 
 @pytest.fixture

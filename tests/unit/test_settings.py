@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from devtools.servers.process import PROJECT
 from settings import Settings, SettingsError, parse_duration, parse_size
-from tests.servers.process import PROJECT
 
 SECRETS = {
     "RABBITMQ_URL": "amqp://guest:s3cret@rabbit:5672",

@@ -9,16 +9,16 @@ from threading import Barrier
 
 import pytest
 
-import actors.sweeper
-from actors.dispatcher import BATCH, Dispatcher
-from actors.sweeper import HOLD, Sweeper
+import worker.sweeper
+from devtools.waiting import wait_for
 from settings import Settings
 from tasks.errors import StoreUnavailableError
-from tasks.sqlite import SQLiteStore
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import FailureCode, MailStatus, Status, Task
 from tests.examples import ADDRESS, DIGEST, LEASE, RETENTION, make_task
 from tests.fakes import RecordingBroker
-from tests.waiting import wait_for
+from worker.publisher import BATCH, Dispatcher
+from worker.sweeper import HOLD, Sweeper
 
 SECOND = timedelta(seconds=1)
 SETTINGS = Settings(rabbitmq_url="amqp://elsewhere", max_attempts=2)
@@ -274,7 +274,7 @@ def test_loop_survives_every_error_and_empties_a_backlog(
     dispatcher: Dispatcher,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(actors.sweeper, "INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr(worker.sweeper, "INTERVAL_SECONDS", 0.02)
     due = [insert_due(store, make_task()) for _ in range(2 * BATCH + 5)]
     store.errors = [StoreUnavailableError("away"), StoreUnavailableError("away"), ValueError("bug")]
     sweeper = Sweeper(store, dispatcher, SETTINGS)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.document import from_document, to_document
 from tasks.errors import IllegalTransitionError
+from tasks.stores.document import from_document, to_document
 from tasks.task import FailureCode, MailStatus, Status, Step, Task
 from tests.examples import (
     ADDRESS,

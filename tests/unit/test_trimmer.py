@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from actors.trimmer import BATCH, BATCHES, EPOCH, WINDOW, Trimmer
-from tasks.sqlite import SQLiteStore
+from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import NOW, STATES, make_task
+from worker.trimmer import BATCH, BATCHES, EPOCH, WINDOW, Trimmer
 
 SECOND = timedelta(seconds=1)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from playwright.sync_api import Locator, Page, Route
 
-from tests.servers.origin import Origin
+from devtools.servers.origin import Origin
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from devtools.servers.browser import open_browser
+from devtools.servers.system import Service
 from tests.e2e.conftest import System
-from tests.servers.browser import open_browser
-from tests.servers.system import Service
 
 # What the oldest browsers that the page is for do not have. All tests run without it.
 YOUNG_APIS = """

@@ -5,7 +5,7 @@ import re
 import pytest
 import requests
 
-from tests.servers.system import Service
+from devtools.servers.system import Service
 
 
 def test_files_are_sent_safely(service: Service) -> None:

@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import Page, expect
 
+from devtools.servers.system import Service
+from devtools.waiting import wait_for
 from tests.e2e.page.actions import BODY, ID, MD5, Serve, answer, card, news
-from tests.servers.system import Service
-from tests.waiting import wait_for
 
 pytestmark = pytest.mark.services
 

@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
+from devtools.servers.system import Service
+from devtools.waiting import wait_for
 from tests.e2e.page.actions import BODY, MD5, Serve, answer, card, news, submit
-from tests.servers.system import Service
-from tests.waiting import wait_for
 
 pytestmark = pytest.mark.services
 

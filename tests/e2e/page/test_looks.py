@@ -6,8 +6,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from devtools.servers.process import PROJECT
 from tests.e2e.page.actions import BODY, ID, MD5, Serve, card, submit
-from tests.servers.process import PROJECT
 
 pytestmark = pytest.mark.services
 

@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from devtools.servers.system import Service
 from tests.e2e.page.actions import BODY, ID, MD5, Serve, card, news, submit
-from tests.servers.system import Service
 
 pytestmark = pytest.mark.services
 

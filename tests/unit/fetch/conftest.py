@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from actors.fetch import bounds, connecting, lookup, sockets, transport
-from actors.fetch.bounds import Bounds, Limits
-from actors.fetch.download import download
-from actors.fetch.errors import FetchError
-from actors.fetch.guard import Guard
-from actors.fetch.transport import Transport
+from fetch import bounds, connecting, lookup, sockets, transport
+from fetch.bounds import Bounds, Limits
+from fetch.download import download
+from fetch.errors import FetchError
+from fetch.guard import Guard
+from fetch.transport import Transport
 from settings import Network
 from tasks.task import Digest, FailureCode
 from tests.unit.fetch.origin import RawOrigin

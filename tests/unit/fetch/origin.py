@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
-from tests.waiting import wait_for
+from devtools.waiting import wait_for
 
 # What is done on a connection: bytes are sent, anything else is called with the peer.
 Step = bytes | Callable[["Peer"], object]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from actors.fetch.bounds import MIN_SPEED_WINDOW, Limits
-from actors.fetch.errors import FetchCancelledError
+from fetch.bounds import MIN_SPEED_WINDOW, Limits
+from fetch.errors import FetchCancelledError
 from settings import Settings
 from tasks.task import FailureCode
 from tests.unit.fetch.conftest import Fetch

@@ -9,17 +9,17 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from actors.fetch import connecting
-from actors.fetch.connecting import MAX_ADDRESSES, _interleave
-from actors.fetch.errors import FetchCancelledError
-from actors.fetch.guard import Guard
-from actors.fetch.lookup import Endpoint
-from actors.fetch.transport import Transport
+from devtools.waiting import PATIENCE, wait_for
+from fetch import connecting
+from fetch.connecting import MAX_ADDRESSES, _interleave
+from fetch.errors import FetchCancelledError
+from fetch.guard import Guard
+from fetch.lookup import Endpoint
+from fetch.transport import Transport
 from tasks.task import FailureCode
 from tests.unit.fetch.conftest import Fetch
 from tests.unit.fetch.origin import RawOrigin, reply
 from tests.unit.fetch.test_kept import count_sockets
-from tests.waiting import PATIENCE, wait_for
 
 Originate = Callable[..., RawOrigin]
 

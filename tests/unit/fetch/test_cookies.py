@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import pytest
 
-from actors.fetch.cookies import MAX_COOKIES, MAX_HEADER_BYTES, CookieJar
+from fetch.cookies import MAX_COOKIES, MAX_HEADER_BYTES, CookieJar
 from tasks.task import FailureCode
 from tests.growth import assert_linear
 from tests.unit.fetch.conftest import Fetch
@@ -199,7 +199,7 @@ class TestLife:
 
     def test_expires_while_the_download_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 1000.0
-        monkeypatch.setattr("actors.fetch.cookies.time.monotonic", lambda: now)
+        monkeypatch.setattr("fetch.cookies.time.monotonic", lambda: now)
         jar = CookieJar()
         jar.store(URL, ["x=y; Max-Age=60"])
         now += 59

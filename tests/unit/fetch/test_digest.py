@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from actors.fetch.digest import BUFFER_BYTES, ReadAheadMD5
+from fetch.digest import BUFFER_BYTES, ReadAheadMD5
 
 
 def reader(body: bytes, most: int) -> Callable[[memoryview], int]:

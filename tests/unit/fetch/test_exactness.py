@@ -12,9 +12,10 @@ from email.utils import formatdate
 
 import pytest
 
-from actors.fetch.errors import FetchError
-from actors.fetch.guard import Guard
-from actors.fetch.transport import Transport
+from devtools.waiting import PATIENCE
+from fetch.errors import FetchError
+from fetch.guard import Guard
+from fetch.transport import Transport
 from tasks.task import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
@@ -28,7 +29,6 @@ from tests.unit.fetch.origin import (
     reset,
     stall,
 )
-from tests.waiting import PATIENCE
 
 Originate = Callable[..., RawOrigin]
 

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.fetch.download import download
-from actors.fetch.errors import FetchError
-from actors.fetch.guard import Guard
-from actors.fetch.transport import Transport
+from devtools.waiting import PATIENCE, wait_for
+from fetch.download import download
+from fetch.errors import FetchError
+from fetch.guard import Guard
+from fetch.transport import Transport
 from tasks.task import Digest, FailureCode
 from tests.unit.fetch.conftest import LIMITS, LOOPBACK, Fetch
 from tests.unit.fetch.origin import CHUNKED, RawOrigin, chunked, redirect, reply
-from tests.waiting import PATIENCE, wait_for
 
 EXAMPLES = settings().max_examples  # of the profile: a few seconds in all, or minutes
 pytestmark = pytest.mark.usefixtures("pauses")

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.fetch import connecting
-from actors.fetch import guard as guard_module
-from actors.fetch import transport as transport_module
-from actors.fetch.download import download
-from actors.fetch.errors import FetchError
-from actors.fetch.guard import GLOBAL_IPV6, SPECIAL_IPV4, SPECIAL_IPV6, Guard
-from actors.fetch.transport import Transport, _GuardedConnection, _GuardedTLSConnection
+from fetch import connecting
+from fetch import guard as guard_module
+from fetch import transport as transport_module
+from fetch.download import download
+from fetch.errors import FetchError
+from fetch.guard import GLOBAL_IPV6, SPECIAL_IPV4, SPECIAL_IPV6, Guard
+from fetch.transport import Transport, _GuardedConnection, _GuardedTLSConnection
 from tasks.errors import InvalidURLError
 from tasks.task import FailureCode
 from tasks.url import parse_url

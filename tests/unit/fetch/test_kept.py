@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.fetch.guard import Guard
-from actors.fetch.kept import KeptConnections
-from actors.fetch.transport import Transport
+from devtools.waiting import wait_for
+from fetch.guard import Guard
+from fetch.kept import KeptConnections
+from fetch.transport import Transport
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import RawOrigin, Step, reply, stall
-from tests.waiting import wait_for
 
 Originate = Callable[..., RawOrigin]
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from actors.fetch.errors import FetchError
+from fetch.errors import FetchError
 from tests.growth import assert_linear
 from tests.unit.fetch.conftest import Fetch
 from tests.unit.fetch.origin import CHUNKED, RawOrigin, Script, redirect, reply

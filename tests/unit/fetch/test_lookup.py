@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from actors.fetch.errors import FetchCancelledError
-from actors.fetch.guard import Guard
-from actors.fetch.lookup import Resolver
-from actors.fetch.transport import Transport
+from devtools.waiting import wait_for
+from fetch.errors import FetchCancelledError
+from fetch.guard import Guard
+from fetch.lookup import Resolver
+from fetch.transport import Transport
 from tasks.task import FailureCode
 from tests.growth import assert_linear
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import RawOrigin, reply
-from tests.waiting import wait_for
 
 Originate = Callable[..., RawOrigin]
 FetchOver = Callable[[Resolver], Fetch]

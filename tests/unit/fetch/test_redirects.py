@@ -7,8 +7,8 @@ import pytest
 import requests
 from urllib3 import HTTPHeaderDict
 
-from actors.fetch.errors import FetchError
-from actors.fetch.redirects import redirect_target
+from fetch.errors import FetchError
+from fetch.redirects import redirect_target
 from tests.growth import assert_linear
 
 

@@ -10,10 +10,10 @@ from itertools import count
 
 import pytest
 
-from actors.fetch.errors import FetchError
-from actors.fetch.guard import Guard
-from actors.fetch.resume import next_pause, patience
-from actors.fetch.transport import Transport
+from fetch.errors import FetchError
+from fetch.guard import Guard
+from fetch.resume import next_pause, patience
+from fetch.transport import Transport
 from tasks.task import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.usefixtures("pauses")
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the file worth eight minutes of patience, as 480 MiB are."""
-    monkeypatch.setattr("actors.fetch.resume.ASSUMED_SPEED", 8192)
+    monkeypatch.setattr("fetch.resume.ASSUMED_SPEED", 8192)
 
 
 def header(request: bytes, name: str) -> str | None:

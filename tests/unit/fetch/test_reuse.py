@@ -11,8 +11,9 @@ from typing import NoReturn
 import pytest
 import trustme
 
-from actors.fetch.guard import Guard
-from actors.fetch.transport import Transport
+from devtools.waiting import wait_for
+from fetch.guard import Guard
+from fetch.transport import Transport
 from tasks.task import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
@@ -27,7 +28,6 @@ from tests.unit.fetch.origin import (
     reset,
     stall,
 )
-from tests.waiting import wait_for
 
 Originate = Callable[..., RawOrigin]
 

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from actors.fetch.errors import FetchCancelledError, FetchError
-from actors.fetch.guard import Guard
-from actors.fetch.tls import TLSContext
-from actors.fetch.transport import Transport
+from fetch.errors import FetchCancelledError, FetchError
+from fetch.guard import Guard
+from fetch.tls import TLSContext
+from fetch.transport import Transport
 from tasks.task import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
@@ -372,7 +372,7 @@ class TestBody:
                 made.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
                 return made
 
-        monkeypatch.setattr("actors.fetch.tls.TLSContext", DebianContext)
+        monkeypatch.setattr("fetch.tls.TLSContext", DebianContext)
         code = tls_fetch.code(originate(script, context=context).base)
         assert code is FailureCode.INCOMPLETE_BODY
 

@@ -1,0 +1,93 @@
+"""A mail server of the tests' own."""
+
+import asyncio
+import ssl
+import threading
+import time
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
+
+from devtools.servers.process import free_port
+
+
+class Inbox:
+    """An SMTP server that keeps what it is sent; it can be stopped and started again.
+
+    `replies` are its answers to MAIL, RCPT and DATA; it hangs up instead of an empty one. A
+    mail's data are answered once `may_answer` is set, and a login if it `knows_us`. It answers a
+    RCPT after `delay` seconds, and never one that begins with `silent`.
+    """
+
+    def __init__(self) -> None:
+        self.replies = dict.fromkeys(("MAIL", "RCPT", "DATA"), "250 OK")
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.knows_us = False
+        self.delay = 0.0
+        self.logins = 0
+        self.silences = 0
+        self.sessions = 0
+        self.waiting = 0  # mails without their answer yet
+        self.mails: list[bytes] = []
+        self.arrivals: list[float] = []  # of each mail, by the monotonic clock
+        self.recipients: list[str] = []
+        self.port = free_port()
+        self.url = f"smtp://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self, tls: ssl.SSLContext | None = None) -> None:
+        """Listen, again; with TLS it offers STARTTLS."""
+        self._controller = Controller(
+            self,
+            hostname="127.0.0.1",
+            port=self.port,
+            tls_context=tls,
+            auth_require_tls=False,
+            authenticator=self._log_in,
+        )
+        self._controller.start()
+
+    def _log_in(self, *_: object) -> AuthResult:
+        self.logins += 1
+        return AuthResult(success=self.knows_us, handled=False)
+
+    async def handle_MAIL(  # noqa: N802  aiosmtpd's name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: object
+    ) -> str:
+        envelope.mail_from = address
+        return self.replies["MAIL"]
+
+    async def handle_RCPT(  # noqa: N802
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: object
+    ) -> str:
+        if address.startswith("nobody@"):
+            return "550 no such user"
+        if address.startswith("silent"):
+            self.silences += 1
+            await asyncio.Event().wait()
+        await asyncio.sleep(self.delay)
+        envelope.rcpt_tos.append(address)
+        return self.replies["RCPT"]
+
+    async def handle_DATA(  # noqa: N802
+        self, server: SMTP, _session: Session, envelope: Envelope
+    ) -> str:
+        self.sessions += 1
+        self.waiting += 1
+        await asyncio.to_thread(self.may_answer.wait)
+        self.waiting -= 1
+        reply = self.replies["DATA"]
+        if reply.startswith("250"):
+            assert isinstance(envelope.content, bytes)
+            self.recipients += envelope.rcpt_tos
+            self.mails.append(envelope.content)
+            self.arrivals.append(time.monotonic())
+        if not reply:
+            assert isinstance(server.transport, asyncio.Transport)
+            server.transport.abort()
+        return reply
+
+    def stop(self) -> None:
+        self.may_answer.set()
+        self._controller.stop(no_assert=True)  # it may be stopped already

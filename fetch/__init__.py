@@ -1,0 +1,1 @@
+"""The only door to the outside: safe, exact, bounded and resumable downloads."""

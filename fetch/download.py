@@ -1,0 +1,203 @@
+"""One safe, bounded, resumable download: the digest of `curl -sfL URL | md5sum`, or an error."""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import requests
+
+from fetch.answer import (
+    CONTENT_RANGE,
+    is_part,
+    part_of_a_file,
+    stated_length,
+    strong_validator,
+    unexpected_status,
+)
+from fetch.bounds import Bounds, Limits
+from fetch.cookies import CookieJar
+from fetch.digest import ReadAheadMD5
+from fetch.errors import FetchError
+from fetch.redirects import is_redirect, redirect_target
+from fetch.resume import Patience
+from fetch.transport import Transport, body_of, translated_errors
+from tasks.task import Digest, FailureCode
+
+# Takes the bytes hashed so far and the total, or None if the origin does not state it.
+Progress = Callable[[int, int | None], None]
+
+
+def download(
+    url: str,
+    transport: Transport,
+    limits: Limits,
+    *,
+    progress: Progress = lambda _done, _total: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> Digest:
+    """Fetch the URL and hash the bytes of its body as they are sent.
+
+    Redirects are followed, and only a 200 counts. After a break the download resumes if the origin
+    can prove that the rest belongs to the same version of the file. Raises FetchError, and
+    FetchCancelledError once `is_cancelled()` is true.
+    """
+    transport.bounds = Bounds(limits, is_cancelled)
+    with closing(_Download(url, transport, limits, progress)) as under_way:
+        return under_way.run()
+
+
+@dataclass(slots=True)
+class _Body:
+    """One version of the file: its URL, and the part of it that is hashed."""
+
+    url: str
+    total: int | None
+    coding: str | None  # the Content-Encoding, which is not decoded
+    validator: str | None  # for If-Range; without one a download cannot resume
+    md5: ReadAheadMD5 = field(default_factory=ReadAheadMD5)
+    size: int = 0
+
+
+class _Download:
+    def __init__(self, url: str, transport: Transport, limits: Limits, progress: Progress) -> None:
+        self._url = url
+        self._transport = transport
+        self._limits = limits
+        self._progress = progress
+        self._cookies = CookieJar()
+        self._patience = Patience()
+        self._body: _Body | None = None
+        self._has_answer = False
+
+    def run(self) -> Digest:
+        while True:
+            try:
+                return self._read(self._resume() or self._start())
+            except FetchError as error:
+                is_blocked = error.failure.code is FailureCode.BLOCKED_ADDRESS
+                error.is_refused_url = is_blocked and not self._has_answer
+                if self._body is None or not self._body.validator or error.is_permanent:
+                    raise
+                pause = self._patience.pause_after(error, self._body.size)
+                if pause is None:
+                    raise
+                self._transport.bounds.pause(pause)
+
+    def close(self) -> None:
+        if self._body is not None:
+            self._body.md5.close()
+
+    def _start(self) -> requests.Response:
+        """Return a response whose body is the file, after any redirects."""
+        url = self._url
+        for _ in range(self._limits.max_redirects + 1):
+            response = self._get(url, {})
+            self._has_answer = True
+            if response.status_code == HTTPStatus.OK:
+                self._begin_body(url, response)
+                return response
+            response.close()
+            if not is_redirect(response):
+                raise unexpected_status(response)
+            url = redirect_target(url, response)
+        raise FetchError(
+            FailureCode.TOO_MANY_REDIRECTS,
+            f"There were more than {self._limits.max_redirects} redirects.",
+            is_permanent=True,
+        )
+
+    def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        cookie = self._cookies.header(url)
+        response = self._transport.get(url, {**headers, "Cookie": cookie} if cookie else headers)
+        self._cookies.store(url, response.raw.headers.getlist("Set-Cookie"))
+        return response
+
+    def _begin_body(self, url: str, response: requests.Response) -> None:
+        total = stated_length(response)
+        if is_part(response, total):
+            response.close()
+            raise part_of_a_file()
+        if total is not None and total > self._limits.max_bytes:
+            response.close()
+            raise self._too_large()
+        validator = None if total is None else strong_validator(response)
+        self.close()
+        self._body = _Body(url, total, response.headers.get("Content-Encoding"), validator)
+
+    def _resume(self) -> requests.Response | None:
+        """Return a response whose body is the rest of the file, or None to start it again.
+
+        RFC 9110 § 13.1.5 and § 14.4: only a 206 with the requested range continues the file. A
+        200 should be the whole of another version, but some servers send the rest under it, so
+        nothing of that answer is used and a request without Range follows.
+        """
+        body = self._body
+        if body is None or body.validator is None:
+            return None
+        headers = {"Range": f"bytes={body.size}-", "If-Range": body.validator}
+        response = self._get(body.url, headers)
+        if response.status_code == HTTPStatus.PARTIAL_CONTENT and _continues(response, body):
+            return response
+        response.close()
+        if response.status_code in (
+            HTTPStatus.PARTIAL_CONTENT,
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        ):
+            raise _changed()
+        error = unexpected_status(response)
+        is_new_start = response.status_code == HTTPStatus.OK or is_redirect(response)
+        if not error.is_permanent and not is_new_start:
+            raise error
+        # Start from the first URL: the one that it redirected to may have been valid only once.
+        self._patience.note_restart()
+        self.close()
+        self._body = None
+        return None
+
+    def _read(self, response: requests.Response) -> Digest:
+        body = self._body
+        assert body is not None
+        answer = body_of(response)
+        read_into = answer.read_into
+        self._transport.bounds.begin_body()
+        with closing(response), translated_errors():
+            while size := body.md5.read(read_into):
+                body.size += size
+                if body.size + answer.surplus_framing > self._limits.max_bytes:
+                    raise self._too_large()
+                if body.total is not None and body.size > body.total:
+                    raise _changed()
+                self._progress(body.size, body.total)
+            response.raw.release_conn()
+        if body.total not in (None, body.size):
+            raise _changed()
+        is_length_verified = body.total is not None or bool(response.raw.chunked)
+        return Digest(body.md5.hexdigest(), body.size, body.url, is_length_verified)
+
+    def _too_large(self) -> FetchError:
+        return FetchError(
+            FailureCode.TOO_LARGE,
+            f"The file is larger than {self._limits.max_bytes} bytes.",
+            is_permanent=True,
+        )
+
+
+def _continues(response: requests.Response, body: _Body) -> bool:
+    """Whether a 206 is the rest of this very version."""
+    if body_of(response).doubtful_fields:
+        return False
+    match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if match is None or body.total is None:
+        return False
+    is_rest = tuple(map(int, match.groups())) == (body.size, body.total - 1, body.total)
+    if response.headers.get("Content-Encoding", body.coding) != body.coding:
+        return False
+    claims = {response.headers.get("ETag"), response.headers.get("Last-Modified")}
+    return is_rest and (body.validator in claims or claims == {None})
+
+
+def _changed() -> FetchError:
+    return FetchError(
+        FailureCode.CHANGED_DURING_DOWNLOAD, "The file changed while it was downloaded."
+    )

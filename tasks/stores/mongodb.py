@@ -1,0 +1,289 @@
+"""Tasks in MongoDB: for any number of machines."""
+
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Self, cast
+
+import pymongo
+from pymongo import ReturnDocument
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+from pymongo.write_concern import WriteConcern
+
+from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.stores.clock import ServerClock
+from tasks.stores.contract import Unsettled
+from tasks.stores.document import Document, from_document, read_all, to_document
+from tasks.task import CLOCK_TOLERANCE, Step, Task
+from telemetry.outage import Outage
+
+SERVER_SELECTION_MILLIS = 2000
+OPERATION_MILLIS = 5000
+
+# A majority has it in its journal: with w=1 and no journal, a killed server loses acknowledged
+# writes.
+DURABLE = WriteConcern(w="majority", j=True)
+# For what is only a hint: it costs nothing but time when such a write is lost.
+HINT = WriteConcern(w=1)
+
+# MongoDB's codes of errors
+DUPLICATE_KEY = 11000
+REFUSALS = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, and both on Atlas
+REMEDY = "Check the user, the password, authSource and the user's roles in MONGODB_URL"
+
+PROGRESS = ("bytes_done", "bytes_total")
+# All that `survey` asks for, and the name of the one that an earlier version made for it.
+SURVEY_INDEX = [("wake_at", 1), ("status", 1), ("submitted_at", 1), ("due_since", 1)]
+OLD_SURVEY_INDEX = "wake_at_1_status_1_submitted_at_1"
+MAIL_DUE = ["pending", "delayed"]
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+_outage = Outage("MongoDB", logging.getLogger(__name__))
+
+
+class MongoStore:
+    """A TaskStore in the collections `tasks` and `counters` of a database."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._client = database.client
+        self._tasks = database.get_collection("tasks", write_concern=DURABLE)
+        self._hints = database.get_collection("tasks", write_concern=HINT)
+        self._counters = database.get_collection("counters", write_concern=HINT)
+        self._clock = ServerClock(self._ask_for_time)
+        self._has_indexes = False
+
+    @classmethod
+    def connect(cls, url: str) -> Self:
+        """A store on the server at `url`, to which it connects when it is first used.
+
+        The database is the one that the URL names, or else md5_light.
+        """
+        client: pymongo.MongoClient[Document] = pymongo.MongoClient(
+            url,
+            tz_aware=True,
+            appname="md5-light",
+            serverSelectionTimeoutMS=SERVER_SELECTION_MILLIS,
+            connectTimeoutMS=SERVER_SELECTION_MILLIS,
+            socketTimeoutMS=OPERATION_MILLIS,
+        )
+        return cls(client.get_default_database("md5_light"))
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def _ask_for_time(self) -> datetime:
+        with _translated_errors():
+            # A command's answer has no time zone, whatever the client's options say.
+            return cast("datetime", self._client.admin.command("hello")["localTime"]).replace(
+                tzinfo=UTC
+            )
+
+    def insert(self, task: Task) -> None:
+        if self.insert_all([task]):
+            raise DuplicateTaskError(task.id)
+
+    def insert_all(self, tasks: Sequence[Task]) -> set[str]:
+        if not tasks:
+            return set()
+        with _translated_errors():
+            try:
+                self._tasks.insert_many(map(to_document, tasks), ordered=False)
+            except BulkWriteError as error:
+                details = error.details or {}
+                failed = details.get("writeErrors", [])
+                is_written = not details.get("writeConcernErrors")
+                if not is_written or any(each["code"] != DUPLICATE_KEY for each in failed):
+                    raise
+                return {tasks[each["index"]].id for each in failed}
+        return set()
+
+    def get(self, task_id: str) -> Task | None:
+        with _translated_errors():
+            document = self._tasks.find_one({"_id": task_id})
+        return from_document(document) if document else None
+
+    def save(self, task: Task) -> Task | None:
+        saved = replace(task, version=task.version + 1)
+        with _translated_errors():
+            result = self._tasks.replace_one(
+                {"_id": task.id, "version": task.version}, to_document(saved)
+            )
+        return saved if result.matched_count else None
+
+    def claim(
+        self, task_id: str, step: Step, now: datetime, lease: timedelta, token: str
+    ) -> Task | None:
+        """As in TaskStore: the update does to the document what `claimed_for` does to the task."""
+        is_hash = step is Step.COMPUTE_MD5
+        update = {
+            "$set": {
+                "wake_at": now + lease,
+                "claim": token,
+                **({"status": "running"} if is_hash else {"mail_status": "sending"}),
+            },
+            "$inc": {"version": 1, "attempt" if is_hash else "mail_attempt": 1},
+            "$unset": dict.fromkeys(
+                # Also what would let a sweeper that is just at it take the task for its own.
+                (
+                    "retry_at",
+                    "dispatched_at",
+                    "taken_by",
+                    "due_since",
+                    *(PROGRESS if is_hash else ()),
+                ),
+                "",
+            ),
+        }
+        is_next = {
+            "_id": task_id,
+            **({"status": "queued"} if is_hash else {"mail_status": {"$in": MAIL_DUE}}),
+            "$or": [{"retry_at": None}, {"retry_at": {"$lte": now + CLOCK_TOLERANCE}}],
+        }
+        with _translated_errors():
+            tasks = self._hints if is_hash else self._tasks
+            document = tasks.find_one_and_update(
+                is_next, update, return_document=ReturnDocument.AFTER
+            )
+        return from_document(document) if document else None
+
+    def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
+        """As in TaskStore: the token says which of several callers moved a task's wake_at."""
+        is_due = {"wake_at": {"$lte": now}}
+        with _translated_errors():
+            self._ensure_indexes()
+            due = self._tasks.find(is_due, {"wake_at": True}).sort("wake_at").limit(limit)
+            wake_at = {document["_id"]: document["wake_at"] for document in due}
+            if not wake_at:
+                return []
+            among = {"_id": {"$in": list(wake_at)}}
+            token = uuid.uuid4().hex
+            self._hints.update_many(
+                {**among, **is_due},
+                {
+                    "$set": {"wake_at": hold_until, "taken_by": token},
+                    "$min": {"due_since": now},  # kept until a message is out, or a claim
+                },
+            )
+            taken = {each["_id"]: each for each in self._tasks.find({**among, "taken_by": token})}
+        return list(
+            read_all({**taken[each], "wake_at": wake_at[each]} for each in wake_at if each in taken)
+        )
+
+    def mark_dispatched(self, tasks: Collection[Task]) -> None:
+        alike: dict[tuple[int, datetime | None, datetime | None], list[str]] = defaultdict(list)
+        for task in tasks:
+            alike[task.version, task.dispatched_at, task.wake_at].append(task.id)
+        with _translated_errors():
+            for (version, dispatched_at, wake_at), ids in alike.items():
+                self._hints.update_many(
+                    {"_id": {"$in": ids}, "version": version},
+                    {
+                        "$set": {"dispatched_at": dispatched_at, "wake_at": wake_at},
+                        "$unset": {"due_since": ""},
+                    },
+                )
+
+    def wake_unclaimed(self, now: datetime) -> None:
+        with _translated_errors():
+            self._ensure_indexes()
+            self._tasks.update_many(
+                {
+                    "wake_at": {"$exists": True},
+                    "$and": [
+                        {"$or": [{"status": "queued"}, {"mail_status": {"$in": MAIL_DUE}}]},
+                        {"$or": [{"retry_at": None}, {"dispatched_at": {"$ne": None}}]},
+                    ],
+                },
+                {"$min": {"wake_at": now}, "$unset": {"dispatched_at": True}},
+            )
+
+    def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
+        with _translated_errors():
+            self._ensure_indexes()
+            return {key: self._count_hits(key, more, until) for key, more in hits.items()}
+
+    def _count_hits(self, key: str, more: int, until: datetime) -> int:
+        before = self._counters.find_one_and_update(
+            {"_id": f"{until.isoformat()} {key}"},
+            {"$inc": {"hits": more}, "$setOnInsert": {"expires_at": until}},
+            upsert=True,
+        )
+        return (before["hits"] if before else 0) + more
+
+    def count_unsettled(self, most: int) -> int:
+        with _translated_errors():
+            self._ensure_indexes()
+            return self._tasks.count_documents({"wake_at": {"$gt": EARLIEST}}, limit=most)
+
+    def survey(self, now: datetime) -> Unsettled:
+        """As in TaskStore; everything that it asks for is in the index."""
+        overdue = {"$cond": [{"$lt": [{"$ifNull": ["$due_since", "$wake_at"]}, now]}, 1, 0]}
+        with _translated_errors():
+            groups = self._tasks.aggregate(
+                [
+                    {"$match": {"wake_at": {"$gt": EARLIEST}}},
+                    {
+                        "$group": {
+                            "_id": "$status",
+                            "tasks": {"$sum": 1},
+                            "overdue": {"$sum": overdue},
+                            "oldest": {"$min": "$submitted_at"},
+                        }
+                    },
+                ]
+            )
+            return Unsettled.of(
+                (each["_id"], each["tasks"], each["overdue"], each["oldest"]) for each in groups
+            )
+
+    def count_stored(self) -> int:
+        """As in TaskStore; the server keeps this number."""
+        with _translated_errors():
+            return self._tasks.estimated_document_count()
+
+    def remove_settled(self, limit: int) -> int:
+        is_settled = {"wake_at": None}
+        with _translated_errors():
+            self._ensure_indexes()
+            expiring = self._tasks.find({"expires_at": {"$gt": EARLIEST}, **is_settled}, {"_id": 1})
+            ids = [each["_id"] for each in expiring.sort("expires_at").limit(limit)]
+            if not ids:
+                return 0
+            return self._hints.delete_many({"_id": {"$in": ids}, **is_settled}).deleted_count
+
+    def ping(self) -> None:
+        with _translated_errors():
+            self._tasks.find_one({"_id": ""}, {"_id": True})  # MongoDB's ping needs no rights
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _ensure_indexes(self) -> None:
+        """Made by those who use them, so that a service starts while the server is down."""
+        if not self._has_indexes:
+            self._tasks.create_index(
+                SURVEY_INDEX, partialFilterExpression={"wake_at": {"$exists": True}}
+            )
+            with suppress(OperationFailure):  # usually because it is gone already
+                self._tasks.drop_index(OLD_SURVEY_INDEX)
+            self._tasks.create_index("expires_at", expireAfterSeconds=0)
+            self._counters.create_index("expires_at", expireAfterSeconds=0)
+            self._has_indexes = True
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except PyMongoError as error:
+        details = getattr(error, "details", None) or {}  # no text of it: that names documents
+        what = f"{type(error).__name__} {details.get('codeName', '')}".strip()
+        is_refusal = isinstance(error, OperationFailure) and error.code in REFUSALS
+        _outage.begin(what, remedy=REMEDY if is_refusal else None)
+        raise StoreUnavailableError(f"MongoDB: {what}") from error
+    _outage.end()

@@ -1,0 +1,258 @@
+"""Tasks in a SQLite file: for one machine, with any number of threads and processes."""
+
+import json
+import logging
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.stores import sqlite_file
+from tasks.stores.clock import ClockMark, MachineClock
+from tasks.stores.contract import Unsettled
+from tasks.stores.document import Document, from_document, read_all, to_document
+from tasks.task import Step, Task
+from telemetry.outage import Outage
+
+# The columns are what SQL works on; `document` is the rest of the task, as JSON. Times are
+# milliseconds since 1970.
+_COLUMNS = ("_id", "version", "wake_at", "dispatched_at", "expires_at")
+EXPIRED_BATCH = 5000  # tasks removed in one transaction, which holds up the others
+_SELECT = "SELECT _id, version, wake_at, dispatched_at, expires_at, document FROM tasks"
+_TIMES = ("submitted_at", "finished_at", "wake_at", "retry_at", "dispatched_at", "expires_at")
+
+
+class SQLiteStore:
+    """A TaskStore in one file: one connection for what must be on the disk, one for hints."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._surveying = threading.Lock()  # a long look holds nobody else up
+        self._clock = MachineClock()
+        self._outage = Outage("SQLite", logging.getLogger(__name__))
+        with ExitStack() as opened:
+
+            def connect(synchronous: str) -> sqlite3.Connection:
+                return opened.enter_context(closing(sqlite_file.connect(path, synchronous)))
+
+            try:
+                self._durable = connect("FULL")
+                self._hints = connect("NORMAL")  # a power cut may undo its last commits
+                self._surveys = connect("NORMAL")
+                self._set_clock(self._hints)
+            except sqlite3.Error as error:
+                raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
+            opened.pop_all()
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def _set_clock(self, connection: sqlite3.Connection) -> ClockMark | None:
+        """Set the clock by the file's mark. Returns the mark to write instead, if it is time."""
+        row = connection.execute("SELECT zero, latest FROM clock").fetchone()
+        return self._clock.agree(ClockMark(*row) if row else None)
+
+    def insert(self, task: Task) -> None:
+        if self.insert_all([task]):
+            raise DuplicateTaskError(task.id)
+
+    def insert_all(self, tasks: Sequence[Task]) -> set[str]:
+        taken: set[str] = set()
+        with self._transaction(self._durable) as connection:
+            for task in tasks:
+                cursor = connection.execute(
+                    "INSERT INTO tasks"
+                    " (_id, version, wake_at, dispatched_at, expires_at, document) VALUES"
+                    " (:_id, :version, :wake_at, :dispatched_at, :expires_at, :document)"
+                    " ON CONFLICT DO NOTHING",
+                    _to_row(task),
+                )
+                if not cursor.rowcount:
+                    taken.add(task.id)
+        return taken
+
+    def get(self, task_id: str) -> Task | None:
+        with self._translated_errors(self._durable) as connection:
+            row = connection.execute(f"{_SELECT} WHERE _id = ?", (task_id,)).fetchone()
+        return _from_row(row) if row else None
+
+    def save(self, task: Task) -> Task | None:
+        return self._save(task, self._durable)
+
+    def _save(self, task: Task, over: sqlite3.Connection) -> Task | None:
+        saved = replace(task, version=task.version + 1)
+        with self._translated_errors(over) as connection:
+            cursor = connection.execute(
+                "UPDATE tasks SET version = :version, wake_at = :wake_at, document = :document,"
+                " dispatched_at = :dispatched_at, expires_at = :expires_at, due_since = NULL"
+                " WHERE _id = :_id AND version = :version - 1",
+                _to_row(saved),
+            )
+        return saved if cursor.rowcount else None
+
+    def claim(
+        self, task_id: str, step: Step, now: datetime, lease: timedelta, token: str
+    ) -> Task | None:
+        task = self.get(task_id)
+        claimed = None if task is None else task.claimed_for(step, now, lease, token)
+        if claimed is None:
+            return None
+        return self._save(claimed, self._hints if step is Step.COMPUTE_MD5 else self._durable)
+
+    def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
+        """As in TaskStore; also sets the clock, and removes what has expired, step by step."""
+        with self._transaction(self._hints) as connection:
+            if mark := self._set_clock(connection):
+                connection.execute(
+                    "INSERT OR REPLACE INTO clock VALUES (0, ?, ?)", (mark.zero, mark.latest)
+                )
+            connection.execute(
+                "DELETE FROM tasks WHERE _id IN"
+                " (SELECT _id FROM tasks WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+                (_to_millis(now), EXPIRED_BATCH),
+            )
+            connection.execute("DELETE FROM counters WHERE expires_at <= ?", (_to_millis(now),))
+            rows = connection.execute(
+                f"{_SELECT} WHERE wake_at <= ? ORDER BY wake_at LIMIT ?", (_to_millis(now), limit)
+            ).fetchall()
+            connection.executemany(
+                "UPDATE tasks SET wake_at = ?, due_since = coalesce(due_since, ?) WHERE _id = ?",
+                [(_to_millis(hold_until), _to_millis(now), row[0]) for row in rows],
+            )
+        return list(read_all(map(_to_document, rows)))
+
+    def mark_dispatched(self, tasks: Collection[Task]) -> None:
+        with self._transaction(self._hints) as connection:
+            connection.executemany(
+                "UPDATE tasks"
+                " SET wake_at = :wake_at, dispatched_at = :dispatched_at, due_since = NULL"
+                " WHERE _id = :_id AND version = :version",
+                map(_to_row, tasks),
+            )
+
+    def wake_unclaimed(self, now: datetime) -> None:
+        with self._translated_errors(self._durable) as connection:
+            connection.execute(
+                "UPDATE tasks SET wake_at = min(wake_at, :now), dispatched_at = NULL"
+                " WHERE wake_at IS NOT NULL"
+                " AND (json_extract(document, '$.status') = 'queued'"
+                " OR json_extract(document, '$.mail_status') IN ('pending', 'delayed'))"
+                " AND (json_extract(document, '$.retry_at') IS NULL OR dispatched_at IS NOT NULL)",
+                {"now": _to_millis(now)},
+            )
+
+    def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
+        with self._transaction(self._hints) as connection:
+            return {
+                key: connection.execute(
+                    "INSERT INTO counters VALUES (?, ?, ?)"
+                    " ON CONFLICT DO UPDATE SET hits = hits + excluded.hits RETURNING hits",
+                    (_to_millis(until), key, more),
+                ).fetchone()[0]
+                for key, more in hits.items()
+            }
+
+    def count_unsettled(self, most: int) -> int:
+        with self._translated_errors(self._hints) as connection:
+            self._set_clock(connection)  # for a service, which takes no due tasks
+            (count,) = connection.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE wake_at IS NOT NULL LIMIT ?)",
+                (most,),
+            ).fetchone()
+        return int(count)
+
+    def survey(self, now: datetime) -> Unsettled:
+        with self._translated_errors(self._surveys, self._surveying) as connection:
+            rows = connection.execute(
+                "SELECT json_extract(document, '$.status'), count(*),"
+                " sum(coalesce(due_since, wake_at) < ?),"
+                " min(json_extract(document, '$.submitted_at'))"
+                " FROM tasks WHERE wake_at IS NOT NULL GROUP BY 1",
+                (_to_millis(now),),
+            ).fetchall()
+        return Unsettled.of((*counts, _from_millis(oldest)) for *counts, oldest in rows)
+
+    def count_stored(self) -> int:
+        """As in TaskStore; looks at two small indexes instead of the documents."""
+        with self._translated_errors(self._surveys, self._surveying) as connection:
+            (count,) = connection.execute(
+                "SELECT (SELECT count(*) FROM tasks WHERE wake_at IS NOT NULL)"
+                " + (SELECT count(*) FROM tasks WHERE expires_at IS NOT NULL)"
+            ).fetchone()
+        return int(count)
+
+    def remove_settled(self, limit: int) -> int:
+        with self._transaction(self._hints) as connection:
+            return connection.execute(
+                "DELETE FROM tasks WHERE _id IN (SELECT _id FROM tasks"
+                " WHERE expires_at IS NOT NULL AND wake_at IS NULL ORDER BY expires_at LIMIT ?)",
+                (limit,),
+            ).rowcount
+
+    def ping(self) -> None:
+        with self._translated_errors(self._durable) as connection:
+            connection.execute("SELECT 1 FROM tasks LIMIT 1").fetchone()
+
+    def close(self) -> None:
+        with self._lock, self._surveying:
+            self._surveys.close()
+            self._hints.close()
+            self._durable.close()
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        with self._translated_errors(connection):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk has rolled it back already
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _translated_errors(
+        self, connection: sqlite3.Connection, lock: AbstractContextManager[bool] | None = None
+    ) -> Iterator[sqlite3.Connection]:
+        with lock or self._lock:
+            try:
+                yield connection
+            except sqlite3.Error as error:
+                self._outage.begin(str(error))
+                raise StoreUnavailableError(f"SQLite: {error}") from error
+            self._outage.end()
+
+
+def _to_millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _from_millis(millis: int) -> datetime:
+    return datetime.fromtimestamp(millis // 1000, UTC).replace(microsecond=millis % 1000 * 1000)
+
+
+def _to_row(task: Task) -> Document:
+    document = to_document(task)
+    for name in _TIMES:
+        if name in document:
+            document[name] = _to_millis(document[name])
+    row = {name: document.pop(name, None) for name in _COLUMNS}
+    return {**row, "document": json.dumps(document, ensure_ascii=False, separators=(",", ":"))}
+
+
+def _from_row(row: tuple[object, ...]) -> Task:
+    return from_document(_to_document(row))
+
+
+def _to_document(row: tuple[object, ...]) -> Document:
+    *columns, text = row
+    document = {**json.loads(str(text)), **dict(zip(_COLUMNS, columns, strict=True))}
+    for name in _TIMES:
+        if document.get(name) is not None:
+            document[name] = _from_millis(document[name])
+    return document

@@ -1,0 +1,1 @@
+"""Programs that tests start: the service and workers with a fault inside."""

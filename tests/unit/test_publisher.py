@@ -1,0 +1,333 @@
+import threading
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from dramatiq import Message
+
+import worker.publisher
+from devtools.waiting import wait_for
+from tasks.errors import StoreUnavailableError
+from tasks.stores.sqlite import SQLiteStore
+from tasks.task import PUBLISHED_PAUSE, Step, Task
+from tests.examples import ADDRESS, DIGEST, LEASE, NOW, RETENTION, make_task
+from tests.fakes import RecordingBroker
+from worker.publisher import BATCH, Dispatcher, published_at
+
+MINUTE = timedelta(minutes=1)
+
+
+class ForgetfulStore(SQLiteStore):
+    """Fails to mark so many batches."""
+
+    failures = 0
+
+    def mark_dispatched(self, tasks: Collection[Task]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailableError("out of reach")
+        super().mark_dispatched(tasks)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ForgetfulStore]:
+    opened = ForgetfulStore(tmp_path / "tasks.sqlite3")
+    yield opened
+    opened.close()
+
+
+def insert_new(store: ForgetfulStore, count: int = 1) -> list[Task]:
+    made = [make_task(now=store.now()) for _ in range(count)]
+    for task in made:
+        store.insert(task)
+    return made
+
+
+def is_dispatched(store: ForgetfulStore, task: Task) -> bool:
+    found = store.get(task.id)
+    assert found is not None
+    return found.dispatched_at is not None
+
+
+def test_task_becomes_its_message_and_is_marked(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    (task,) = insert_new(store)
+    before = store.now()
+    dispatcher.dispatch([task])
+    wait_for(lambda: is_dispatched(store, task))
+    assert broker.messages == [("compute_md5", task.id)]
+    found = store.get(task.id)
+    assert found is not None
+    assert found.version == task.version
+    assert found.wake_at is not None
+    assert before + PUBLISHED_PAUSE <= found.wake_at <= store.now() + PUBLISHED_PAUSE
+    wait_for(lambda: dispatcher.has_handled(1))
+    assert not dispatcher.has_handled(2)
+
+
+def test_pending_mail_becomes_a_message(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    ended = make_task(ADDRESS).claimed(NOW, LEASE).done(NOW, DIGEST, retention=RETENTION)
+    store.insert(ended)
+    dispatcher.dispatch([ended])
+    wait_for(lambda: is_dispatched(store, ended))
+    assert broker.messages == [("send_email", ended.id)]
+
+
+def test_what_needs_no_message_gets_none(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    running = make_task().claimed(NOW, LEASE)
+    settled = running.done(NOW, DIGEST, retention=RETENTION)
+    (last,) = insert_new(store)
+    dispatcher.dispatch([running, settled, last])
+    wait_for(lambda: is_dispatched(store, last))
+    assert broker.messages == [("compute_md5", last.id)]
+
+
+def test_a_claim_in_flight_is_left_alone(dispatcher: Dispatcher, store: ForgetfulStore) -> None:
+    task, last = insert_new(store, 2)
+    claimed = store.save(task.claimed(store.now(), LEASE))
+    dispatcher.dispatch([task, last])
+    wait_for(lambda: is_dispatched(store, last))
+    assert store.get(task.id) == claimed
+
+
+def test_more_than_a_batch_keeps_its_order(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    (last,) = insert_new(store)
+    many = [make_task() for _ in range(BATCH + 10)]
+    dispatcher.dispatch([*many, last])
+    wait_for(lambda: is_dispatched(store, last))
+    assert [task_id for _, task_id in broker.messages] == [task.id for task in [*many, last]]
+
+
+def test_what_comes_too_fast_is_left_to_a_sweeper(
+    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    monkeypatch.setattr(worker.publisher, "MAX_WAITING", 2)
+    made = insert_new(store, 3)
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.dispatch(made)
+    dispatcher.start()
+    dispatcher.stop()
+    assert [task_id for _, task_id in broker.messages] == [task.id for task in made[:2]]
+    assert store.get(made[2].id) == made[2]
+
+
+def test_stop_publishes_what_is_waiting(broker: RecordingBroker, store: ForgetfulStore) -> None:
+    made = insert_new(store, 20)
+    dispatcher = Dispatcher(broker, store)
+    last = dispatcher.dispatch(made)
+    assert not dispatcher.has_handled(last)
+    dispatcher.start()
+    dispatcher.stop()
+    assert dispatcher.has_handled(last)
+    assert len(broker.messages) == 20
+    assert all(is_dispatched(store, task) for task in made)
+
+
+def test_broker_that_raises_is_survived(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    lost, back = insert_new(store, 2)
+    broker.is_down = True
+    dispatcher.dispatch([lost])
+    wait_for(lambda: dispatcher.is_failing)
+    broker.is_down = False
+    dispatcher.dispatch([back])
+    wait_for(lambda: is_dispatched(store, back))
+    assert not dispatcher.is_failing
+    assert store.get(lost.id) == lost  # its wake_at stands, so a sweeper finds it
+    assert broker.messages == [("compute_md5", back.id)]
+
+
+def test_what_was_published_before_a_failure_is_marked(
+    broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    sent, unsent, never_tried = insert_new(store, 3)
+    broker.lasts = 1
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.dispatch([sent, unsent, never_tried])
+    dispatcher.start()
+    wait_for(lambda: is_dispatched(store, sent))
+    dispatcher.stop()
+    assert dispatcher.is_failing
+    assert dispatcher.has_handled(3)
+    assert broker.refused == 1
+    assert store.get(unsent.id) == unsent
+    assert store.get(never_tried.id) == never_tried
+
+
+def test_stop_while_the_broker_is_down(broker: RecordingBroker, store: ForgetfulStore) -> None:
+    broker.is_down = True
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.dispatch(insert_new(store, 5))
+    dispatcher.start()
+    dispatcher.stop()
+    assert not dispatcher._thread.is_alive()
+    assert dispatcher.is_failing
+
+
+def test_broker_that_is_back_is_noticed_while_nothing_is_published(
+    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    monkeypatch.setattr(worker.publisher, "PING_SECONDS", 0.02)
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.start()
+    broker.is_down = True
+    dispatcher.dispatch([make_task()])
+    wait_for(lambda: broker.refused)
+    wait_for(lambda: not dispatcher.is_failing)
+    dispatcher.stop()
+
+
+def test_store_out_of_reach_is_survived(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    first, second = insert_new(store, 2)
+    store.failures = 1
+    dispatcher.dispatch([first])
+    wait_for(lambda: not store.failures)
+    dispatcher.dispatch([second])
+    wait_for(lambda: is_dispatched(store, second))
+    assert [task_id for _, task_id in broker.messages] == [first.id, second.id]
+    assert store.get(first.id) == first
+
+
+@pytest.fixture
+def waiting(store: ForgetfulStore, broker: RecordingBroker) -> Task:
+    """A task dispatched ten minutes ago, whose message still stands in the queue."""
+    long_ago = store.now() - 10 * MINUTE
+    task = replace(make_task(now=long_ago).dispatched(long_ago), wake_at=store.now())
+    store.insert(task)
+    broker.enqueue(message_for("another task"))
+    broker.messages.clear()
+    return task
+
+
+def message_for(task_id: str) -> Message[None]:
+    name = Step.COMPUTE_MD5.value
+    return Message(queue_name=name, actor_name=name, args=(task_id,), kwargs={}, options={})
+
+
+def wake_at(store: ForgetfulStore, task: Task) -> datetime:
+    found = store.get(task.id)
+    assert found is not None
+    assert found.wake_at is not None
+    return found.wake_at
+
+
+def test_a_task_in_a_long_queue_gets_no_second_message(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+) -> None:
+    dispatcher.dispatch([waiting])
+    wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
+    assert broker.messages == []
+
+
+def test_a_task_whose_message_is_lost_gets_another_one(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+) -> None:
+    broker.queues[Step.COMPUTE_MD5.value].get()
+    dispatcher.dispatch([waiting])
+    wait_for(lambda: broker.messages == [("compute_md5", waiting.id)])
+    wait_for(lambda: wake_at(store, waiting) > store.now())
+
+
+def test_a_task_passed_by_later_messages_gets_another_one(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+) -> None:
+    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 8 * MINUTE)
+    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 11 * MINUTE)
+    dispatcher.dispatch([waiting])
+    wait_for(lambda: broker.messages == [("compute_md5", waiting.id)])
+
+
+def test_a_task_passed_by_earlier_messages_waits(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+) -> None:
+    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 11 * MINUTE)
+    dispatcher.note_consumed(Step.SEND_EMAIL, store.now())
+    dispatcher.dispatch([waiting])
+    wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
+    assert broker.messages == []
+
+
+def test_a_task_passed_within_the_tolerance_waits(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+) -> None:
+    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 9.5 * MINUTE)
+    dispatcher.dispatch([waiting])
+    wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
+    assert broker.messages == []
+
+
+def test_a_message_from_the_future_breeds_no_copies(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    broker.enqueue(message_for("another task"))
+    broker.messages.clear()
+    task = make_task(now=store.now()).dispatched(store.now())
+    store.insert(task)
+    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() + 100 * MINUTE)
+    dispatcher.dispatch([task])
+    wait_for(lambda: dispatcher.has_handled(1))
+    assert broker.messages == []
+
+
+def test_the_queue_is_measured_once_a_batch(
+    monkeypatch: pytest.MonkeyPatch,
+    broker: RecordingBroker,
+    store: ForgetfulStore,
+    waiting: Task,
+) -> None:
+    lengths = iter([1])
+    monkeypatch.setattr(worker.publisher, "count_waiting", lambda *_: next(lengths))
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.dispatch([waiting, waiting, waiting])
+    dispatcher.start()
+    dispatcher.stop()
+    assert broker.messages == []
+    assert not dispatcher.is_failing
+
+
+def test_a_message_tells_when_it_was_published(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    (task,) = insert_new(store)
+    dispatcher.dispatch([task])
+    wait_for(lambda: is_dispatched(store, task))
+    found = store.get(task.id)
+    assert found is not None
+    message = Message.decode(broker.queues[Step.COMPUTE_MD5.value].get())
+    assert published_at(message) == found.dispatched_at
+
+
+def test_whether_the_broker_answers(
+    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ForgetfulStore
+) -> None:
+    answers = threading.Event()
+    is_down = False
+
+    def ping(_broker: object) -> None:
+        assert answers.wait(10)
+        if is_down:
+            raise RuntimeError("stack timeout")  # no AMQPError
+
+    monkeypatch.setattr(worker.publisher, "ping", ping)
+    dispatcher = Dispatcher(broker, store)
+    dispatcher.start()
+    assert not dispatcher.hears_broker(0.05), "nothing was heard of it so far"
+    answers.set()
+    assert dispatcher.hears_broker(10)
+    is_down = True
+    assert not dispatcher.hears_broker(10)
+    is_down = False
+    assert dispatcher.hears_broker(10)
+    dispatcher.stop()

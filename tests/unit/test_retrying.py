@@ -1,0 +1,157 @@
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.stores.sqlite import SQLiteStore
+from tasks.task import Step, Task
+from tests.examples import DIGEST, LEASE, NOW, RETENTION, make_task
+from tests.fakes import FlakyStore
+from worker.retrying import claim_patiently, patiently, save_patiently
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FlakyStore]:
+    opened = FlakyStore(tmp_path / "tasks.sqlite3")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def task(store: FlakyStore) -> Task:
+    made = make_task()
+    store.insert(made)
+    return made
+
+
+@pytest.fixture
+def stopping() -> threading.Event:
+    return threading.Event()
+
+
+def test_outlasts_an_outage(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
+    store.failures = 3
+    assert patiently(lambda: store.get(task.id), stopping) == task
+
+
+def test_gives_up_when_stopping(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
+    stopping.set()
+    store.failures = 1000
+    with pytest.raises(StoreUnavailableError):
+        patiently(lambda: store.get(task.id), stopping)
+    assert store.failures == 999
+
+
+def test_a_stop_ends_the_pause(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
+    store.failures = 1000
+    store.before_failure = stopping.set
+    with pytest.raises(StoreUnavailableError):
+        patiently(lambda: store.get(task.id), stopping)
+
+
+def test_works_while_stopping(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
+    stopping.set()
+    assert patiently(lambda: store.get(task.id), stopping) == task
+
+
+def test_other_errors_pass(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
+    with pytest.raises(DuplicateTaskError):
+        patiently(lambda: store.insert(task), stopping)
+
+
+def test_save_outlasts_an_outage(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
+    store.failures = 2
+    saved = save_patiently(store, task.claimed(NOW, LEASE), stopping)
+    assert saved == replace(task.claimed(NOW, LEASE), version=2)
+    assert store.get(task.id) == saved
+
+
+def test_save_recognises_its_own_write(
+    store: FlakyStore, task: Task, stopping: threading.Event
+) -> None:
+    claimed = store.save(task.claimed(NOW, LEASE))
+    assert claimed is not None
+    store.lost_answers = 1
+    done = claimed.done(NOW, DIGEST, retention=RETENTION)
+    saved = save_patiently(store, done, stopping)
+    assert saved == replace(done, version=3)
+    assert store.get(task.id) == saved
+
+
+def test_save_recognises_its_own_write_that_was_dispatched_meanwhile(
+    store: FlakyStore, stopping: threading.Event
+) -> None:
+    running = make_task("someone@example.com").claimed(NOW, LEASE)
+    store.insert(running)
+    done = running.done(NOW, DIGEST, retention=RETENTION)
+    written = replace(done, version=2)
+
+    def sweep() -> None:
+        assert len(store.take_due(NOW + 2 * LEASE, NOW + 3 * LEASE, 1)) == 1
+        store.mark_dispatched([written.dispatched(NOW)])
+
+    store.lost_answers = 1
+    store.before_failure = sweep
+    assert save_patiently(store, done, stopping) == written
+
+
+def test_save_loses_against_somebody_else(
+    store: FlakyStore, task: Task, stopping: threading.Event
+) -> None:
+    other = store.save(task.claimed(NOW, LEASE))
+    assert save_patiently(store, task.claimed(NOW, LEASE), stopping) is None
+    assert store.saves == 2
+    assert store.get(task.id) == other
+
+
+def test_save_does_not_take_another_change_for_its_own(
+    store: FlakyStore, task: Task, stopping: threading.Event
+) -> None:
+    running = store.save(task.claimed(NOW, LEASE))
+    assert running is not None
+    store.failures = 1
+    store.before_failure = lambda: SQLiteStore.save(store, running.released(NOW))
+    done = running.done(NOW, DIGEST, retention=RETENTION)
+    assert save_patiently(store, done, stopping) is None
+    found = store.get(task.id)
+    assert found is not None
+    assert found.digest is None
+
+
+def test_claim_outlasts_an_outage(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
+    store.failures = 2
+    claimed = claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping)
+    assert claimed is not None
+    assert claimed == store.get(task.id)
+
+
+def test_claim_recognises_its_own(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
+    store.lost_answers = 1
+    claimed = claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping)
+    assert claimed is not None
+    assert claimed == store.get(task.id)
+
+
+def test_claim_does_not_take_another_one_for_its_own(
+    store: FlakyStore, task: Task, stopping: threading.Event
+) -> None:
+    store.failures = 1
+    store.before_failure = lambda: SQLiteStore.save(store, task.claimed(NOW, LEASE, "theirs"))
+    assert claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping) is None
+
+
+def test_claim_that_was_lost_meanwhile_is_not_ours(
+    store: FlakyStore, task: Task, stopping: threading.Event
+) -> None:
+    def lose() -> None:
+        claimed = SQLiteStore.get(store, task.id)
+        assert claimed is not None
+        lost = claimed.lost(NOW, max_attempts=5, retention=RETENTION)
+        SQLiteStore.save(store, replace(lost, retry_at=store.now() + LEASE))
+
+    store.lost_answers = 1
+    store.before_failure = lose
+    assert claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping) is None

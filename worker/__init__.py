@@ -1,0 +1,1 @@
+"""The machinery of the background work: broker, publisher, leases, sweeper, steps and mails."""

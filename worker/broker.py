@@ -1,0 +1,239 @@
+"""Makes the broker; nothing else knows whether it is RabbitMQ or in-process."""
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import dramatiq.brokers.rabbitmq
+from dramatiq import Broker, Consumer, MessageProxy, Middleware
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.common import dq_name
+from dramatiq.errors import ConnectionClosed
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import (
+    ChannelClosed,
+    ConnectionClosedByBroker,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
+
+from settings import Settings
+from tasks.task import Step
+from telemetry.outage import Outage
+from worker.consuming import BusyThreads, ThriftyConsumer
+
+# So that a server which is gone is noticed within seconds; the URL's own parameters go first.
+CONNECTION_PARAMETERS = {
+    "heartbeat": "10",
+    "blocked_connection_timeout": "5",
+    "connection_attempts": "1",
+    "socket_timeout": "5",
+    "stack_timeout": "10",
+}
+
+outage = Outage("the broker", logging.getLogger(__name__))
+
+REFUSALS = {403, 530}  # AMQP's codes for a missing right, and for a missing virtual host
+REMEDY = (
+    "Check the user, the password, the virtual host and the user's permissions in RABBITMQ_URL"
+    " (with Docker Compose: RABBITMQ_PASSWORD)"
+)
+# No queue has this name: RabbitMQ confirms such a message, and drops it.
+PING_QUEUE = "md5_light.ping"
+
+CLOSE_SECONDS = 1.0  # for each of the connections that a worker closes when it stops
+
+# Over the connection at hand, over a new one, and when that has shown the queue to be gone. More
+# would only keep the dispatcher from telling that the broker is out of reach.
+dramatiq.brokers.rabbitmq.MAX_ENQUEUE_ATTEMPTS = 3
+
+_log = logging.getLogger(__name__)
+
+# One line from us says that the server is gone; pika writes twelve, and a trace.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not so what dramatiq's consumers, four in a process, say every few seconds of an outage."""
+    return not record.msg.startswith(("Consumer encountered a connection", "Restarting consumer"))
+
+
+for _queue in (name for step in Step for name in (step.value, dq_name(step.value))):
+    logging.getLogger(f"dramatiq.worker.ConsumerThread({_queue})").addFilter(_is_news)
+
+
+class _Consumer(ThriftyConsumer):
+    """Acknowledges what it has delivered itself, and leaves no message in a dead-letter queue.
+
+    After a reconnect delivery tags begin at 1 again, so an actor that began before it would
+    acknowledge somebody else's message.
+    """
+
+    def __next__(self) -> MessageProxy | None:
+        try:
+            return super().__next__()
+        except ConnectionClosed as error:
+            note_failure(error)
+            raise
+
+    def ack(self, message: MessageProxy) -> None:
+        if self.delivered.pop(id(message), None) is not None:
+            with suppress(ConnectionClosed):  # RabbitMQ delivers the message again
+                super().ack(message)
+
+    def nack(self, message: MessageProxy) -> None:
+        """Drop a message for no actor of ours; keep one that a stopping worker could not serve.
+
+        RabbitMQ gives the latter to another worker when this one's connection is closed.
+        """
+        if message.actor_name not in self.broker.actors:
+            self.ack(message)
+
+    def _nack(self, tag: int) -> None:
+        """Drop what is no message at all; dramatiq has logged it."""
+        self.connection.add_callback_threadsafe(partial(self.channel.basic_ack, tag))
+
+    def close(self) -> None:
+        _close_soon(super().close)
+
+
+class _Broker(RabbitmqBroker):
+    def __init__(self, *, middleware: Sequence[Middleware], **options: Any) -> None:
+        self._busy = BusyThreads()
+        super().__init__(middleware=[*middleware, self._busy], **options)
+
+    @property
+    def consumer_class(self) -> Callable[..., _Consumer]:
+        return partial(_Consumer, busy=self._busy)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        try:
+            consumer = super().consume(queue_name, prefetch, timeout)
+        except (AMQPConnectorException, ConnectionClosed) as error:
+            note_failure(error)
+            raise ConnectionClosed(error) from None  # the former is of pika, but no AMQPError
+        outage.end()
+        return consumer
+
+    def close(self) -> None:
+        _close_soon(super().close)
+
+
+def _close_soon(close: Callable[[], None]) -> None:
+    """Say goodbye, but do not wait long for a server that does not answer."""
+
+    def run() -> None:
+        try:
+            close()
+        except Exception:  # noqa: BLE001  the edge: this process has done with the connections
+            _log.debug("a connection was not closed properly", exc_info=True)
+
+    thread = threading.Thread(target=run, name="goodbye", daemon=True)
+    thread.start()
+    thread.join(CLOSE_SECONDS)
+
+
+def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:
+    """A broker that retries and delays nothing: that is the sweeper's.
+
+    It connects when it is first used. RabbitMQ confirms each message, or `enqueue` raises.
+    """
+    broker: Broker
+    if settings.rabbitmq_url is None:
+        broker = StubBroker(middleware=list(middleware))
+    else:
+        broker = _Broker(
+            url=_with_defaults(settings.rabbitmq_url),
+            confirm_delivery=True,
+            middleware=middleware,
+        )
+    broker.logger.addFilter(_is_unexpected)
+    return broker
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Return False for dramatiq's warning about a second worker, which is here for the mails."""
+    return "_WorkerMiddleware" not in record.getMessage()
+
+
+def ping(broker: Broker) -> None:
+    """Publish a test message over this thread's connection, which also keeps the connection alive.
+
+    It goes to a queue that does not exist, so RabbitMQ drops it. It fails where the message of a
+    task would fail: without the permission, or while the server accepts nothing.
+    Raises AMQPError and the other errors of pika.
+    """
+    if isinstance(broker, RabbitmqBroker):
+        with _fresh_after_failure(broker):
+            for step in Step:
+                broker.declare_queue(step.value, ensure=True)
+            broker.channel.basic_publish("", PING_QUEUE, b"")
+
+
+def count_waiting(broker: Broker, queue: str) -> int:
+    """Return how many messages of a queue no worker has taken yet. Raises the errors of pika."""
+    if isinstance(broker, StubBroker):
+        return int(broker.queues[queue].qsize())
+    assert isinstance(broker, RabbitmqBroker)
+    with _fresh_after_failure(broker):
+        waiting, _delayed, _dead = broker.get_queue_message_counts(queue)
+        return int(waiting)
+
+
+@contextmanager
+def _fresh_after_failure(broker: RabbitmqBroker) -> Iterator[None]:
+    """The next use of this thread's connection shall not meet one that is broken."""
+    try:
+        yield
+    except Exception:
+        del broker.connection
+        raise
+
+
+def note_failure(error: Exception) -> None:
+    """Report to the outage that a call failed, and why."""
+    reply = _reply_of(error)
+    is_refusal = reply is not None and reply[0] in REFUSALS
+    outage.begin(describe(error), remedy=REMEDY if is_refusal else None)
+
+
+def describe(error: Exception) -> str:
+    """What went wrong, in a few words, though pika wraps it three exceptions deep."""
+    reply = _reply_of(error)
+    return type(_cause_of(error)).__name__ if reply is None else f"{reply[0]} {reply[1]}"
+
+
+def _reply_of(error: Exception) -> tuple[int, str] | None:
+    """RabbitMQ's code and text in an error, if it has given a reason."""
+    cause = _cause_of(error)
+    if isinstance(cause, ChannelClosed | ConnectionClosedByBroker):
+        return cause.reply_code, cause.reply_text.rstrip(".")
+    if isinstance(cause, ProbableAuthenticationError | ProbableAccessDeniedError):
+        # These carry the repr of another error.
+        match = re.search(r"""\((\d+)\) (['"])(.*?)\.?\2""", str(cause.args[0]))
+        return (int(match[1]), match[3]) if match else None
+    return None
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    return error
+
+
+def disconnect(broker: Broker) -> None:
+    """Close this thread's connection."""
+    if isinstance(broker, RabbitmqBroker):
+        del broker.connection
+
+
+def _with_defaults(url: str) -> str:
+    parts = urlsplit(url)
+    query = {**CONNECTION_PARAMETERS, **dict(parse_qsl(parts.query))}
+    return urlunsplit(parts._replace(query=urlencode(query)))

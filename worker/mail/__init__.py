@@ -1,0 +1,1 @@
+"""How mails are built and sent."""

@@ -1,0 +1,208 @@
+"""The publisher: a task's next step becomes its actor's message, off the caller's thread."""
+
+import logging
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from dramatiq import Broker, Message, MessageProxy
+
+from tasks.errors import StoreUnavailableError
+from tasks.stores.contract import TaskStore
+from tasks.task import Step, Task
+from worker import metrics
+from worker.broker import count_waiting, disconnect, note_failure, outage, ping
+
+BATCH = 500  # messages published between two writes of wake_at
+MAX_WAITING = 20_000  # tasks, when they come faster than they can be published
+PING_SECONDS = 5.0  # how soon a broker that comes or goes is noticed while nothing is published
+STOP_SECONDS = 5.0  # how long a stop waits for what is still to be published
+# Messages of several publishers need not stand in the queue in the order of their times.
+ORDER_TOLERANCE = timedelta(minutes=1)
+PING = object()  # in the place of a task: say whether the broker answers
+
+_log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """One thread with one publishing connection.
+
+    Nothing is lost here that matters: a task whose message didn't get out keeps its wake_at, and
+    a sweeper dispatches it again. A task whose message is still waiting in a long queue gets no
+    second one.
+    """
+
+    def __init__(self, broker: Broker, store: TaskStore) -> None:
+        self._broker = broker
+        self._store = store
+        self._tasks: SimpleQueue[Any] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        self.is_failing = False
+        self._is_broker_up = False  # as last reported
+        self._accepting = threading.Lock()
+        self._accepted = 0
+        self._handled = 0  # of those accepted: published, or let go of
+        self._told = threading.Condition()  # the broker has answered, or failed to
+        self._tellings = 0
+        self._consumed: dict[Step, datetime] = {}
+
+    def has_handled(self, number: int) -> bool:
+        """Whether the task of that number, and so all before it, has been dealt with."""
+        return self._handled >= number
+
+    def start(self) -> None:
+        metrics.note_broker(is_up=False)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish what is waiting, for a few seconds at the most."""
+        self._tasks.put(None)
+        self._thread.join(STOP_SECONDS)
+
+    def dispatch(self, tasks: Iterable[Task]) -> int:
+        """Send each task's next message soon. Returns at once, and raises nothing.
+
+        When too many are waiting already, the task is left to a sweeper. Returns the number of
+        the last task accepted, for `has_handled`.
+        """
+        with self._accepting:
+            for task in tasks:
+                if task.next_step is not None and self._tasks.qsize() < MAX_WAITING:
+                    self._tasks.put(task)
+                    self._accepted += 1
+            return self._accepted
+
+    def hears_broker(self, seconds: float) -> bool:
+        """Whether the broker answers this dispatcher now, within so many seconds."""
+        with self._told:
+            before = self._tellings
+            self._tasks.put(PING)
+            is_told = self._told.wait_for(lambda: self._tellings > before, seconds)
+        return is_told and not self.is_failing
+
+    def _tell(self) -> None:
+        with self._told:
+            self._tellings += 1
+            self._told.notify_all()
+
+    def note_consumed(self, step: Step, published_at: datetime) -> None:
+        """This process has taken up a message: those published before it are waiting no more."""
+        self._consumed[step] = max(published_at, self._consumed.get(step, published_at))
+
+    def _run(self) -> None:
+        self._ping()
+        while (task := self._next()) is not None:
+            batch = [task]
+            while len(batch) < BATCH and (following := self._poll()) is not None:
+                batch.append(following)
+            try:
+                self._dispatch(batch)
+            except StoreUnavailableError as error:
+                _log.debug("%d tasks not marked as dispatched: %s", len(batch), error)
+            except Exception:  # noqa: BLE001  the edge: the thread must go on
+                _log.exception("%d tasks not marked as dispatched", len(batch))
+            self._handled += len(batch)
+        disconnect(self._broker)
+
+    def _next(self) -> Task | None:
+        """The next task, None to stop; the connection is kept alive meanwhile."""
+        while True:
+            try:
+                task: Task | None = self._tasks.get(timeout=PING_SECONDS)
+            except Empty:
+                self._ping()
+            else:
+                if task is not PING:
+                    return task
+                self._ping()
+
+    def _ping(self) -> None:
+        try:
+            ping(self._broker)
+        except Exception as error:  # noqa: BLE001  pika raises what is no AMQPError, too
+            self._fail(error)
+        else:
+            self._recover()
+        self._tell()
+
+    def _poll(self) -> Task | None:
+        try:
+            task: Task | None = self._tasks.get_nowait()
+        except Empty:
+            return None
+        if task is PING:
+            return self._poll()  # what is published tells as well
+        if task is None:
+            self._tasks.put(None)  # the stop is for the outer loop
+        return task
+
+    def _dispatch(self, batch: list[Task]) -> None:
+        now = self._store.now()
+        lengths: dict[Step, int] = {}
+        marked = []
+        try:
+            for task in batch:
+                assert task.next_step is not None
+                if self._is_still_waiting(task, task.next_step, lengths, now):
+                    marked.append(task.still_waiting(now))
+                else:
+                    self._broker.enqueue(_make_message(task.id, task.next_step, now))
+                    marked.append(task.dispatched(now))
+                self._recover()
+        except Exception as error:  # noqa: BLE001  pika raises what is no AMQPError, too
+            self._fail(error)
+        self._tell()
+        self._store.mark_dispatched(marked)
+
+    def _is_still_waiting(
+        self, task: Task, step: Step, lengths: dict[Step, int], now: datetime
+    ) -> bool:
+        """Whether the message that a task got earlier may still stand in the queue.
+
+        A queue is first in, first out: it doesn't once a later one has been taken up. `lengths`
+        remembers for a batch how many messages wait for each step.
+        """
+        if task.dispatched_at is None:
+            return False
+        consumed = self._consumed.get(step)
+        if consumed is not None and task.dispatched_at + ORDER_TOLERANCE < min(consumed, now):
+            return False
+        if step not in lengths:
+            lengths[step] = count_waiting(self._broker, step.value)
+        return lengths[step] > 0
+
+    def _recover(self) -> None:
+        self.is_failing = False
+        outage.end()
+        self._report(is_up=not outage.is_on)  # the consumers of this process may still fail
+
+    def _fail(self, error: Exception) -> None:
+        """Let go of all that waits: without the broker it would only grow old here."""
+        note_failure(error)
+        self._report(is_up=False)
+        self.is_failing = True
+        while self._poll() is not None:
+            self._handled += 1
+
+    def _report(self, *, is_up: bool) -> None:
+        if is_up != self._is_broker_up:
+            self._is_broker_up = is_up
+            metrics.note_broker(is_up=is_up)
+
+
+def _make_message(task_id: str, step: Step, now: datetime) -> Message[None]:
+    return Message(
+        queue_name=step.value,
+        actor_name=step.value,
+        args=(task_id,),
+        kwargs={},
+        options={},
+        message_timestamp=round(now.timestamp() * 1000),
+    )
+
+
+def published_at(message: MessageProxy | Message[None]) -> datetime:
+    """The time of the store at which a message was published."""
+    return datetime.fromtimestamp(message.message_timestamp / 1000, UTC)

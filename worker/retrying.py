@@ -1,0 +1,77 @@
+"""Store calls that outlast an outage of the store."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar
+
+from tasks.errors import StoreUnavailableError
+from tasks.stores.contract import TaskStore
+from tasks.task import Step, Task
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0  # shorter than a sweeper's grace after an outage
+
+Result = TypeVar("Result")
+
+
+def patiently(call: Callable[[], Result], stopping: threading.Event) -> Result:
+    """Call until the store is there, with growing pauses.
+
+    Raises StoreUnavailableError only when `stopping` is set.
+    """
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return call()
+        except StoreUnavailableError:
+            if stopping.wait(pause):
+                raise
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def save_patiently(store: TaskStore, task: Task, stopping: threading.Event) -> Task | None:
+    """`store.save`, through an outage: a write whose answer got lost is found to be ours."""
+    is_first = True
+
+    def save() -> Task | None:
+        nonlocal is_first
+        was_first, is_first = is_first, False
+        saved = store.save(task)
+        if saved is not None or was_first:
+            return saved
+        return find_saved(store, task)
+
+    return patiently(save, stopping)
+
+
+def claim_patiently(
+    store: TaskStore, task_id: str, step: Step, lease: timedelta, stopping: threading.Event
+) -> Task | None:
+    """`store.claim`, through an outage: a claim whose answer got lost is found to be ours."""
+    token = uuid.uuid4().hex
+    is_first = True
+
+    def claim() -> Task | None:
+        nonlocal is_first
+        was_first, is_first = is_first, False
+        claimed = store.claim(task_id, step, store.now(), lease, token)
+        if claimed is not None or was_first:
+            return claimed
+        current = store.get(task_id)
+        return current if current and current.is_claimed and current.claim == token else None
+
+    return patiently(claim, stopping)
+
+
+def find_saved(store: TaskStore, task: Task) -> Task | None:
+    """What `store.save(task)` would have returned, had its answer not got lost."""
+    current = store.get(task.id)
+    saved = replace(task, version=task.version + 1)
+    if current is None:
+        return None
+    # What a sweeper moves between two versions may differ.
+    as_saved = replace(current, wake_at=saved.wake_at, dispatched_at=saved.dispatched_at)
+    return saved if as_saved == saved else None

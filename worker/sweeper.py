@@ -1,0 +1,121 @@
+"""The alarm clock: looks again at every task whose wake_at has passed, whatever the reason."""
+
+import logging
+import math
+import random
+import threading
+import time
+from datetime import timedelta
+
+from settings import Settings
+from tasks.errors import StoreUnavailableError
+from tasks.stores.contract import TaskStore
+from tasks.task import Status, Task
+from telemetry import logs
+from worker import metrics
+from worker.publisher import BATCH, Dispatcher
+from worker.trimmer import Trimmer
+
+INTERVAL_SECONDS = 1.0
+POLL_SECONDS = 0.02
+# How long the tasks of one round are held back from other sweepers, until they are dispatched.
+HOLD = timedelta(seconds=10)
+
+_log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """The loop that repairs everything: one in each worker process, any number in all."""
+
+    def __init__(self, store: TaskStore, dispatcher: Dispatcher, settings: Settings) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._trimmer = Trimmer(store, settings.max_stored)
+        self._max_attempts = settings.max_attempts
+        self._retention = timedelta(seconds=settings.retention)
+        self._lease_seconds = settings.lease
+        self._hold = min(HOLD, timedelta(seconds=settings.lease))
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._last_dispatched = 0
+        self._swept_at = -math.inf
+        self._grace_until = -math.inf
+        # An in-process broker begins with no messages, whatever was dispatched before.
+        self._has_to_wake_all = settings.rabbitmq_url is None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        # A jitter keeps the sweepers of many processes from asking all at once.
+        while not self._stopped.wait(INTERVAL_SECONDS * random.uniform(0.75, 1.25)):  # noqa: S311
+            try:
+                while self.sweep() == BATCH and not self._stopped.is_set():
+                    self._wait_for_dispatcher()
+                self._trimmer.trim()
+            except StoreUnavailableError:
+                pass  # the store has told
+            except Exception:  # noqa: BLE001  the edge: the loop must go on
+                _log.exception("a sweep failed; the next one follows")
+
+    def _wait_for_dispatcher(self) -> None:
+        """There are more tasks due than it takes at once: give it a moment to publish these."""
+        end = time.monotonic() + INTERVAL_SECONDS
+        while not self._dispatcher.has_handled(self._last_dispatched) and time.monotonic() < end:
+            self._stopped.wait(POLL_SECONDS)
+
+    def sweep(self) -> int:
+        """Look once at the tasks that are due; returns how many there were."""
+        if not self._dispatcher.has_handled(self._last_dispatched):
+            self._store.ping()
+            self._note_outage()
+            return 0
+        # While the broker is down, one task is enough to see whether it is back.
+        limit = 1 if self._dispatcher.is_failing else BATCH
+        now = self._store.now()
+        if self._has_to_wake_all:
+            self._store.wake_unclaimed(now)
+            self._has_to_wake_all = False
+        try:
+            due = self._store.take_due(now, now + self._hold, limit)
+        except StoreUnavailableError:
+            self._swept_at = -math.inf  # a store may read and not write: then this is its outage
+            raise
+        self._note_outage()
+        woken = [self._wake(task) for task in due if not self._stopped.is_set()]
+        self._last_dispatched = self._dispatcher.dispatch(task for task in woken if task)
+        return len(due)
+
+    def _note_outage(self) -> None:
+        """After an outage the leases of living workers have run out, too: let them renew first.
+
+        A sweeper that has just been started cannot know whether there was one.
+        """
+        now = time.monotonic()
+        if now - self._swept_at > max(self._lease_seconds / 2, 2 * INTERVAL_SECONDS):
+            self._grace_until = now + self._hold.total_seconds()
+        self._swept_at = now
+
+    def _wake(self, task: Task) -> Task | None:
+        """The task as it is to be dispatched; None when somebody else has moved it meanwhile."""
+        if task.next_step is not None:
+            if task.retry_at is None:
+                metrics.message_repairs.inc()
+            return task
+        if time.monotonic() < self._grace_until:
+            return None
+        lost = task.lost(
+            self._store.now(), max_attempts=self._max_attempts, retention=self._retention
+        )
+        with logs.about(task.id):
+            _log.warning("lease over in attempt %d, now %s", task.attempt, lost.status)
+        saved = self._store.save(lost)
+        if saved is not None:
+            metrics.lease_repairs.inc()
+            if saved.status is Status.FAILED and task.status is Status.RUNNING:
+                metrics.note_end(saved)
+        return saved
