@@ -13,8 +13,9 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from bench import cpu
 from bench.lab import Lab, Tasks
 from devtools.servers.process import Process
+from tasks.digests import Digest
 from tasks.stores.document import Document, to_document
-from tasks.task import Digest, Step, Task
+from tasks.task import Step, Task
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 60  # without a single task done

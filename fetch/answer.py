@@ -7,7 +7,7 @@ import requests
 
 from fetch.dates import parse_http_date
 from fetch.errors import FetchError
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 LATER = (408, 425, 429)  # the transient 4xx
 MAX_RETRY_AFTER_SECONDS = 3600.0

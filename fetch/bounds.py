@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 
 from fetch.errors import FetchCancelledError, FetchError
 from settings import Settings
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 # The longest single wait on a socket: how soon a cancelled download notices.
 SLICE_SECONDS = 0.5

@@ -18,7 +18,7 @@ from fetch.bounds import SLICE_SECONDS
 from fetch.errors import FetchError
 from fetch.lookup import Endpoint, SocketAddress
 from fetch.sockets import Owner, PlainSocket
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 # Of one name; families take turns, so neither hides the other.
 MAX_ADDRESSES = 16

@@ -22,7 +22,8 @@ from fetch.errors import FetchError
 from fetch.redirects import is_redirect, redirect_target
 from fetch.resume import Patience
 from fetch.transport import Transport, body_of, translated_errors
-from tasks.task import Digest, FailureCode
+from tasks.digests import Digest
+from tasks.failure import FailureCode
 
 # Takes the bytes hashed so far and the total, or None if the origin does not state it.
 Progress = Callable[[int, int | None], None]

@@ -1,6 +1,6 @@
 """How a download ends when it does not end with a digest."""
 
-from tasks.task import Failure, FailureCode
+from tasks.failure import Failure, FailureCode
 
 
 class FetchError(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from fetch.errors import FetchError
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 MAX_FIELD_LINES = 2000  # of all heads and the trailers of one answer
 

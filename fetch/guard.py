@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from fetch.errors import FetchError
 from settings import Network
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

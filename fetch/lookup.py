@@ -7,7 +7,7 @@ from typing import Any
 
 from fetch.bounds import SLICE_SECONDS, Bounds
 from fetch.errors import FetchError
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 # In the whole process. getaddrinfo has no timeout, so a look-up may outlive its download.
 MAX_LOOK_UPS = 64

@@ -10,8 +10,8 @@ import requests
 
 from fetch.errors import FetchError
 from tasks.errors import InvalidURLError
+from tasks.failure import FailureCode
 from tasks.rfc3986 import URLParts
-from tasks.task import FailureCode
 from tasks.url import resolve_url
 
 # RFC 9110 § 15.4: their Location names one place to go.

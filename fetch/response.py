@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from fetch.errors import FetchError
 from fetch.fields import FieldReader
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 # What curl allows: MAX_HTTP_RESP_HEADER_SIZE in its lib/http.h
 MAX_HEADER_BYTES = 300 * 1024

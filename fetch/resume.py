@@ -3,7 +3,7 @@
 import time
 
 from fetch.errors import FetchError
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 FIRST_PAUSE = 1.0  # the first resume follows a break at once
 GROWTH = 3.0

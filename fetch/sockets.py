@@ -9,7 +9,7 @@ from fetch.bounds import SLICE_SECONDS, Bounds
 from fetch.errors import FetchError
 from fetch.guard import Guard
 from fetch.lookup import Resolver
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 
 class Owner(Protocol):

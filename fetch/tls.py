@@ -8,7 +8,7 @@ from typing import Any, cast
 from fetch.bounds import Bounds
 from fetch.errors import FetchError
 from fetch.sockets import Owner, broken_connection, silent_server
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 # What curl offers on Debian. Without it the choice depends on who built Python: one built from
 # source offers 17 cipher suites, Debian's 60.

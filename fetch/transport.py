@@ -28,7 +28,7 @@ from fetch.sockets import await_bytes, broken_connection
 from fetch.tls import TLSContext, make_context
 from settings import DEFAULT_USER_AGENT
 from tasks.errors import InvalidURLError
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 
 MAX_POOLS = 16  # hosts whose connection settings are kept by a thread
 

@@ -24,8 +24,9 @@ from tasks.errors import (
     InvalidURLError,
     StoreUnavailableError,
 )
+from tasks.failure import Failure
 from tasks.stores.contract import TaskStore
-from tasks.task import Failure, Status, Task
+from tasks.task import Status, Task
 from tasks.url import parse_url
 
 # How long a request waits for the store, whose driver tries twice, for longer.

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
+from tasks.digests import Digest
 from tasks.errors import IllegalTransitionError
+from tasks.failure import Failure, FailureCode
 
 # How long a message may take from the store to an actor before somebody looks again.
 UNPUBLISHED_PAUSE = timedelta(seconds=30)  # written, and nobody knows yet whether a message got out
@@ -41,46 +43,6 @@ class Step(StrEnum):
 
     COMPUTE_MD5 = "compute_md5"
     SEND_EMAIL = "send_email"
-
-
-class FailureCode(StrEnum):
-    """Why a task failed: stable, and documented in the README."""
-
-    BLOCKED_ADDRESS = "blocked_address"
-    INVALID_REDIRECT = "invalid_redirect"
-    TOO_MANY_REDIRECTS = "too_many_redirects"
-    HTTP_STATUS = "http_status"
-    TOO_LARGE = "too_large"
-    TLS_ERROR = "tls_error"
-    PROTOCOL_ERROR = "protocol_error"
-    DNS_ERROR = "dns_error"
-    CONNECT_ERROR = "connect_error"
-    TIMEOUT = "timeout"
-    DEADLINE = "deadline"
-    TOO_SLOW = "too_slow"
-    INCOMPLETE_BODY = "incomplete_body"
-    CHANGED_DURING_DOWNLOAD = "changed_during_download"
-    WORKER_LOST = "worker_lost"
-    INTERNAL_ERROR = "internal_error"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a task failed. The message is for its owner: no address, trace or response body in it."""
-
-    code: FailureCode
-    message: str
-    http_status: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """What a download came to. `size` is in bytes."""
-
-    md5: str
-    size: int
-    final_url: str
-    is_length_verified: bool  # False: the origin stated no length, so a cut could not be seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from tasks.task import Digest, Failure, FailureCode, MailStatus, Status, Task
+from tasks.digests import Digest
+from tasks.failure import Failure, FailureCode
+from tasks.task import MailStatus, Status, Task
 
 NOW = datetime(2024, 5, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 LEASE = timedelta(seconds=30)

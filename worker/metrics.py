@@ -33,7 +33,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from tasks.task import FailureCode, MailStatus, Status, Step, Task
+from tasks.failure import FailureCode
+from tasks.task import MailStatus, Status, Step, Task
 
 _PREFIX = "md5-light-metrics-"
 _YOUNG_SECONDS = 60.0

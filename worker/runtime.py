@@ -20,11 +20,12 @@ from fetch.kept import KeptConnections
 from fetch.lookup import Resolver
 from fetch.transport import Transport
 from settings import Settings, SettingsError
+from tasks.digests import Digest
 from tasks.errors import StoreUnavailableError
 from tasks.limits import RateLimit
 from tasks.stores.contract import TaskStore
 from tasks.stores.open import open_store
-from tasks.task import Digest, Step, Task
+from tasks.task import Step, Task
 from telemetry import logs
 from worker import metrics
 from worker.broker import make_broker

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from tasks.task import Digest, Failure, FailureCode, MailStatus, Status, Task
+from tasks.digests import Digest
+from tasks.failure import Failure, FailureCode
+from tasks.task import MailStatus, Status, Task
 
 Document = dict[str, Any]
 

@@ -18,7 +18,7 @@ from devtools.servers.origin import Origin
 from devtools.servers.process import PROJECT, Process, free_port
 from devtools.waiting import wait_for
 from service.metrics import REFUSALS
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tests.e2e.conftest import System
 from tests.e2e.ledger import wait_until_settled
 from tests.e2e.scraping import scrape

@@ -17,7 +17,8 @@ from devtools.servers.inbox import Inbox
 from devtools.servers.process import free_port
 from devtools.waiting import wait_for
 from settings import Settings
-from tasks.task import Failure, FailureCode, Task
+from tasks.failure import Failure, FailureCode
+from tasks.task import Task
 from tests.examples import ADDRESS, DIGEST, NOW, RETENTION, STATES
 from tests.faults.smtp import with_tls
 from tests.unit.fetch.origin import RawOrigin, drip

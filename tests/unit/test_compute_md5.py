@@ -10,8 +10,10 @@ import pytest
 
 from fetch.errors import FetchError
 from settings import Settings
+from tasks.digests import Digest
+from tasks.failure import FailureCode
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import Digest, FailureCode, Status, Task
+from tasks.task import Status, Task
 from tests.examples import DIGEST, make_task
 from worker.leases import LeaseKeeper
 from worker.steps.compute_md5 import Md5Computer

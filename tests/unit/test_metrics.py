@@ -9,8 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from settings import Settings
+from tasks.failure import FailureCode
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import FailureCode, Status, Step, Task
+from tasks.task import Status, Step, Task
 from tests.examples import ADDRESS, DIGEST, FAILURE, LEASE, NOW, PAUSE, RETENTION, make_task
 from tests.fakes import RecordingBroker
 from worker import metrics

@@ -12,7 +12,8 @@ from service.app import create_app
 from service.idempotency import KEY
 from service.metrics import REFUSALS
 from settings import Settings
-from tasks.task import FailureCode, MailStatus
+from tasks.failure import FailureCode
+from tasks.task import MailStatus
 from tasks.url import MAX_URL_BYTES
 
 DOCUMENT: dict[str, Any] = json.loads((docs.FOLDER / "openapi.json").read_text())

@@ -13,8 +13,9 @@ import worker.sweeper
 from devtools.waiting import wait_for
 from settings import Settings
 from tasks.errors import StoreUnavailableError
+from tasks.failure import FailureCode
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import FailureCode, MailStatus, Status, Task
+from tasks.task import MailStatus, Status, Task
 from tests.examples import ADDRESS, DIGEST, LEASE, RETENTION, make_task
 from tests.fakes import RecordingBroker
 from worker.publisher import BATCH, Dispatcher

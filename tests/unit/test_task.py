@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import IllegalTransitionError
+from tasks.failure import FailureCode
 from tasks.stores.document import from_document, to_document
-from tasks.task import FailureCode, MailStatus, Status, Step, Task
+from tasks.task import MailStatus, Status, Step, Task
 from tests.examples import (
     ADDRESS,
     DIGEST,

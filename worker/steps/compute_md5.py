@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from fetch.errors import FetchCancelledError, FetchError
 from settings import Settings
-from tasks.task import Digest, FailureCode, Step, Task
+from tasks.digests import Digest
+from tasks.failure import FailureCode
+from tasks.task import Step, Task
 from worker.leases import Change, Claim, LeaseKeeper
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from fetch.errors import FetchError
 from fetch.guard import Guard
 from fetch.transport import Transport
 from settings import Network
-from tasks.task import Digest, FailureCode
+from tasks.digests import Digest
+from tasks.failure import FailureCode
 from tests.unit.fetch.origin import RawOrigin
 
 LOOPBACK: list[Network] = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1")]

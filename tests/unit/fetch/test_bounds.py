@@ -11,7 +11,7 @@ import pytest
 from fetch.bounds import MIN_SPEED_WINDOW, Limits
 from fetch.errors import FetchCancelledError
 from settings import Settings
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tests.unit.fetch.conftest import Fetch
 from tests.unit.fetch.origin import (
     CHUNKED,

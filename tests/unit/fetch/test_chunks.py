@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fetch.download import download
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tests.unit.fetch.conftest import LIMITS, Fetch
 from tests.unit.fetch.origin import CHUNKED, RawOrigin, chunked
 

@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from fetch.cookies import MAX_COOKIES, MAX_HEADER_BYTES, CookieJar
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tests.growth import assert_linear
 from tests.unit.fetch.conftest import Fetch
 from tests.unit.fetch.origin import Peer, RawOrigin, redirect, reply, reset

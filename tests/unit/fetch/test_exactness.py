@@ -16,7 +16,7 @@ from devtools.waiting import PATIENCE
 from fetch.errors import FetchError
 from fetch.guard import Guard
 from fetch.transport import Transport
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
     CHUNKED,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tests.unit.fetch.conftest import Fetch
 from tests.unit.fetch.origin import RawOrigin, reply
 

@@ -20,7 +20,8 @@ from fetch.download import download
 from fetch.errors import FetchError
 from fetch.guard import Guard
 from fetch.transport import Transport
-from tasks.task import Digest, FailureCode
+from tasks.digests import Digest
+from tasks.failure import FailureCode
 from tests.unit.fetch.conftest import LIMITS, LOOPBACK, Fetch
 from tests.unit.fetch.origin import CHUNKED, RawOrigin, chunked, redirect, reply
 

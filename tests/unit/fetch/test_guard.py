@@ -20,7 +20,7 @@ from fetch.errors import FetchError
 from fetch.guard import GLOBAL_IPV6, SPECIAL_IPV4, SPECIAL_IPV6, Guard
 from fetch.transport import Transport, _GuardedConnection, _GuardedTLSConnection
 from tasks.errors import InvalidURLError
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tasks.url import parse_url
 from tests.unit.fetch.conftest import LIMITS, LOOPBACK, Fetch
 from tests.unit.fetch.origin import RawOrigin, redirect, reply

@@ -12,7 +12,7 @@ from fetch.errors import FetchCancelledError
 from fetch.guard import Guard
 from fetch.lookup import Resolver
 from fetch.transport import Transport
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tests.growth import assert_linear
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import RawOrigin, reply

@@ -14,7 +14,7 @@ from fetch.errors import FetchError
 from fetch.guard import Guard
 from fetch.resume import next_pause, patience
 from fetch.transport import Transport
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
     Peer,

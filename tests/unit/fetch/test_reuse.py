@@ -14,7 +14,7 @@ import trustme
 from devtools.waiting import wait_for
 from fetch.guard import Guard
 from fetch.transport import Transport
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
     CHUNKED,

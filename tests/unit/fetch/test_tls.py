@@ -18,7 +18,7 @@ from fetch.errors import FetchCancelledError, FetchError
 from fetch.guard import Guard
 from fetch.tls import TLSContext
 from fetch.transport import Transport
-from tasks.task import FailureCode
+from tasks.failure import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
     CHUNKED,
