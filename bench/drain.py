@@ -78,7 +78,8 @@ def drain(  # noqa: PLR0913
         ) as workers:
             cpu_seconds = _watch(tasks, workers, count)
             workers.stop()
-        messages = sum(map(int, re.findall(r"messages=(\d+)", workers.output)))
+        totals = dict(re.findall(r"process=(\d+) messages=(\d+)", workers.output))  # the last ones
+        messages = sum(map(int, totals.values()))
         first, last = _first_and_last(tasks)
     return Drained(
         tasks_per_second=(count - 1) / (last - first).total_seconds(),
