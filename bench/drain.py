@@ -14,8 +14,10 @@ from bench import cpu
 from bench.lab import Lab, Tasks
 from devtools.servers.process import Process
 from tasks.digests import Digest
+from tasks.outcome import Succeeded
+from tasks.step import StepKind
 from tasks.stores.document import Document, to_document
-from tasks.task import Step, Task
+from tasks.task import Task
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 60  # without a single task done
@@ -35,7 +37,7 @@ class Contestant:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-OURS = Contestant(module="actors", queue=Step.COMPUTE_MD5.value)
+OURS = Contestant(module="actors", queue=StepKind.COMPUTE_MD5.value)
 BARE = Contestant(module="bench.bare", queue="bare", settings={"BARE_DURABLE": "1"})
 BARE_SESSION = replace(BARE, settings={"BARE_DURABLE": "1", "BARE_SESSION": "1"})
 BARE_SESSION_LAX = replace(BARE, settings={"BARE_SESSION": "1"})
@@ -102,7 +104,7 @@ def _settled_tasks(url: str, count: int) -> Iterator[Task]:
     now = datetime.now(UTC)
     for _ in range(count):
         task = Task.new(url, now).claimed(now, timedelta(seconds=30))
-        yield task.done(now, digest, retention=timedelta(days=30))
+        yield task.ended(Succeeded(digest), now, retention=timedelta(days=30))
 
 
 def _insert(tasks: Tasks, documents: Iterable[Document]) -> None:

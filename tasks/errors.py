@@ -23,3 +23,10 @@ class DuplicateTaskError(TaskError):
 
 class StoreUnavailableError(TaskError):
     """Raised when the store cannot be reached or cannot write; trying again later may help."""
+
+
+class NewerTaskError(TaskError):
+    """Raised when a task was written by a newer version, whose documents this one cannot read."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"Task {task_id} was written by a newer version; it is left alone.")

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.digests import Digest
 from tasks.failure import Failure, FailureCode
-from tasks.task import MailStatus, Status, Task
+from tasks.outcome import Delayed, Failed, RetryLater, Succeeded
+from tasks.step import Step, StepKind, StepState
+from tasks.task import Task
 
 NOW = datetime(2024, 5, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -20,26 +22,42 @@ def make_task(email: str | None = None, now: datetime = NOW) -> Task:
     return Task.new("http://example.com/a", now, email=email)
 
 
+def attempts_at(task: Task, kind: StepKind) -> int:
+    """Return how many attempts at the step have been made."""
+    step = task.step(kind)
+    assert step is not None
+    return step.attempt
+
+
+def with_attempt(task: Task, kind: StepKind, attempt: int) -> Task:
+    """Return the task as if so many attempts at the step had been made."""
+    steps = (replace(each, attempt=attempt) if each.kind is kind else each for each in task.steps)
+    return replace(task, steps=tuple(steps))
+
+
 def _make_states() -> dict[str, Task]:
     queued = make_task(ADDRESS)
     running = queued.claimed(NOW, LEASE)
-    pending = running.done(NOW, DIGEST, retention=RETENTION)
-    sending = pending.mail_claimed(NOW, LEASE)
+    pending = running.ended(Succeeded(DIGEST), NOW, retention=RETENTION)
+    sending = pending.claimed(NOW, LEASE)
+    retrying = running.ended(RetryLater(PAUSE, FAILURE), NOW, retention=RETENTION)
     quiet = make_task().claimed(NOW, LEASE)
     return {
         "queued": queued,
         "dispatched": queued.dispatched(NOW),
         "running": running,
-        "retrying": running.retry(NOW, PAUSE, FAILURE),
-        "retry dispatched": running.retry(NOW, PAUSE, FAILURE).dispatched(NOW + PAUSE),
+        "retrying": retrying,
+        "retry dispatched": running.ended(
+            RetryLater(PAUSE, FAILURE), NOW, retention=RETENTION
+        ).dispatched(NOW + PAUSE),
         "done, mail pending": pending,
         "done, mail sending": sending,
-        "done, mail delayed": sending.mail_delayed(NOW, PAUSE),
-        "done, mail sent": sending.mail_sent(NOW, retention=RETENTION),
-        "done, mail refused": sending.mail_refused(NOW, retention=RETENTION),
-        "failed, mail pending": running.failed(NOW, FAILURE, retention=RETENTION),
-        "done": quiet.done(NOW, DIGEST, retention=RETENTION),
-        "failed": quiet.failed(NOW, FAILURE, retention=RETENTION),
+        "done, mail delayed": sending.ended(Delayed(PAUSE), NOW, retention=RETENTION),
+        "done, mail sent": sending.ended(Succeeded(), NOW, retention=RETENTION),
+        "done, mail refused": sending.ended(Failed(), NOW, retention=RETENTION),
+        "failed, mail pending": running.ended(Failed(FAILURE), NOW, retention=RETENTION),
+        "done": quiet.ended(Succeeded(DIGEST), NOW, retention=RETENTION),
+        "failed": quiet.ended(Failed(FAILURE), NOW, retention=RETENTION),
     }
 
 
@@ -52,12 +70,14 @@ FULL_TASK = Task(
     expected_md5="0" * 32,
     submitted_at=NOW,
     version=7,
-    status=Status.FAILED,
+    steps=(
+        Step(StepKind.COMPUTE_MD5, StepState.FAILED, 4),
+        Step(StepKind.SEND_EMAIL, StepState.WAITING, 2),
+    ),
     wake_at=NOW + timedelta(milliseconds=1),
     retry_at=NOW + timedelta(milliseconds=2),
     dispatched_at=NOW + timedelta(milliseconds=3),
     claim="0123456789abcdef",
-    attempt=4,
     bytes_done=2**40 + 1,
     bytes_total=2**62,
     seconds_running=1.234,
@@ -65,7 +85,5 @@ FULL_TASK = Task(
     finished_at=NOW + timedelta(hours=1),
     digest=replace(DIGEST, size=2**62, is_length_verified=False),
     failure=FAILURE,
-    mail_status=MailStatus.PENDING,
-    mail_attempt=2,
     expires_at=NOW + timedelta(days=365_000),
 )

@@ -9,8 +9,9 @@ from dramatiq import Message
 from dramatiq.brokers.stub import StubBroker
 
 from tasks.errors import StoreUnavailableError
+from tasks.step import StepKind
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import Step, Task
+from tasks.task import Task
 
 
 class FlakyStore(SQLiteStore):
@@ -39,7 +40,7 @@ class FlakyStore(SQLiteStore):
         return saved
 
     def claim(
-        self, task_id: str, step: Step, now: datetime, lease: timedelta, token: str
+        self, task_id: str, step: StepKind, now: datetime, lease: timedelta, token: str
     ) -> Task | None:
         self._maybe_fail()
         claimed = SQLiteStore.claim(self, task_id, step, now, lease, token)
@@ -70,7 +71,7 @@ class RecordingBroker(StubBroker):
 
     def __init__(self) -> None:
         super().__init__()
-        for step in Step:
+        for step in StepKind:
             self.declare_queue(step.value)
         self.is_down = False
         self.lasts: int | None = None

@@ -24,7 +24,7 @@ from pika.exceptions import (
 )
 
 from settings import Settings
-from tasks.task import Step
+from tasks.step import StepKind
 from telemetry.outage import Outage
 from worker.consuming import BusyThreads, ThriftyConsumer
 
@@ -64,7 +64,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.msg.startswith(("Consumer encountered a connection", "Restarting consumer"))
 
 
-for _queue in (name for step in Step for name in (step.value, dq_name(step.value))):
+for _queue in (name for kind in StepKind for name in (kind.value, dq_name(kind.value))):
     logging.getLogger(f"dramatiq.worker.ConsumerThread({_queue})").addFilter(_is_news)
 
 
@@ -171,8 +171,8 @@ def ping(broker: Broker) -> None:
     """
     if isinstance(broker, RabbitmqBroker):
         with _fresh_after_failure(broker):
-            for step in Step:
-                broker.declare_queue(step.value, ensure=True)
+            for kind in StepKind:
+                broker.declare_queue(kind.value, ensure=True)
             broker.channel.basic_publish("", PING_QUEUE, b"")
 
 

@@ -4,28 +4,27 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from tasks.errors import StoreUnavailableError
+from tasks.outcome import Outcome
+from tasks.step import Step
 from tasks.stores.contract import TaskStore
-from tasks.task import Status, Step, Task
+from tasks.task import Task
 from telemetry import logs
 from worker import metrics
-from worker.retrying import claim_patiently, find_saved, patiently, save_patiently
+from worker.retrying import find_saved, patiently, save_patiently
 
 # How often progress is written, at the most; a shorter lease is renewed three times in its length.
 PROGRESS_SECONDS = 2.0
-
-# What an outcome means for the task as it then is, at that time.
-Change = Callable[[Task, datetime], Task]
 
 _log = logging.getLogger(__name__)
 
 
 class Claim:
-    """A task, or its mail, that belongs to this worker until it is settled or lost."""
+    """A step of a task that belongs to this worker until it is settled or lost."""
 
     def __init__(self, store: TaskStore, task: Task, lease: timedelta) -> None:
         self._store = store
@@ -41,6 +40,13 @@ class Claim:
     @property
     def task(self) -> Task:
         return self._task
+
+    @property
+    def step(self) -> Step:
+        """The step that is claimed."""
+        step = self._task.claimed_step
+        assert step is not None
+        return step
 
     @property
     def seconds(self) -> float:
@@ -63,7 +69,7 @@ class Claim:
 
     def _renew(self) -> None:
         self._clear_doubt()
-        renewed = self._timed(self._task).renewed(self._store.now(), self._lease)
+        renewed = self._task.timed(self.seconds).renewed(self._store.now(), self._lease)
         if self._progress is not None:
             renewed = renewed.progressed(*self._progress)
         self._doubtful = renewed
@@ -74,18 +80,18 @@ class Claim:
         else:
             self._task = saved
 
-    def _timed(self, task: Task) -> Task:
-        return task.timed(self.seconds) if task.status is Status.RUNNING else task
-
     def _clear_doubt(self) -> None:
         if self._doubtful is not None:
             self._task = find_saved(self._store, self._doubtful) or self._task
             self._doubtful = None
 
-    def settle(self, change: Change, stopping: threading.Event) -> Task | None:
-        """Write the claim's last change, through an outage of the store.
+    def settle(
+        self, outcome: Outcome, *, retention: timedelta, stopping: threading.Event
+    ) -> Task | None:
+        """Write what the attempt came to, through an outage of the store.
 
-        Returns the saved task, or None when the claim was lost: then nothing was written.
+        Returns the saved task, or None if the claim was lost: then nothing was written. Raises
+        StoreUnavailableError if the worker stops while the store is unreachable.
         """
         with self._lock:
             self._is_settled = True
@@ -93,8 +99,8 @@ class Claim:
                 return None
             patiently(self._clear_doubt, stopping)
             now = patiently(self._store.now, stopping)
-            changed = change(self._timed(self._task), now)
-            saved = save_patiently(self._store, changed, stopping)
+            ended = self._task.timed(self.seconds).ended(outcome, now, retention=retention)
+            saved = save_patiently(self._store, ended, stopping)
             if saved is None:
                 self._lose()
             return saved
@@ -111,7 +117,7 @@ class LeaseKeeper:
 
     def __init__(self, store: TaskStore, lease_seconds: float) -> None:
         self._store = store
-        self._lease = timedelta(seconds=lease_seconds)
+        self.lease = timedelta(seconds=lease_seconds)
         self._claims: set[Claim] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -124,40 +130,10 @@ class LeaseKeeper:
         self._stopped.set()
         self._thread.join()
 
-    def attempt(
-        self,
-        task_id: str,
-        step: Step,
-        act: Callable[[Claim], Change],
-        stopping: threading.Event,
-    ) -> Task | None:
-        """Claim a task's next step, act, and settle; a stopping worker gives the task back.
-
-        Returns the task as it was left, or None when it was somebody else's or not yet time.
-        Raises StoreUnavailableError when the worker stops while the store is out of reach.
-        """
-        if stopping.is_set():
-            return self._give_back(task_id, step)
-        claimed = claim_patiently(self._store, task_id, step, self._lease, stopping)
-        if claimed is None:
-            return None
-        if step is Step.COMPUTE_MD5 and claimed.attempt == 1 and claimed.wake_at is not None:
-            waited = claimed.wake_at - self._lease - claimed.submitted_at
-            metrics.queue_wait.observe(waited.total_seconds())
-        with self.keep(claimed) as claim:
-            return claim.settle(act(claim), stopping)
-
-    def _give_back(self, task_id: str, step: Step) -> Task | None:
-        """Let another worker have a task whose message this one took while it was stopping."""
-        task, now = self._store.get(task_id), self._store.now()
-        if task is None or task.next_step is not step or task.is_pausing(now):
-            return None
-        return self._store.save(task.released(now))
-
     @contextmanager
     def keep(self, task: Task) -> Iterator[Claim]:
         """A claim on a task just claimed, whose lease is renewed inside the block."""
-        claim = Claim(self._store, task, self._lease)
+        claim = Claim(self._store, task, self.lease)
         with self._lock:
             self._claims.add(claim)
         try:
@@ -167,7 +143,7 @@ class LeaseKeeper:
                 self._claims.discard(claim)
 
     def _run(self) -> None:
-        while not self._stopped.wait(min(PROGRESS_SECONDS, self._lease.total_seconds() / 3)):
+        while not self._stopped.wait(min(PROGRESS_SECONDS, self.lease.total_seconds() / 3)):
             with self._lock:
                 claims = random.sample(list(self._claims), len(self._claims))
             for claim in claims:

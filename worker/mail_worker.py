@@ -5,7 +5,7 @@ import time
 
 from dramatiq import Broker, Worker
 
-from tasks.task import Step
+from tasks.step import StepKind
 from worker.mail.mailer import Mailer
 
 # Threads spend their time waiting for the mail server, so they cost little. A silent server takes
@@ -23,7 +23,7 @@ class MailWorker(Worker):
     """
 
     def __init__(self, broker: Broker, mailer: Mailer) -> None:
-        super().__init__(broker, queues={Step.SEND_EMAIL.value}, worker_threads=MAIL_THREADS)
+        super().__init__(broker, queues={StepKind.SEND_EMAIL.value}, worker_threads=MAIL_THREADS)
         self._grace = threading.Timer(GRACE_SECONDS, mailer.interrupt)
         self._grace.daemon = True
         self._deadline = 0.0
@@ -50,5 +50,5 @@ def keep_to_downloads(worker: Worker) -> bool:
     """
     if worker.consumer_whitelist is not None:
         return False
-    worker.consumer_whitelist = {Step.COMPUTE_MD5.value}
+    worker.consumer_whitelist = {StepKind.COMPUTE_MD5.value}
     return True

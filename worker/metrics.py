@@ -34,7 +34,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from tasks.failure import FailureCode
-from tasks.task import MailStatus, Status, Step, Task
+from tasks.outcome import Delayed, Failed, Outcome, RetryLater, Succeeded
+from tasks.step import Status, StepKind
 
 _PREFIX = "md5-light-metrics-"
 _YOUNG_SECONDS = 60.0
@@ -87,6 +88,12 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(FOLDER)
 # Whoever imported the package before us.
 values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
+_MAIL_OUTCOMES: dict[type[Outcome], str] = {
+    Succeeded: "sent",
+    Failed: "refused",
+    RetryLater: "retried",
+    Delayed: "delayed",
+}
 _WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 28800)
 _DOWNLOADS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 28800)
 _REQUESTS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -127,7 +134,7 @@ request_seconds = Histogram(
 for _code in FailureCode:
     ended.labels(Status.FAILED, _code)
     retries.labels(_code)
-for _outcome in ("sent", "refused", "retried", "delayed"):
+for _outcome in _MAIL_OUTCOMES.values():
     mails.labels(_outcome)
 message_repairs, lease_repairs = repairs.labels("message"), repairs.labels("lease")
 _done = ended.labels(Status.DONE, "")
@@ -149,27 +156,19 @@ def note_broker(*, is_up: bool) -> None:
     _broker_up().set(is_up)
 
 
-def note_outcome(step: Step, task: Task) -> None:
-    """An actor has left a task like that."""
-    if step is Step.SEND_EMAIL:
-        if task.mail_status is MailStatus.PENDING:
-            if task.retry_at is not None:  # else it was given back
-                mails.labels("retried").inc()
-        elif task.mail_status is not None:
-            mails.labels(task.mail_status).inc()
-    elif task.status is Status.QUEUED:
-        if task.retry_at is not None and task.failure is not None:
-            retries.labels(task.failure.code).inc()
-    else:
-        note_end(task)
-
-
-def note_end(task: Task) -> None:
-    """A task is done, or has failed."""
-    if task.failure is None:
-        _done.inc()
-    else:
-        ended.labels(Status.FAILED, task.failure.code).inc()
+def record_outcome(kind: StepKind, outcome: Outcome) -> None:
+    """Count what an attempt at a step came to. One that was given back does not count."""
+    if kind is StepKind.SEND_EMAIL:
+        if type(outcome) in _MAIL_OUTCOMES:
+            mails.labels(_MAIL_OUTCOMES[type(outcome)]).inc()
+        return
+    match outcome:
+        case Succeeded():
+            _done.inc()
+        case Failed(failure) if failure is not None:
+            ended.labels(Status.FAILED, failure.code).inc()
+        case RetryLater(_, failure) if failure is not None:
+            retries.labels(failure.code).inc()
 
 
 def render(*collectors: Collector) -> bytes:

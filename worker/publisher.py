@@ -10,8 +10,9 @@ from typing import Any
 from dramatiq import Broker, Message, MessageProxy
 
 from tasks.errors import StoreUnavailableError
+from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
-from tasks.task import Step, Task
+from tasks.task import Task
 from worker import metrics
 from worker.broker import count_waiting, disconnect, note_failure, outage, ping
 
@@ -46,7 +47,7 @@ class Dispatcher:
         self._handled = 0  # of those accepted: published, or let go of
         self._told = threading.Condition()  # the broker has answered, or failed to
         self._tellings = 0
-        self._consumed: dict[Step, datetime] = {}
+        self._consumed: dict[StepKind, datetime] = {}
 
     def has_handled(self, number: int) -> bool:
         """Whether the task of that number, and so all before it, has been dealt with."""
@@ -87,9 +88,9 @@ class Dispatcher:
             self._tellings += 1
             self._told.notify_all()
 
-    def note_consumed(self, step: Step, published_at: datetime) -> None:
+    def note_consumed(self, kind: StepKind, published_at: datetime) -> None:
         """This process has taken up a message: those published before it are waiting no more."""
-        self._consumed[step] = max(published_at, self._consumed.get(step, published_at))
+        self._consumed[kind] = max(published_at, self._consumed.get(kind, published_at))
 
     def _run(self) -> None:
         self._ping()
@@ -140,7 +141,7 @@ class Dispatcher:
 
     def _dispatch(self, batch: list[Task]) -> None:
         now = self._store.now()
-        lengths: dict[Step, int] = {}
+        lengths: dict[StepKind, int] = {}
         marked = []
         try:
             for task in batch:
@@ -157,7 +158,7 @@ class Dispatcher:
         self._store.mark_dispatched(marked)
 
     def _is_still_waiting(
-        self, task: Task, step: Step, lengths: dict[Step, int], now: datetime
+        self, task: Task, kind: StepKind, lengths: dict[StepKind, int], now: datetime
     ) -> bool:
         """Whether the message that a task got earlier may still stand in the queue.
 
@@ -166,12 +167,12 @@ class Dispatcher:
         """
         if task.dispatched_at is None:
             return False
-        consumed = self._consumed.get(step)
+        consumed = self._consumed.get(kind)
         if consumed is not None and task.dispatched_at + ORDER_TOLERANCE < min(consumed, now):
             return False
-        if step not in lengths:
-            lengths[step] = count_waiting(self._broker, step.value)
-        return lengths[step] > 0
+        if kind not in lengths:
+            lengths[kind] = count_waiting(self._broker, kind.value)
+        return lengths[kind] > 0
 
     def _recover(self) -> None:
         self.is_failing = False
@@ -192,10 +193,10 @@ class Dispatcher:
             metrics.note_broker(is_up=is_up)
 
 
-def _make_message(task_id: str, step: Step, now: datetime) -> Message[None]:
+def _make_message(task_id: str, kind: StepKind, now: datetime) -> Message[None]:
     return Message(
-        queue_name=step.value,
-        actor_name=step.value,
+        queue_name=kind.value,
+        actor_name=kind.value,
         args=(task_id,),
         kwargs={},
         options={},

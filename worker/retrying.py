@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
-from tasks.errors import StoreUnavailableError
+from tasks.errors import NewerTaskError, StoreUnavailableError
+from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
-from tasks.task import Step, Task
+from tasks.task import Task
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0  # shorter than a sweeper's grace after an outage
@@ -48,7 +49,7 @@ def save_patiently(store: TaskStore, task: Task, stopping: threading.Event) -> T
 
 
 def claim_patiently(
-    store: TaskStore, task_id: str, step: Step, lease: timedelta, stopping: threading.Event
+    store: TaskStore, task_id: str, kind: StepKind, lease: timedelta, stopping: threading.Event
 ) -> Task | None:
     """`store.claim`, through an outage: a claim whose answer got lost is found to be ours."""
     token = uuid.uuid4().hex
@@ -57,21 +58,29 @@ def claim_patiently(
     def claim() -> Task | None:
         nonlocal is_first
         was_first, is_first = is_first, False
-        claimed = store.claim(task_id, step, store.now(), lease, token)
+        claimed = store.claim(task_id, kind, store.now(), lease, token)
         if claimed is not None or was_first:
             return claimed
-        current = store.get(task_id)
-        return current if current and current.is_claimed and current.claim == token else None
+        current = _get(store, task_id)
+        return current if current and current.claimed_step and current.claim == token else None
 
     return patiently(claim, stopping)
 
 
 def find_saved(store: TaskStore, task: Task) -> Task | None:
     """What `store.save(task)` would have returned, had its answer not got lost."""
-    current = store.get(task.id)
+    current = _get(store, task.id)
     saved = replace(task, version=task.version + 1)
     if current is None:
         return None
     # What a sweeper moves between two versions may differ.
     as_saved = replace(current, wake_at=saved.wake_at, dispatched_at=saved.dispatched_at)
     return saved if as_saved == saved else None
+
+
+def _get(store: TaskStore, task_id: str) -> Task | None:
+    """`store.get`, but None if a newer version has written the task meanwhile."""
+    try:
+        return store.get(task_id)
+    except NewerTaskError:
+        return None

@@ -9,8 +9,10 @@ from datetime import timedelta
 
 from settings import Settings
 from tasks.errors import StoreUnavailableError
+from tasks.outcome import Failed
+from tasks.step import Step
 from tasks.stores.contract import TaskStore
-from tasks.task import Status, Task
+from tasks.task import Task
 from telemetry import logs
 from worker import metrics
 from worker.publisher import BATCH, Dispatcher
@@ -108,14 +110,22 @@ class Sweeper:
             return task
         if time.monotonic() < self._grace_until:
             return None
+        step = task.claimed_step
+        return self._take_from_lost_worker(task, step) if step else None
+
+    def _take_from_lost_worker(self, task: Task, step: Step) -> Task | None:
         lost = task.lost(
             self._store.now(), max_attempts=self._max_attempts, retention=self._retention
         )
+        now_at = lost.step(step.kind)
+        assert now_at is not None
         with logs.about(task.id):
-            _log.warning("lease over in attempt %d, now %s", task.attempt, lost.status)
+            _log.warning(
+                "lease of %s expired in attempt %d, now %s", step.kind, step.attempt, now_at.name
+            )
         saved = self._store.save(lost)
         if saved is not None:
             metrics.lease_repairs.inc()
-            if saved.status is Status.FAILED and task.status is Status.RUNNING:
-                metrics.note_end(saved)
+            if now_at.state.is_over:
+                metrics.record_outcome(step.kind, Failed(saved.failure))
         return saved

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, Self
 
-from tasks.task import Status, Step, Task
+from tasks.step import Status, StepKind
+from tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,10 @@ class TaskStore(Protocol):
         """Remember new tasks in one go; the ids among them that are taken, whose tasks are not."""
 
     def get(self, task_id: str) -> Task | None:
-        """The task as it is now, or None when there is none of that id."""
+        """Return the task as it is now, or None if there is none of that id.
+
+        Raises NewerTaskError if a newer version has written it.
+        """
 
     def save(self, task: Task) -> Task | None:
         """Write the next value of a task over the version that it came from (compare-and-swap).
@@ -62,12 +66,12 @@ class TaskStore(Protocol):
         """
 
     def claim(
-        self, task_id: str, step: Step, now: datetime, lease: timedelta, token: str
+        self, task_id: str, kind: StepKind, now: datetime, lease: timedelta, token: str
     ) -> Task | None:
         """Claim a task's next step: read the task and save what `claimed_for` makes of it, in one.
 
-        Returns None when there is no such task, when its next step is another one, or when it
-        pauses; then nothing was written. The claim of a step that can be done twice without harm
+        Returns None if there is no such task, if its next step is another one, if it pauses, or if
+        a newer version has written it. Then nothing was written. The claim of a repeatable step
         need not be durable.
         """
 
@@ -76,8 +80,8 @@ class TaskStore(Protocol):
 
         They are returned with the wake_at that they had. In the store it is moved to `hold_until`,
         so that they are due again if this caller does nothing about them; their version stays.
-        Until `mark_dispatched`, `save` or `claim` they remain overdue. At most `limit` tasks; need
-        not be durable.
+        Until `mark_dispatched`, `save` or `claim` they remain overdue. Tasks that a newer version
+        has written are left alone. At most `limit` tasks; need not be durable.
         """
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:

@@ -1,4 +1,8 @@
-"""A task as a flat document of plain values, the form in which every store keeps it."""
+"""A task as a flat document of plain values, the form in which every store keeps it.
+
+A step is stored in the two fields that its row names. Its status is missing until it is the
+step's turn. `format` is missing in documents of format 1, which all versions so far have written.
+"""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,38 +10,51 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from tasks.digests import Digest
+from tasks.errors import NewerTaskError
 from tasks.failure import Failure, FailureCode
-from tasks.task import MailStatus, Status, Task
+from tasks.step import ROWS, Step, StepKind, StepRow, StepState
+from tasks.task import Task
 
 Document = dict[str, Any]
 
-_log = logging.getLogger(__name__)
+# The format of documents that this version understands. A version that writes documents which
+# this one would misread, such as those of a task with another kind of step, counts it up.
+FORMAT = 1
+FAILURE_CODES = [code.value for code in FailureCode]
+MAX_SHORT_URL = 255  # a final URL that is longer, and that of the task, is stored once
 
+TIME_FIELDS = ("submitted_at", "wake_at", "retry_at", "dispatched_at", "finished_at", "expires_at")
 # The fields whose values are kept as they are, with what a document means that lacks them: the
 # default, since the field may be newer than the document, or None.
 _PLAIN_FIELDS = {
     each.name: None if each.default is MISSING else each.default
     for each in fields(Task)
-    if each.name not in ("id", "status", "mail_status", "digest", "failure")
+    if each.name not in ("id", "steps", "digest", "failure")
 }
+
+_log = logging.getLogger(__name__)
 
 
 def to_document(task: Task) -> Document:
     """Every field that is not None; `_id` is the task's id. Times stay datetimes."""
-    document: Document = {"_id": task.id, "status": task.status.value}
+    document: Document = {"_id": task.id}
+    is_future = False
+    for step in task.steps:
+        document[step.row.attempt_field] = step.attempt
+        if not is_future:
+            document[step.row.status_field] = step.name.value
+        is_future = is_future or not step.state.is_over
     for name in _PLAIN_FIELDS:
         value = getattr(task, name)
         if value is not None:
             document[name] = value
-    if task.mail_status is not None:
-        document["mail_status"] = task.mail_status.value
     if task.digest is not None:
         document["digest"] = {
             "md5": task.digest.md5,
             "size": task.digest.size,
             "is_length_verified": task.digest.is_length_verified,
         }
-        if task.digest.final_url != task.url:  # a long URL is stored once
+        if task.digest.final_url != task.url or len(task.url) <= MAX_SHORT_URL:
             document["digest"]["final_url"] = task.digest.final_url
     if task.failure is not None:
         document["failure"] = {
@@ -49,25 +66,59 @@ def to_document(task: Task) -> Document:
 
 
 def from_document(document: Mapping[str, Any]) -> Task:
-    """Return the task that `to_document` was given. A missing field has its default."""
+    """Return the task that `to_document` was given. A missing field has its default.
+
+    Raises NewerTaskError if a newer version has written the document.
+    """
     values: dict[str, Any] = {
         name: document.get(name, default) for name, default in _PLAIN_FIELDS.items()
     }
-    mail_status, digest, failure = map(document.get, ("mail_status", "digest", "failure"))
+    digest = document.get("digest")
     return Task(
         id=document["_id"],
-        status=Status(document["status"]),
-        mail_status=MailStatus(mail_status) if mail_status else None,
+        steps=_read_steps(document),
         digest=Digest(**{"final_url": document["url"], **digest}) if digest else None,
-        failure=Failure(**{**failure, "code": FailureCode(failure["code"])}) if failure else None,
+        failure=_read_failure(document),
         **values,
     )
 
 
+def _read_steps(document: Mapping[str, Any]) -> tuple[Step, ...]:
+    if (document.get("format") or FORMAT) > FORMAT:
+        raise NewerTaskError(document["_id"])
+    return tuple(
+        _read_step(kind, row, document)
+        for kind, row in ROWS.items()
+        if row.requested_by is None or document.get(row.requested_by) is not None
+    )
+
+
+def _read_step(kind: StepKind, row: StepRow, document: Mapping[str, Any]) -> Step:
+    name = document.get(row.status_field)
+    attempt = document.get(row.attempt_field, 0)
+    try:
+        return Step(kind, row.state_named(name) if name else StepState.WAITING, attempt)
+    except ValueError as error:
+        raise NewerTaskError(document["_id"]) from error
+
+
+def _read_failure(document: Mapping[str, Any]) -> Failure | None:
+    failure = document.get("failure")
+    if not failure:
+        return None
+    try:
+        code = FailureCode(failure["code"])
+    except ValueError as error:
+        raise NewerTaskError(document["_id"]) from error
+    return Failure(**{**failure, "code": code})
+
+
 def read_all(documents: Iterable[Mapping[str, Any]]) -> Iterator[Task]:
-    """The tasks of those that can be read: one of a later version must not hold up the others."""
+    """Return the tasks that can be read. One that cannot must not hold up the others."""
     for document in documents:
         try:
             yield from_document(document)
+        except NewerTaskError as error:
+            _log.warning("%s", error)
         except (ValueError, TypeError, KeyError):
             _log.exception("task %s cannot be read", document["_id"])

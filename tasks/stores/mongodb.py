@@ -16,10 +16,18 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.step import ROWS, StepKind, StepState
 from tasks.stores.clock import ServerClock
 from tasks.stores.contract import Unsettled
-from tasks.stores.document import Document, from_document, read_all, to_document
-from tasks.task import CLOCK_TOLERANCE, Step, Task
+from tasks.stores.document import (
+    FAILURE_CODES,
+    FORMAT,
+    Document,
+    from_document,
+    read_all,
+    to_document,
+)
+from tasks.task import CLOCK_TOLERANCE, Task
 from telemetry.outage import Outage
 
 SERVER_SELECTION_MILLIS = 2000
@@ -36,12 +44,26 @@ DUPLICATE_KEY = 11000
 REFUSALS = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, and both on Atlas
 REMEDY = "Check the user, the password, authSource and the user's roles in MONGODB_URL"
 
-PROGRESS = ("bytes_done", "bytes_total")
+# What a claim removes. The last two could let a sweeper that is just at it take the task.
+UNCLAIMED_FIELDS = (
+    "retry_at",
+    "dispatched_at",
+    "bytes_done",
+    "bytes_total",
+    "taken_by",
+    "due_since",
+)
+# Documents that this version can read. An equality with None also matches a missing field.
+READABLE: Document = {
+    "format": {"$in": [None, FORMAT]},
+    "failure.code": {"$in": [None, *FAILURE_CODES]},
+}
 # All that `survey` asks for, and the name of the one that an earlier version made for it.
 SURVEY_INDEX = [("wake_at", 1), ("status", 1), ("submitted_at", 1), ("due_since", 1)]
 OLD_SURVEY_INDEX = "wake_at_1_status_1_submitted_at_1"
-MAIL_DUE = ["pending", "delayed"]
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+_IS_WAITING = [{row.status_field: {"$in": row.names_of_waiting}} for row in ROWS.values()]
 
 _outage = Outage("MongoDB", logging.getLogger(__name__))
 
@@ -116,36 +138,27 @@ class MongoStore:
         return saved if result.matched_count else None
 
     def claim(
-        self, task_id: str, step: Step, now: datetime, lease: timedelta, token: str
+        self, task_id: str, kind: StepKind, now: datetime, lease: timedelta, token: str
     ) -> Task | None:
         """As in TaskStore: the update does to the document what `claimed_for` does to the task."""
-        is_hash = step is Step.COMPUTE_MD5
-        update = {
-            "$set": {
-                "wake_at": now + lease,
-                "claim": token,
-                **({"status": "running"} if is_hash else {"mail_status": "sending"}),
-            },
-            "$inc": {"version": 1, "attempt" if is_hash else "mail_attempt": 1},
-            "$unset": dict.fromkeys(
-                # Also what would let a sweeper that is just at it take the task for its own.
-                (
-                    "retry_at",
-                    "dispatched_at",
-                    "taken_by",
-                    "due_since",
-                    *(PROGRESS if is_hash else ()),
-                ),
-                "",
-            ),
-        }
+        row = ROWS[kind]
         is_next = {
             "_id": task_id,
-            **({"status": "queued"} if is_hash else {"mail_status": {"$in": MAIL_DUE}}),
+            row.status_field: {"$in": row.names_of_waiting},
             "$or": [{"retry_at": None}, {"retry_at": {"$lte": now + CLOCK_TOLERANCE}}],
+            **READABLE,
         }
+        update = {
+            "$set": {
+                row.status_field: row.names[StepState.CLAIMED].value,
+                "wake_at": now + lease,
+                "claim": token,
+            },
+            "$inc": {"version": 1, row.attempt_field: 1},
+            "$unset": dict.fromkeys(UNCLAIMED_FIELDS, ""),
+        }
+        tasks = self._hints if row.is_repeatable else self._tasks
         with _translated_errors():
-            tasks = self._hints if is_hash else self._tasks
             document = tasks.find_one_and_update(
                 is_next, update, return_document=ReturnDocument.AFTER
             )
@@ -153,7 +166,7 @@ class MongoStore:
 
     def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
         """As in TaskStore: the token says which of several callers moved a task's wake_at."""
-        is_due = {"wake_at": {"$lte": now}}
+        is_due = {"wake_at": {"$lte": now}, **READABLE}
         with _translated_errors():
             self._ensure_indexes()
             due = self._tasks.find(is_due, {"wake_at": True}).sort("wake_at").limit(limit)
@@ -195,7 +208,7 @@ class MongoStore:
                 {
                     "wake_at": {"$exists": True},
                     "$and": [
-                        {"$or": [{"status": "queued"}, {"mail_status": {"$in": MAIL_DUE}}]},
+                        {"$or": _IS_WAITING},
                         {"$or": [{"retry_at": None}, {"dispatched_at": {"$ne": None}}]},
                     ],
                 },

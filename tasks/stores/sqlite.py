@@ -10,12 +10,21 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.errors import DuplicateTaskError, NewerTaskError, StoreUnavailableError
+from tasks.step import ROWS, StepKind
 from tasks.stores import sqlite_file
 from tasks.stores.clock import ClockMark, MachineClock
 from tasks.stores.contract import Unsettled
-from tasks.stores.document import Document, from_document, read_all, to_document
-from tasks.task import Step, Task
+from tasks.stores.document import (
+    FAILURE_CODES,
+    FORMAT,
+    TIME_FIELDS,
+    Document,
+    from_document,
+    read_all,
+    to_document,
+)
+from tasks.task import Task
 from telemetry.outage import Outage
 
 # The columns are what SQL works on; `document` is the rest of the task, as JSON. Times are
@@ -23,7 +32,18 @@ from telemetry.outage import Outage
 _COLUMNS = ("_id", "version", "wake_at", "dispatched_at", "expires_at")
 EXPIRED_BATCH = 5000  # tasks removed in one transaction, which holds up the others
 _SELECT = "SELECT _id, version, wake_at, dispatched_at, expires_at, document FROM tasks"
-_TIMES = ("submitted_at", "finished_at", "wake_at", "retry_at", "dispatched_at", "expires_at")
+# Conditions on documents. The names in them are constants of ours.
+_IS_READABLE = (
+    f"coalesce(json_extract(document, '$.format'), 1) <= {FORMAT}"
+    " AND coalesce(json_extract(document, '$.failure.code'), '') IN ('', {})".format(
+        ", ".join(f"'{code}'" for code in FAILURE_CODES)
+    )
+)
+_IS_WAITING = " OR ".join(
+    f"json_extract(document, '$.{row.status_field}') IN ({names})"
+    for row in ROWS.values()
+    for names in [", ".join(f"'{name}'" for name in row.names_of_waiting)]
+)
 
 
 class SQLiteStore:
@@ -95,13 +115,16 @@ class SQLiteStore:
         return saved if cursor.rowcount else None
 
     def claim(
-        self, task_id: str, step: Step, now: datetime, lease: timedelta, token: str
+        self, task_id: str, kind: StepKind, now: datetime, lease: timedelta, token: str
     ) -> Task | None:
-        task = self.get(task_id)
-        claimed = None if task is None else task.claimed_for(step, now, lease, token)
+        try:
+            task = self.get(task_id)
+        except NewerTaskError:
+            return None
+        claimed = None if task is None else task.claimed_for(kind, now, lease, token)
         if claimed is None:
             return None
-        return self._save(claimed, self._hints if step is Step.COMPUTE_MD5 else self._durable)
+        return self._save(claimed, self._hints if ROWS[kind].is_repeatable else self._durable)
 
     def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
         """As in TaskStore; also sets the clock, and removes what has expired, step by step."""
@@ -117,7 +140,8 @@ class SQLiteStore:
             )
             connection.execute("DELETE FROM counters WHERE expires_at <= ?", (_to_millis(now),))
             rows = connection.execute(
-                f"{_SELECT} WHERE wake_at <= ? ORDER BY wake_at LIMIT ?", (_to_millis(now), limit)
+                f"{_SELECT} WHERE wake_at <= ? AND {_IS_READABLE} ORDER BY wake_at LIMIT ?",
+                (_to_millis(now), limit),
             ).fetchall()
             connection.executemany(
                 "UPDATE tasks SET wake_at = ?, due_since = coalesce(due_since, ?) WHERE _id = ?",
@@ -137,10 +161,8 @@ class SQLiteStore:
     def wake_unclaimed(self, now: datetime) -> None:
         with self._translated_errors(self._durable) as connection:
             connection.execute(
-                "UPDATE tasks SET wake_at = min(wake_at, :now), dispatched_at = NULL"
-                " WHERE wake_at IS NOT NULL"
-                " AND (json_extract(document, '$.status') = 'queued'"
-                " OR json_extract(document, '$.mail_status') IN ('pending', 'delayed'))"
+                "UPDATE tasks SET wake_at = min(wake_at, :now), dispatched_at = NULL"  # noqa: S608
+                f" WHERE wake_at IS NOT NULL AND ({_IS_WAITING})"
                 " AND (json_extract(document, '$.retry_at') IS NULL OR dispatched_at IS NOT NULL)",
                 {"now": _to_millis(now)},
             )
@@ -238,7 +260,7 @@ def _from_millis(millis: int) -> datetime:
 
 def _to_row(task: Task) -> Document:
     document = to_document(task)
-    for name in _TIMES:
+    for name in TIME_FIELDS:
         if name in document:
             document[name] = _to_millis(document[name])
     row = {name: document.pop(name, None) for name in _COLUMNS}
@@ -252,7 +274,7 @@ def _from_row(row: tuple[object, ...]) -> Task:
 def _to_document(row: tuple[object, ...]) -> Document:
     *columns, text = row
     document = {**json.loads(str(text)), **dict(zip(_COLUMNS, columns, strict=True))}
-    for name in _TIMES:
+    for name in TIME_FIELDS:
         if document.get(name) is not None:
             document[name] = _from_millis(document[name])
     return document

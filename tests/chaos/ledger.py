@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import pairwise
 
-from tasks.task import Status, Task
+from tasks.step import Status
+from tasks.task import Task
 from tests.chaos.origin import body_of
 from tests.chaos.scene import Scene
 from tests.e2e.ledger import all_tasks, message_id

@@ -12,10 +12,11 @@ from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.system import Service
 from devtools.waiting import PATIENCE, wait_for
+from tasks.step import MailStatus
 from tasks.stores.contract import TaskStore
 from tasks.stores.mongodb import MongoStore
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import MailStatus, Task
+from tasks.task import Task
 from tests.e2e.conftest import System
 
 

@@ -17,9 +17,10 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from devtools.servers.process import free_port
 from devtools.servers.system import Service
 from service import docs
+from tasks.step import StepKind
 from tasks.task import Task
 from tests.e2e.conftest import System
-from tests.examples import DIGEST, STATES
+from tests.examples import DIGEST, STATES, with_attempt
 
 URL = "http://127.0.0.1:1025/never-fetched"
 TOKEN = "a-token-of-the-tests"
@@ -80,7 +81,9 @@ TASKS = {
     "progressed, size unknown": RUNNING.progressed(5, None),
     "verified": replace(STATES["done"], expected_md5=DIGEST.md5),
     "not verified": replace(STATES["done"], expected_md5="0" * 32),
-    "tried again": replace(RUNNING, attempt=2, failure=STATES["failed"].failure),
+    "tried again": replace(
+        with_attempt(RUNNING, StepKind.COMPUTE_MD5, 2), failure=STATES["failed"].failure
+    ),
 }
 
 

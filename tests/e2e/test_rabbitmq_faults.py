@@ -11,7 +11,7 @@ from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
-from tasks.task import Status
+from tasks.step import Status
 from tests.e2e.conftest import System
 from tests.e2e.ledger import all_tasks, assert_kept, pass_time, submit_all
 from tests.faults.rabbitmq import down, frozen, out_of_memory

@@ -9,7 +9,7 @@ import trustme
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.system import Service
-from tasks.task import MailStatus
+from tasks.step import MailStatus, StepKind
 from tests.e2e.conftest import System
 from tests.e2e.ledger import (
     assert_done_and_mailed,
@@ -17,6 +17,7 @@ from tests.e2e.ledger import (
     wait_for_first_mailing,
     wait_until_settled,
 )
+from tests.examples import attempts_at
 from tests.faults.smtp import (
     Fault,
     busy,
@@ -113,7 +114,7 @@ def test_a_refusal_of_the_recipient_ends_it(
         task_id = service.submit(f"{origin.base}/file", email="a@example.com")
         task = wait_until_settled(system.store, task_id)
     assert task.mail_status is MailStatus.REFUSED
-    assert task.mail_attempt == 1
+    assert attempts_at(task, StepKind.SEND_EMAIL) == 1
     assert service.check(task_id).status_code == HTTPStatus.OK
     assert inbox.mails == []
 

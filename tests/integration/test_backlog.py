@@ -17,9 +17,10 @@ from devtools.servers.process import PROJECT
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
 from settings import Settings
+from tasks.step import StepKind
 from tasks.stores.document import to_document
 from tasks.stores.mongodb import MongoStore
-from tasks.task import Step, Task
+from tasks.task import Task
 from tests.examples import make_task
 from worker.broker import count_waiting, make_broker
 from worker.publisher import Dispatcher, published_at
@@ -28,7 +29,7 @@ from worker.sweeper import Sweeper
 pytestmark = pytest.mark.services
 
 HOURS = 3  # long enough for the longest pause between two looks at a task
-QUEUE = Step.COMPUTE_MD5.value
+QUEUE = StepKind.COMPUTE_MD5.value
 
 
 class LateStore(MongoStore):
@@ -106,7 +107,7 @@ def test_a_long_backlog_breeds_no_copies(queue: Queue, url: str, store: LateStor
             # A few are taken up meanwhile, and are at work for all of the time.
             for message in queue.consume(broker, 10):
                 consumed += 1
-                dispatcher.note_consumed(Step.COMPUTE_MD5, published_at(message))
+                dispatcher.note_consumed(StepKind.COMPUTE_MD5, published_at(message))
                 task = store.get(message.args[0])
                 assert task is not None
                 assert store.save(task.claimed(store.now(), timedelta(days=1)))

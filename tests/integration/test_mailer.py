@@ -18,8 +18,10 @@ from devtools.servers.process import free_port
 from devtools.waiting import wait_for
 from settings import Settings
 from tasks.failure import Failure, FailureCode
+from tasks.outcome import Failed, Succeeded
+from tasks.step import StepKind
 from tasks.task import Task
-from tests.examples import ADDRESS, DIGEST, NOW, RETENTION, STATES
+from tests.examples import ADDRESS, DIGEST, NOW, RETENTION, STATES, with_attempt
 from tests.faults.smtp import with_tls
 from tests.unit.fetch.origin import RawOrigin, drip
 from worker.mail import smtp, smtp_session
@@ -64,7 +66,7 @@ def test_headers() -> None:
 
 def test_body_of_a_task_that_is_done() -> None:
     digest = replace(DIGEST, size=1234)
-    task = RUNNING.done(NOW + timedelta(minutes=1), digest, retention=RETENTION)
+    task = RUNNING.ended(Succeeded(digest), NOW + timedelta(minutes=1), retention=RETENTION)
     assert body(sent(task)).splitlines() == [
         "Host:      example.com",
         "Path:      /a",
@@ -80,7 +82,7 @@ def test_body_of_a_task_that_is_done() -> None:
 
 def test_body_of_a_task_that_failed() -> None:
     failure = Failure(FailureCode.HTTP_STATUS, "The server answered 404.", 404)
-    task = RUNNING.failed(NOW, failure, retention=RETENTION)
+    task = RUNNING.ended(Failed(failure), NOW, retention=RETENTION)
     message = sent(task)
     assert message["Subject"] == "MD5 not computed"
     assert "Failed:    The server answered 404. (http_status)" in body(message).splitlines()
@@ -107,7 +109,9 @@ def test_link(public_url: str) -> None:
 
 
 def test_every_try_is_the_same_mail() -> None:
-    later = replace(DONE, version=9, mail_attempt=7, wake_at=NOW + timedelta(days=1))
+    later = replace(
+        with_attempt(DONE, StepKind.SEND_EMAIL, 7), version=9, wake_at=NOW + timedelta(days=1)
+    )
     assert build_message(DONE, SETTINGS).as_bytes() == build_message(later, SETTINGS).as_bytes()
 
 

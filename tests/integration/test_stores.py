@@ -1,5 +1,6 @@
 """One contract, every store."""
 
+import json
 import random
 import sqlite3
 import threading
@@ -12,6 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import mongomock
 import pymongo
@@ -22,13 +24,25 @@ from devtools.servers.mongod import Mongod
 from devtools.servers.process import free_port
 from devtools.waiting import wait_for
 from settings import Settings
-from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.errors import DuplicateTaskError, NewerTaskError, StoreUnavailableError
+from tasks.outcome import RetryLater, Succeeded
+from tasks.step import Status, StepKind
 from tasks.stores.contract import TaskStore, Unsettled
 from tasks.stores.mongodb import MongoStore
 from tasks.stores.open import open_store
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import Status, Step, Task
-from tests.examples import DIGEST, FULL_TASK, LEASE, NOW, PAUSE, RETENTION, STATES, make_task
+from tasks.task import Task
+from tests.examples import (
+    DIGEST,
+    FULL_TASK,
+    LEASE,
+    NOW,
+    PAUSE,
+    RETENTION,
+    STATES,
+    make_task,
+    with_attempt,
+)
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
@@ -195,7 +209,7 @@ def test_save_writes_the_next_version(store: TaskStore) -> None:
 def test_save_forgets_what_is_no_more(store: TaskStore) -> None:
     running = replace(STATES["running"], bytes_done=5, failure=STATES["retrying"].failure)
     store.insert(running)
-    done = save(store, running.done(NOW, DIGEST, retention=RETENTION))
+    done = save(store, running.ended(Succeeded(DIGEST), NOW, retention=RETENTION))
     assert get(store, running) == done
     assert done.failure is None
 
@@ -215,9 +229,9 @@ def test_save_of_an_unknown_task_writes_nothing(store: TaskStore) -> None:
     assert store.get(task.id) is None
 
 
-@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("step", StepKind)
 @pytest.mark.parametrize("task", STATES.values(), ids=STATES)
-def test_claim_is_that_of_the_task(store: TaskStore, task: Task, step: Step) -> None:
+def test_claim_is_that_of_the_task(store: TaskStore, task: Task, step: StepKind) -> None:
     store.insert(task)
     for now in (NOW, NOW + PAUSE):
         expected = get(store, task).claimed_for(step, now, LEASE, "token")
@@ -232,7 +246,7 @@ def test_claim_is_that_of_the_task(store: TaskStore, task: Task, step: Step) -> 
 
 
 def test_claim_of_an_unknown_task(store: TaskStore) -> None:
-    assert store.claim("unknown", Step.COMPUTE_MD5, NOW, LEASE, "token") is None
+    assert store.claim("unknown", StepKind.COMPUTE_MD5, NOW, LEASE, "token") is None
 
 
 def test_take_due_takes_what_has_been_due_longest(store: TaskStore) -> None:
@@ -399,12 +413,12 @@ def test_remove_settled_by_several_at_once_removes_each_task_once(open_shared: O
     assert stores[0].count_stored() == 300 - removed
 
 
-@pytest.mark.parametrize("url", [DIGEST.final_url, "http://example.com/" + 2000 * "\U0001f600"])
-def test_a_url_is_stored_once_and_as_it_is(tmp_path: Path, url: str) -> None:
+def test_long_url_is_stored_once_and_as_it_is(tmp_path: Path) -> None:
+    url = "http://example.com/" + 2000 * "\U0001f600"
     path = tmp_path / "tasks.sqlite3"
     store = SQLiteStore(path)
     done = replace(make_task(), url=url).claimed(NOW, LEASE)
-    task = done.done(NOW, replace(DIGEST, final_url=url), retention=RETENTION)
+    task = done.ended(Succeeded(replace(DIGEST, final_url=url)), NOW, retention=RETENTION)
     store.insert(task)
     assert get(store, task) == task
     store.close()
@@ -466,7 +480,7 @@ def test_a_task_that_an_actor_has_is_not_overdue(store: TaskStore, change: str) 
     (task,) = insert_due(store, 1)
     assert store.take_due(NOW, HOLD, 10)
     if change == "claim":
-        assert store.claim(task.id, Step.COMPUTE_MD5, NOW, 2 * HOUR, "token")
+        assert store.claim(task.id, StepKind.COMPUTE_MD5, NOW, 2 * HOUR, "token")
     else:
         assert store.save(task.claimed(NOW, 2 * HOUR))
     assert overdue(store) == 0
@@ -558,7 +572,7 @@ def test_one_thread_inserts_an_id(open_shared: Open) -> None:
     def insert(number: int) -> int:
         barrier.wait()
         try:
-            store.insert(replace(task, attempt=number))
+            store.insert(with_attempt(task, StepKind.COMPUTE_MD5, number))
         except DuplicateTaskError:
             return 0
         return 1
@@ -625,7 +639,7 @@ UNREACHABLE: list[Callable[[TaskStore], object]] = [
     lambda store: store.insert_all([make_task(), make_task()]),
     lambda store: store.get("x"),
     lambda store: store.save(make_task()),
-    lambda store: store.claim("x", Step.COMPUTE_MD5, NOW, LEASE, "token"),
+    lambda store: store.claim("x", StepKind.COMPUTE_MD5, NOW, LEASE, "token"),
     lambda store: store.take_due(NOW, HOLD, 1),
     lambda store: store.mark_dispatched([make_task().dispatched(NOW)]),
     lambda store: store.wake_unclaimed(NOW),
@@ -751,7 +765,7 @@ def test_mongod_hands_out_no_claim_made_during_a_sweep(
 
     def claim_after(*args: object, **kwargs: object) -> object:
         result = update_many(*args, **kwargs)  # type: ignore[arg-type]
-        assert worker.claim(tasks_[0].id, Step.COMPUTE_MD5, NOW, LEASE, "token")
+        assert worker.claim(tasks_[0].id, StepKind.COMPUTE_MD5, NOW, LEASE, "token")
         return result
 
     monkeypatch.setattr(store._hints, "update_many", claim_after)
@@ -796,6 +810,48 @@ def test_retry_is_due_after_its_pause(store: TaskStore) -> None:
     running, failure = STATES["running"], STATES["retrying"].failure
     assert failure is not None
     store.insert(running)
-    save(store, running.retry(NOW, PAUSE, failure))
+    save(store, running.ended(RetryLater(PAUSE, failure), NOW, retention=RETENTION))
     assert store.take_due(NOW + PAUSE - SECOND, HOLD, 1) == []
     assert ids(store.take_due(NOW + PAUSE, HOLD, 1)) == [running.id]
+
+
+NEWER: dict[str, dict[str, Any]] = {
+    "another format": {"format": 2},
+    "another failure code": {"failure": {"code": "moon_phase", "message": "", "http_status": None}},
+}
+
+
+def change_document(store: TaskStore, task: Task, fields: dict[str, Any]) -> None:
+    """Set fields of a stored task, as a newer version might have written it."""
+    if isinstance(store, MongoStore):
+        store._tasks.update_one({"_id": task.id}, {"$set": fields})
+        return
+    assert isinstance(store, SQLiteStore)
+    with store._transaction(store._durable) as connection:
+        for name, value in fields.items():
+            connection.execute(
+                "UPDATE tasks SET document = json_set(document, ?, json(?)) WHERE _id = ?",
+                (f"$.{name}", json.dumps(value), task.id),
+            )
+
+
+@pytest.mark.parametrize("fields", NEWER.values(), ids=NEWER)
+@pytest.mark.parametrize("state", ["queued", "done, mail pending", "running"])
+def test_task_of_a_newer_version_is_left_alone(
+    store: TaskStore, state: str, fields: dict[str, Any]
+) -> None:
+    newer = replace(STATES[state], id="newer", wake_at=NOW - SECOND)
+    known = replace(make_task(), wake_at=NOW)
+    for task in (newer, known):
+        store.insert(task)
+    change_document(store, newer, fields)
+
+    with pytest.raises(NewerTaskError, match="newer"):
+        store.get(newer.id)
+    for kind in StepKind:
+        assert store.claim(newer.id, kind, NOW, LEASE, "token") is None
+    # Not even a whole batch of them holds up the others.
+    assert [task.id for task in store.take_due(NOW, NOW + SECOND, 1)] == [known.id]
+
+    change_document(store, newer, dict.fromkeys(fields))
+    assert store.get(newer.id) == replace(newer, failure=None)

@@ -11,10 +11,12 @@ from devtools.servers.origin import Origin
 from devtools.servers.process import free_port
 from devtools.waiting import wait_for
 from settings import Settings
+from tasks.step import MailStatus, Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import MailStatus, Status, Task
+from tasks.task import Task
+from tests.examples import attempts_at
 from tests.unit.fetch.origin import RawOrigin, redirect
-from worker.runtime import Background
+from worker.runtime import build_worker
 
 
 @pytest.fixture
@@ -31,14 +33,14 @@ def begin(store: SQLiteStore) -> Iterator[Callable[..., Callable[[], Task]]]:
 
     def start(url: str, email: str | None = None, **settings: str) -> Callable[[], Task]:
         environ = {"ALLOW_NETWORKS": "127.0.0.0/8", **settings}
-        background = Background(Settings.from_env(environ), store)
-        workers.append(dramatiq.Worker(background.broker, worker_threads=2, worker_timeout=100))
+        runtime = build_worker(Settings.from_env(environ), store)
+        workers.append(dramatiq.Worker(runtime.broker, worker_threads=2, worker_timeout=100))
         workers[-1].start()
         # Its first sweep makes all tasks due, as after a restart: that is not what is tested.
-        wait_for(lambda: not background._sweeper._has_to_wake_all)
+        wait_for(lambda: not runtime.companions.sweeper._has_to_wake_all)
         task = Task.new(url, store.now(), email=email)
         store.insert(task)
-        background.dispatcher.dispatch([task])
+        runtime.dispatcher.dispatch([task])
 
         def current() -> Task:
             found = store.get(task.id)
@@ -85,7 +87,12 @@ def test_a_mail_that_does_not_get_out_waits_for_its_pause(
 
     task = begin(f"{origin.base}/file", "user@example.com", SMTP_URL=nobody)
 
-    wait_for(lambda: task().mail_attempt == 1 and task().mail_status is MailStatus.PENDING)
+    wait_for(
+        lambda: (
+            attempts_at(task(), StepKind.SEND_EMAIL) == 1
+            and task().mail_status is MailStatus.PENDING
+        )
+    )
     assert task().digest is not None
     waiting = task().wake_at
     assert waiting is not None

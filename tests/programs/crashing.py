@@ -11,11 +11,12 @@ from typing import Any
 
 from dramatiq.brokers.stub import StubBroker
 
-import worker.runtime
+import worker.downloader
 from service.__main__ import main
+from tasks.step import MailStatus, Status
 from tasks.stores.mongodb import MongoStore
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import MailStatus, Status, Task
+from tasks.task import Task
 from worker.broker import _Broker
 from worker.mail.smtp import SMTPMailer
 
@@ -34,7 +35,7 @@ _POINTS: dict[str, tuple[tuple[Any, ...], str, Callable[[Any], bool]]] = {
     "insert": (_STORES, "insert_all", lambda _: True),
     "publish": ((_Broker, StubBroker), "enqueue", lambda _: True),
     "claim": (_STORES, "claim", _is_claimed),
-    "hash": ((worker.runtime,), "download", lambda _: True),
+    "hash": ((worker.downloader,), "download", lambda _: True),
     "result": (_STORES, "save", _is_done),
     "mail": ((SMTPMailer,), "send", lambda _: True),
 }

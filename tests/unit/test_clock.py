@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.outcome import RetryLater
+from tasks.step import Status, StepKind
 from tasks.stores import clock
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import Status, Step
-from tests.examples import FAILURE, LEASE, PAUSE, make_task
+from tests.examples import FAILURE, LEASE, PAUSE, RETENTION, make_task
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -125,14 +126,14 @@ def test_a_retry_does_not_wait_for_the_clock(
     task = make_task(now=store.now()).claimed(store.now(), LEASE)
     store.insert(task)
     sweep(store)
-    assert store.save(task.retry(store.now(), PAUSE, FAILURE))
+    assert store.save(task.ended(RetryLater(PAUSE, FAILURE), store.now(), retention=RETENTION))
 
     machine.wall -= HOUR
     assert sweep(store) == []
     machine.run(PAUSE)
     assert sweep(store) == [task.id]
     now = store.now()
-    claimed = store.claim(task.id, Step.COMPUTE_MD5, now, LEASE, "token")
+    claimed = store.claim(task.id, StepKind.COMPUTE_MD5, now, LEASE, "token")
     assert claimed is not None
     assert claimed.status is Status.RUNNING
 
@@ -145,7 +146,7 @@ def test_a_retry_does_not_wait_for_the_clock_in_the_next_process(
     sweep_for(machine, 2 * MINUTE, store)
     task = make_task(now=store.now()).claimed(store.now(), LEASE)
     store.insert(task)
-    assert store.save(task.retry(store.now(), PAUSE, FAILURE))
+    assert store.save(task.ended(RetryLater(PAUSE, FAILURE), store.now(), retention=RETENTION))
     store.close()
 
     if is_restarted:

@@ -12,11 +12,13 @@ from fetch.errors import FetchError
 from settings import Settings
 from tasks.digests import Digest
 from tasks.failure import FailureCode
+from tasks.step import Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import Status, Task
-from tests.examples import DIGEST, make_task
+from tasks.task import Task
+from tests.examples import DIGEST, RETENTION, make_task
 from worker.leases import LeaseKeeper
-from worker.steps.compute_md5 import Md5Computer
+from worker.runner import StepRunner
+from worker.steps.compute_md5 import ComputeMD5
 
 BUDGET = 1000.0
 BREAK = FetchError(FailureCode.INCOMPLETE_BODY, "The server broke the connection off.")
@@ -75,17 +77,23 @@ class Origin:
         return DIGEST
 
 
+def attempt(store: SQLiteStore, origin: Origin, settings: Settings, task: Task) -> Task | None:
+    stopping = threading.Event()
+    runner = StepRunner(store, LeaseKeeper(store, 30), RETENTION, stopping)
+    step = ComputeMD5(origin, settings, stopping)
+    return runner.run(task.id, StepKind.COMPUTE_MD5, step.attempt)
+
+
 def compute(store: SQLiteStore, origin: Origin, **changes: object) -> Task:
     """Make attempts at one task until it has ended."""
     settings = replace(
         Settings(max_attempts=100, retry_base=0.001, download_budget=BUDGET),
         **changes,  # type: ignore[arg-type]
     )
-    computer = Md5Computer(LeaseKeeper(store, 30), origin, settings, threading.Event())
     task = replace(make_task(now=store.now()), wake_at=store.now())
     store.insert(task)
     while True:
-        ended = computer.compute(task.id)
+        ended = attempt(store, origin, settings, task)
         if ended is not None and ended.status is not Status.QUEUED:
             return ended
 
@@ -108,12 +116,9 @@ def test_attempt_that_ends_with_the_budget_is_the_last(store: SQLiteStore, clock
 def test_budget_that_is_already_used(store: SQLiteStore, clock: Clock) -> None:
     """A lost worker leaves such a task. It is not asked for again."""
     origin = Origin(clock, 1, BREAK)
-    computer = Md5Computer(
-        LeaseKeeper(store, 30), origin, Settings(download_budget=BUDGET), threading.Event()
-    )
     task = replace(make_task(now=store.now()), seconds_used=BUDGET)
     store.insert(task)
-    ended = computer.compute(task.id)
+    ended = attempt(store, origin, Settings(download_budget=BUDGET), task)
     assert ended is not None
     assert ended.failure is not None
     assert (ended.status, ended.failure.message) == (Status.FAILED, TOGETHER)

@@ -1,5 +1,4 @@
 import threading
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -9,13 +8,16 @@ import pytest
 
 from devtools.waiting import wait_for
 from tasks.errors import StoreUnavailableError
+from tasks.outcome import Succeeded
+from tasks.step import MailStatus, Status
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import MailStatus, Status, Step, Task
-from tests.examples import ADDRESS, DIGEST, NOW, PAUSE, RETENTION, STATES, make_task
+from tasks.task import Task
+from tests.examples import ADDRESS, DIGEST, RETENTION, make_task
 from tests.fakes import FlakyStore
-from worker.leases import Change, Claim, LeaseKeeper
+from worker.leases import Claim, LeaseKeeper
 
 LEASE = timedelta(seconds=30)
+DONE = Succeeded(DIGEST)
 
 
 @pytest.fixture
@@ -45,10 +47,6 @@ def claim_new(store: FlakyStore, lease: timedelta = LEASE) -> Task:
     claimed = store.save(task.claimed(store.now(), lease))
     assert claimed is not None
     return claimed
-
-
-def finish(task: Task, now: datetime) -> Task:
-    return task.done(now, DIGEST, retention=RETENTION)
 
 
 def get(store: FlakyStore, task: Task) -> Task:
@@ -82,7 +80,7 @@ def test_renewals_write_the_time_of_the_attempt(
         claim.renew()
         written.append(get(store, claim.task).seconds_running or 0)
     assert 0 < written[0] < written[1]
-    settled = claim.settle(finish, stopping)
+    settled = claim.settle(DONE, retention=RETENTION, stopping=stopping)
     assert settled is not None
     assert settled.seconds_used >= written[1]
 
@@ -98,9 +96,9 @@ def test_time_of_a_lost_worker_is_kept(store: FlakyStore) -> None:
 
 
 def test_mail_is_renewed_too(store: FlakyStore) -> None:
-    pending = store.save(finish(claim_new(store), store.now()))
+    pending = store.save(claim_new(store).ended(DONE, store.now(), retention=RETENTION))
     assert pending is not None
-    sending = store.save(pending.mail_claimed(store.now(), timedelta(0)))
+    sending = store.save(pending.claimed(store.now(), timedelta(0)))
     assert sending is not None
     claim = Claim(store, sending, LEASE)
     claim.renew()
@@ -112,7 +110,7 @@ def test_renewed_claim_settles(store: FlakyStore, stopping: threading.Event) -> 
     claim = Claim(store, claim_new(store), LEASE)
     claim.renew()
     claim.renew()
-    settled = claim.settle(finish, stopping)
+    settled = claim.settle(DONE, retention=RETENTION, stopping=stopping)
     assert settled is not None
     assert get(store, settled) == settled
     assert (settled.status, settled.version) == (Status.DONE, 5)
@@ -120,7 +118,7 @@ def test_renewed_claim_settles(store: FlakyStore, stopping: threading.Event) -> 
 
 def test_settled_claim_is_not_renewed(store: FlakyStore, stopping: threading.Event) -> None:
     claim = Claim(store, claim_new(store), LEASE)
-    settled = claim.settle(finish, stopping)
+    settled = claim.settle(DONE, retention=RETENTION, stopping=stopping)
     assert settled is not None
     claim.renew()
     assert get(store, settled) == settled
@@ -133,21 +131,21 @@ def test_lost_claim_writes_nothing(store: FlakyStore, stopping: threading.Event)
     claim.renew()
     assert claim.is_lost
     claim.renew()
-    assert claim.settle(finish, stopping) is None
+    assert claim.settle(DONE, retention=RETENTION, stopping=stopping) is None
     assert get(store, task) == winner
 
 
 def test_claim_lost_unnoticed_writes_nothing(store: FlakyStore, stopping: threading.Event) -> None:
     task = claim_new(store)
     winner = store.save(task.released(store.now()))
-    assert Claim(store, task, LEASE).settle(finish, stopping) is None
+    assert Claim(store, task, LEASE).settle(DONE, retention=RETENTION, stopping=stopping) is None
     assert get(store, task) == winner
 
 
 def test_settle_outlasts_an_outage(store: FlakyStore, stopping: threading.Event) -> None:
     task = claim_new(store)
     store.failures = 2
-    settled = Claim(store, task, LEASE).settle(finish, stopping)
+    settled = Claim(store, task, LEASE).settle(DONE, retention=RETENTION, stopping=stopping)
     assert settled is not None
     assert get(store, task) == settled
 
@@ -164,7 +162,9 @@ def test_settle_outlasts_an_outage_of_the_clock(
         return SQLiteStore.now(store)
 
     monkeypatch.setattr(store, "now", now)
-    assert Claim(store, task, LEASE).settle(finish, stopping) is not None
+    assert (
+        Claim(store, task, LEASE).settle(DONE, retention=RETENTION, stopping=stopping) is not None
+    )
 
 
 def test_renewal_that_failed_loses_nothing(store: FlakyStore, stopping: threading.Event) -> None:
@@ -174,7 +174,7 @@ def test_renewal_that_failed_loses_nothing(store: FlakyStore, stopping: threadin
         claim.renew()
     claim.renew()
     assert not claim.is_lost
-    assert claim.settle(finish, stopping) is not None
+    assert claim.settle(DONE, retention=RETENTION, stopping=stopping) is not None
 
 
 def test_renewal_whose_answer_got_lost_loses_no_claim(store: FlakyStore) -> None:
@@ -195,7 +195,7 @@ def test_renewal_whose_answer_got_lost_loses_no_result(
     store.lost_answers = 1
     with pytest.raises(StoreUnavailableError):
         claim.renew()
-    assert claim.settle(finish, stopping) is not None
+    assert claim.settle(DONE, retention=RETENTION, stopping=stopping) is not None
     assert get(store, task).status is Status.DONE
 
 
@@ -242,80 +242,3 @@ def test_keeper_notices_a_lost_claim(store: FlakyStore, keeper: LeaseKeeper) -> 
         wait_for(steal)
         wait_for(lambda: claim.is_lost)
     assert get(store, task).status is Status.QUEUED
-
-
-STEPS = {Step.COMPUTE_MD5: STATES["queued"], Step.SEND_EMAIL: STATES["done, mail pending"]}
-PAUSING = {
-    Step.COMPUTE_MD5: STATES["retrying"],
-    Step.SEND_EMAIL: STATES["done, mail sending"].mail_retry(NOW, PAUSE),
-}
-
-
-def insert(store: FlakyStore, task: Task) -> str:
-    """A copy of an example, under an id of its own."""
-    copy = replace(task, id=str(uuid.uuid4()))
-    store.insert(copy)
-    return copy.id
-
-
-@pytest.mark.parametrize("step", Step)
-def test_attempt_claims_acts_and_settles(
-    store: FlakyStore, keeper: LeaseKeeper, stopping: threading.Event, step: Step
-) -> None:
-    task_id = insert(store, STEPS[step])
-
-    def act(claim: Claim) -> Change:
-        assert claim.task.next_step is None, "claimed"
-        return lambda task, _now: replace(task, url="http://example.com/settled")
-
-    settled = keeper.attempt(task_id, step, act, stopping)
-
-    assert settled == store.get(task_id)
-    assert settled is not None
-    assert settled.url == "http://example.com/settled"
-
-
-@pytest.mark.parametrize("step", Step)
-def test_attempt_leaves_a_task_that_is_not_its_own(
-    store: FlakyStore, keeper: LeaseKeeper, stopping: threading.Event, step: Step
-) -> None:
-    def act(_claim: Claim) -> Change:
-        raise AssertionError("nothing is to be done")
-
-    for task in STATES.values():
-        if task.next_step is not step:
-            assert keeper.attempt(insert(store, task), step, act, stopping) is None
-    assert keeper.attempt("unknown", step, act, stopping) is None
-
-
-@pytest.mark.parametrize("step", Step)
-def test_attempt_does_not_cut_a_pause_short(
-    store: FlakyStore, keeper: LeaseKeeper, stopping: threading.Event, step: Step
-) -> None:
-    ahead = store.now() + timedelta(hours=1)
-    task_id = insert(store, replace(PAUSING[step], wake_at=ahead, retry_at=ahead))
-    before = store.get(task_id)
-
-    def act(_claim: Claim) -> Change:
-        raise AssertionError("it is too early")
-
-    assert keeper.attempt(task_id, step, act, stopping) is None
-    assert store.get(task_id) == before
-
-
-@pytest.mark.parametrize("step", Step)
-def test_attempt_gives_back_while_the_worker_stops(
-    store: FlakyStore, keeper: LeaseKeeper, stopping: threading.Event, step: Step
-) -> None:
-    task_id = insert(store, STEPS[step])
-    stopping.set()
-
-    def act(_claim: Claim) -> Change:
-        raise AssertionError("the worker stops")
-
-    released = keeper.attempt(task_id, step, act, stopping)
-
-    assert released is not None
-    assert released.wake_at is not None
-    assert released.wake_at <= store.now()
-    assert released.next_step is step

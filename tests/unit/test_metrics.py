@@ -10,9 +10,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from settings import Settings
 from tasks.failure import FailureCode
+from tasks.outcome import Delayed, Failed, GivenBack, Outcome, RetryLater, Succeeded
+from tasks.step import Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import Status, Step, Task
-from tests.examples import ADDRESS, DIGEST, FAILURE, LEASE, NOW, PAUSE, RETENTION, make_task
+from tests.examples import (
+    DIGEST,
+    FAILURE,
+    LEASE,
+    NOW,
+    PAUSE,
+    RETENTION,
+    make_task,
+    with_attempt,
+)
 from tests.fakes import RecordingBroker
 from worker import metrics
 from worker.leases import Claim
@@ -21,8 +31,6 @@ from worker.sweeper import Sweeper
 
 SECOND = timedelta(seconds=1)
 RUNNING = make_task().claimed(NOW, LEASE)
-MAILING = make_task(ADDRESS).claimed(NOW, LEASE).done(NOW, DIGEST, retention=RETENTION)
-SENDING = MAILING.mail_claimed(NOW, LEASE)
 
 Values = dict[str, float]
 
@@ -54,54 +62,42 @@ def changes() -> Callable[[], Values]:
 
 
 @pytest.mark.parametrize(
-    ("step", "task", "counted"),
+    ("kind", "outcome", "counted"),
     [
+        (StepKind.COMPUTE_MD5, Succeeded(DIGEST), "md5_light_tasks_ended_total  done"),
         (
-            Step.COMPUTE_MD5,
-            RUNNING.done(NOW, DIGEST, retention=RETENTION),
-            "md5_light_tasks_ended_total  done",
-        ),
-        (
-            Step.COMPUTE_MD5,
-            RUNNING.failed(NOW, FAILURE, retention=RETENTION),
+            StepKind.COMPUTE_MD5,
+            Failed(FAILURE),
             f"md5_light_tasks_ended_total {FAILURE.code} failed",
         ),
         (
-            Step.COMPUTE_MD5,
-            RUNNING.retry(NOW, PAUSE, FAILURE),
+            StepKind.COMPUTE_MD5,
+            RetryLater(PAUSE, FAILURE),
             f"md5_light_retries_total {FAILURE.code}",
         ),
-        (Step.COMPUTE_MD5, RUNNING.released(NOW), None),
-        (
-            Step.SEND_EMAIL,
-            SENDING.mail_sent(NOW, retention=RETENTION),
-            "md5_light_mails_total sent",
-        ),
-        (
-            Step.SEND_EMAIL,
-            SENDING.mail_refused(NOW, retention=RETENTION),
-            "md5_light_mails_total refused",
-        ),
-        (Step.SEND_EMAIL, SENDING.mail_retry(NOW, PAUSE), "md5_light_mails_total retried"),
-        (Step.SEND_EMAIL, SENDING.mail_delayed(NOW, PAUSE), "md5_light_mails_total delayed"),
-        (Step.SEND_EMAIL, MAILING.released(NOW), None),
+        (StepKind.COMPUTE_MD5, GivenBack(), None),
+        (StepKind.SEND_EMAIL, Succeeded(), "md5_light_mails_total sent"),
+        (StepKind.SEND_EMAIL, Failed(), "md5_light_mails_total refused"),
+        (StepKind.SEND_EMAIL, RetryLater(PAUSE), "md5_light_mails_total retried"),
+        (StepKind.SEND_EMAIL, Delayed(PAUSE), "md5_light_mails_total delayed"),
+        (StepKind.SEND_EMAIL, GivenBack(), None),
     ],
 )
-def test_outcomes(
-    step: Step, task: Task, counted: str | None, changes: Callable[[], Values]
+def test_outcomes_are_counted(
+    kind: StepKind, outcome: Outcome, counted: str | None, changes: Callable[[], Values]
 ) -> None:
-    metrics.note_outcome(step, task)
+    metrics.record_outcome(kind, outcome)
     assert changes() == ({counted: 1} if counted else {})
 
 
 def test_repairs(store: SQLiteStore, changes: Callable[[], Values]) -> None:
     now = store.now()
     forgotten = make_task(now=now)
-    failed_before = RUNNING.retry(now, PAUSE, FAILURE)
-    running = replace(make_task(now=now).claimed(now, LEASE), attempt=1)
-    last = replace(make_task(now=now).claimed(now, LEASE), attempt=2)
-    for task in (forgotten, failed_before, running, last):
-        store.insert(replace(task, wake_at=now - SECOND))
+    failed_before = RUNNING.ended(RetryLater(PAUSE, FAILURE), now, retention=RETENTION)
+    running = make_task(now=now).claimed(now, LEASE)
+    last = with_attempt(running, StepKind.COMPUTE_MD5, 2)
+    for number, task in enumerate((forgotten, failed_before, running, last)):
+        store.insert(replace(task, id=f"task {number}", wake_at=now - SECOND))
     settings = Settings(rabbitmq_url="amqp://elsewhere", max_attempts=2, lease=1e-9)
     sweeper = Sweeper(store, Dispatcher(RecordingBroker(), store), settings)
 

@@ -13,7 +13,7 @@ from service.idempotency import KEY
 from service.metrics import REFUSALS
 from settings import Settings
 from tasks.failure import FailureCode
-from tasks.task import MailStatus
+from tasks.step import MailStatus
 from tasks.url import MAX_URL_BYTES
 
 DOCUMENT: dict[str, Any] = json.loads((docs.FOLDER / "openapi.json").read_text())

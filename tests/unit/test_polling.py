@@ -4,7 +4,8 @@ from datetime import timedelta
 import pytest
 
 from service.polling import advise_pause
-from tests.examples import FAILURE, LEASE, NOW, make_task
+from tasks.outcome import RetryLater
+from tests.examples import FAILURE, LEASE, NOW, RETENTION, make_task
 
 RUNNING = make_task().claimed(NOW, LEASE)
 
@@ -21,10 +22,15 @@ def test_older_tasks_are_asked_about_less_often(age: float, seconds: int) -> Non
     ("pause", "seconds"), [(0.2, 1), (1, 1), (30, 30), (59.6, 60), (3600, 60), (-5, 1)]
 )
 def test_nothing_happens_before_the_next_attempt(pause: float, seconds: int) -> None:
-    waiting = RUNNING.retry(NOW, timedelta(seconds=pause), FAILURE)
+    waiting = RUNNING.ended(RetryLater(timedelta(seconds=pause), FAILURE), NOW, retention=RETENTION)
     assert advise_pause(waiting, NOW) == seconds
 
 
 def test_an_attempt_that_is_due_soon_changes_nothing_for_an_old_task() -> None:
     old = replace(RUNNING, submitted_at=NOW - timedelta(hours=1))
-    assert advise_pause(old.retry(NOW, timedelta(seconds=2), FAILURE), NOW) == 5
+    assert (
+        advise_pause(
+            old.ended(RetryLater(timedelta(seconds=2), FAILURE), NOW, retention=RETENTION), NOW
+        )
+        == 5
+    )

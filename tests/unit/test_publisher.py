@@ -10,8 +10,10 @@ from dramatiq import Message
 import worker.publisher
 from devtools.waiting import wait_for
 from tasks.errors import StoreUnavailableError
+from tasks.outcome import Succeeded
+from tasks.step import StepKind
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import PUBLISHED_PAUSE, Step, Task
+from tasks.task import PUBLISHED_PAUSE, Task
 from tests.examples import ADDRESS, DIGEST, LEASE, NOW, RETENTION, make_task
 from tests.fakes import RecordingBroker
 from worker.publisher import BATCH, Dispatcher, published_at
@@ -71,7 +73,9 @@ def test_task_becomes_its_message_and_is_marked(
 def test_pending_mail_becomes_a_message(
     dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
 ) -> None:
-    ended = make_task(ADDRESS).claimed(NOW, LEASE).done(NOW, DIGEST, retention=RETENTION)
+    ended = (
+        make_task(ADDRESS).claimed(NOW, LEASE).ended(Succeeded(DIGEST), NOW, retention=RETENTION)
+    )
     store.insert(ended)
     dispatcher.dispatch([ended])
     wait_for(lambda: is_dispatched(store, ended))
@@ -82,7 +86,7 @@ def test_what_needs_no_message_gets_none(
     dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
 ) -> None:
     running = make_task().claimed(NOW, LEASE)
-    settled = running.done(NOW, DIGEST, retention=RETENTION)
+    settled = running.ended(Succeeded(DIGEST), NOW, retention=RETENTION)
     (last,) = insert_new(store)
     dispatcher.dispatch([running, settled, last])
     wait_for(lambda: is_dispatched(store, last))
@@ -212,7 +216,7 @@ def waiting(store: ForgetfulStore, broker: RecordingBroker) -> Task:
 
 
 def message_for(task_id: str) -> Message[None]:
-    name = Step.COMPUTE_MD5.value
+    name = StepKind.COMPUTE_MD5.value
     return Message(queue_name=name, actor_name=name, args=(task_id,), kwargs={}, options={})
 
 
@@ -234,7 +238,7 @@ def test_a_task_in_a_long_queue_gets_no_second_message(
 def test_a_task_whose_message_is_lost_gets_another_one(
     dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
 ) -> None:
-    broker.queues[Step.COMPUTE_MD5.value].get()
+    broker.queues[StepKind.COMPUTE_MD5.value].get()
     dispatcher.dispatch([waiting])
     wait_for(lambda: broker.messages == [("compute_md5", waiting.id)])
     wait_for(lambda: wake_at(store, waiting) > store.now())
@@ -243,8 +247,8 @@ def test_a_task_whose_message_is_lost_gets_another_one(
 def test_a_task_passed_by_later_messages_gets_another_one(
     dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
 ) -> None:
-    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 8 * MINUTE)
-    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 11 * MINUTE)
+    dispatcher.note_consumed(StepKind.COMPUTE_MD5, store.now() - 8 * MINUTE)
+    dispatcher.note_consumed(StepKind.COMPUTE_MD5, store.now() - 11 * MINUTE)
     dispatcher.dispatch([waiting])
     wait_for(lambda: broker.messages == [("compute_md5", waiting.id)])
 
@@ -252,8 +256,8 @@ def test_a_task_passed_by_later_messages_gets_another_one(
 def test_a_task_passed_by_earlier_messages_waits(
     dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
 ) -> None:
-    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 11 * MINUTE)
-    dispatcher.note_consumed(Step.SEND_EMAIL, store.now())
+    dispatcher.note_consumed(StepKind.COMPUTE_MD5, store.now() - 11 * MINUTE)
+    dispatcher.note_consumed(StepKind.SEND_EMAIL, store.now())
     dispatcher.dispatch([waiting])
     wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
     assert broker.messages == []
@@ -262,7 +266,7 @@ def test_a_task_passed_by_earlier_messages_waits(
 def test_a_task_passed_within_the_tolerance_waits(
     dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
 ) -> None:
-    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() - 9.5 * MINUTE)
+    dispatcher.note_consumed(StepKind.COMPUTE_MD5, store.now() - 9.5 * MINUTE)
     dispatcher.dispatch([waiting])
     wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
     assert broker.messages == []
@@ -275,7 +279,7 @@ def test_a_message_from_the_future_breeds_no_copies(
     broker.messages.clear()
     task = make_task(now=store.now()).dispatched(store.now())
     store.insert(task)
-    dispatcher.note_consumed(Step.COMPUTE_MD5, store.now() + 100 * MINUTE)
+    dispatcher.note_consumed(StepKind.COMPUTE_MD5, store.now() + 100 * MINUTE)
     dispatcher.dispatch([task])
     wait_for(lambda: dispatcher.has_handled(1))
     assert broker.messages == []
@@ -305,7 +309,7 @@ def test_a_message_tells_when_it_was_published(
     wait_for(lambda: is_dispatched(store, task))
     found = store.get(task.id)
     assert found is not None
-    message = Message.decode(broker.queues[Step.COMPUTE_MD5.value].get())
+    message = Message.decode(broker.queues[StepKind.COMPUTE_MD5.value].get())
     assert published_at(message) == found.dispatched_at
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.outcome import Succeeded
+from tasks.step import StepKind
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import Step, Task
+from tasks.task import Task
 from tests.examples import DIGEST, LEASE, NOW, RETENTION, make_task
 from tests.fakes import FlakyStore
 from worker.retrying import claim_patiently, patiently, save_patiently
@@ -75,7 +77,7 @@ def test_save_recognises_its_own_write(
     claimed = store.save(task.claimed(NOW, LEASE))
     assert claimed is not None
     store.lost_answers = 1
-    done = claimed.done(NOW, DIGEST, retention=RETENTION)
+    done = claimed.ended(Succeeded(DIGEST), NOW, retention=RETENTION)
     saved = save_patiently(store, done, stopping)
     assert saved == replace(done, version=3)
     assert store.get(task.id) == saved
@@ -86,7 +88,7 @@ def test_save_recognises_its_own_write_that_was_dispatched_meanwhile(
 ) -> None:
     running = make_task("someone@example.com").claimed(NOW, LEASE)
     store.insert(running)
-    done = running.done(NOW, DIGEST, retention=RETENTION)
+    done = running.ended(Succeeded(DIGEST), NOW, retention=RETENTION)
     written = replace(done, version=2)
 
     def sweep() -> None:
@@ -114,7 +116,7 @@ def test_save_does_not_take_another_change_for_its_own(
     assert running is not None
     store.failures = 1
     store.before_failure = lambda: SQLiteStore.save(store, running.released(NOW))
-    done = running.done(NOW, DIGEST, retention=RETENTION)
+    done = running.ended(Succeeded(DIGEST), NOW, retention=RETENTION)
     assert save_patiently(store, done, stopping) is None
     found = store.get(task.id)
     assert found is not None
@@ -123,14 +125,14 @@ def test_save_does_not_take_another_change_for_its_own(
 
 def test_claim_outlasts_an_outage(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
     store.failures = 2
-    claimed = claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping)
+    claimed = claim_patiently(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping)
     assert claimed is not None
     assert claimed == store.get(task.id)
 
 
 def test_claim_recognises_its_own(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
     store.lost_answers = 1
-    claimed = claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping)
+    claimed = claim_patiently(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping)
     assert claimed is not None
     assert claimed == store.get(task.id)
 
@@ -140,7 +142,7 @@ def test_claim_does_not_take_another_one_for_its_own(
 ) -> None:
     store.failures = 1
     store.before_failure = lambda: SQLiteStore.save(store, task.claimed(NOW, LEASE, "theirs"))
-    assert claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping) is None
+    assert claim_patiently(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping) is None
 
 
 def test_claim_that_was_lost_meanwhile_is_not_ours(
@@ -154,4 +156,4 @@ def test_claim_that_was_lost_meanwhile_is_not_ours(
 
     store.lost_answers = 1
     store.before_failure = lose
-    assert claim_patiently(store, task.id, Step.COMPUTE_MD5, LEASE, stopping) is None
+    assert claim_patiently(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping) is None

@@ -14,9 +14,11 @@ from devtools.waiting import wait_for
 from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.failure import FailureCode
+from tasks.outcome import Succeeded
+from tasks.step import MailStatus, Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import MailStatus, Status, Task
-from tests.examples import ADDRESS, DIGEST, LEASE, RETENTION, make_task
+from tasks.task import Task
+from tests.examples import ADDRESS, DIGEST, LEASE, RETENTION, make_task, with_attempt
 from tests.fakes import RecordingBroker
 from worker.publisher import BATCH, Dispatcher
 from worker.sweeper import HOLD, Sweeper
@@ -84,7 +86,7 @@ def test_pending_mail_is_dispatched_again(
     sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
 ) -> None:
     running = make_task(ADDRESS).claimed(store.now(), LEASE)
-    task = insert_due(store, running.done(store.now(), DIGEST, retention=RETENTION))
+    task = insert_due(store, running.ended(Succeeded(DIGEST), store.now(), retention=RETENTION))
     sweeper.sweep()
     wait_for(lambda: get(store, task).dispatched_at)
     assert broker.messages == [("send_email", task.id)]
@@ -95,7 +97,7 @@ def test_what_is_not_due_is_left_alone(
 ) -> None:
     task = make_task(now=store.now())
     running = make_task(now=store.now()).claimed(store.now(), LEASE)
-    settled = running.done(store.now(), DIGEST, retention=RETENTION)
+    settled = running.ended(Succeeded(DIGEST), store.now(), retention=RETENTION)
     untouched = [task, running, replace(settled, id="settled")]
     for each in untouched:
         store.insert(each)
@@ -119,7 +121,9 @@ def test_expired_claim_is_queued_and_dispatched(
 def test_claim_that_expired_in_the_last_attempt_fails(
     sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
 ) -> None:
-    task = insert_due(store, replace(make_task().claimed(store.now(), LEASE), attempt=2))
+    task = insert_due(
+        store, with_attempt(make_task().claimed(store.now(), LEASE), StepKind.COMPUTE_MD5, 2)
+    )
     sweeper.sweep()
     found = get(store, task)
     assert found.status is Status.FAILED
@@ -133,7 +137,7 @@ def test_failure_of_a_lost_worker_is_mailed(
     sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
 ) -> None:
     running = make_task(ADDRESS).claimed(store.now(), LEASE)
-    task = insert_due(store, replace(running, attempt=2))
+    task = insert_due(store, with_attempt(running, StepKind.COMPUTE_MD5, 2))
     sweeper.sweep()
     wait_for(lambda: get(store, task).dispatched_at)
     assert broker.messages == [("send_email", task.id)]
@@ -143,8 +147,10 @@ def test_expired_mail_is_pending_and_dispatched(
     sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
 ) -> None:
     now = store.now()
-    ended = make_task(ADDRESS).claimed(now, LEASE).done(now, DIGEST, retention=RETENTION)
-    task = insert_due(store, ended.mail_claimed(now, LEASE))
+    ended = (
+        make_task(ADDRESS).claimed(now, LEASE).ended(Succeeded(DIGEST), now, retention=RETENTION)
+    )
+    task = insert_due(store, ended.claimed(now, LEASE))
     sweeper.sweep()
     wait_for(lambda: get(store, task).dispatched_at)
     assert get(store, task).mail_status is MailStatus.PENDING

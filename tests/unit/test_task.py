@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from tasks.errors import IllegalTransitionError
 from tasks.failure import FailureCode
+from tasks.outcome import Delayed, Failed, GivenBack, RetryLater, Succeeded
+from tasks.step import MailStatus, Status, Step, StepKind, StepState
 from tasks.stores.document import from_document, to_document
-from tasks.task import MailStatus, Status, Step, Task
+from tasks.task import Task
 from tests.examples import (
     ADDRESS,
     DIGEST,
@@ -22,6 +24,7 @@ from tests.examples import (
     RETENTION,
     STATES,
     make_task,
+    with_attempt,
 )
 
 LATER = NOW + timedelta(minutes=10)
@@ -38,29 +41,27 @@ TRANSITIONS: dict[str, Transition] = {
     "progressed": lambda task: task.progressed(5, None),
     "timed": lambda task: task.timed(1.5),
     "released": lambda task: task.released(LATER),
-    "retry": lambda task: task.retry(LATER, PAUSE, FAILURE),
     "lost": lambda task: task.lost(LATER, max_attempts=MAX_ATTEMPTS, retention=RETENTION),
-    "done": lambda task: task.done(LATER, DIGEST, retention=RETENTION),
-    "failed": lambda task: task.failed(LATER, FAILURE, retention=RETENTION),
-    "mail_claimed": lambda task: task.mail_claimed(LATER, LEASE, "token"),
-    "mail_delayed": lambda task: task.mail_delayed(LATER, PAUSE),
-    "mail_sent": lambda task: task.mail_sent(LATER, retention=RETENTION),
-    "mail_retry": lambda task: task.mail_retry(LATER, PAUSE),
-    "mail_refused": lambda task: task.mail_refused(LATER, retention=RETENTION),
+    "given back": lambda task: task.ended(GivenBack(), LATER, retention=RETENTION),
+    "retry": lambda task: task.ended(RetryLater(PAUSE, FAILURE), LATER, retention=RETENTION),
+    "delayed": lambda task: task.ended(Delayed(PAUSE), LATER, retention=RETENTION),
+    "succeeded": lambda task: task.ended(Succeeded(), LATER, retention=RETENTION),
+    "done": lambda task: task.ended(Succeeded(DIGEST), LATER, retention=RETENTION),
+    "failed": lambda task: task.ended(Failed(FAILURE), LATER, retention=RETENTION),
 }
-QUEUED = {"dispatched", "claimed", "released"}
-RUNNING = {"renewed", "progressed", "timed", "released", "retry", "lost", "done", "failed"}
-PENDING = {"dispatched", "released", "mail_claimed"}
-SENDING = {"renewed", "lost", "mail_sent", "mail_retry", "mail_delayed", "mail_refused"}
+ENDED = {"retry", "failed", "given back"}
+WAITING = {"dispatched", "claimed", "released"}
+RUNNING = {"renewed", "progressed", "timed", "released", "lost"} | ENDED | {"done"}
+SENDING = RUNNING - {"done"} | {"succeeded", "delayed"}
 LEGAL = {
-    "queued": QUEUED,
-    "dispatched": QUEUED | {"still_waiting"},
-    "retrying": QUEUED,
-    "retry dispatched": QUEUED | {"still_waiting"},
+    "queued": WAITING,
+    "dispatched": WAITING | {"still_waiting"},
+    "retrying": WAITING,
+    "retry dispatched": WAITING | {"still_waiting"},
     "running": RUNNING,
-    "done, mail pending": PENDING,
-    "failed, mail pending": PENDING,
-    "done, mail delayed": PENDING,
+    "done, mail pending": WAITING,
+    "failed, mail pending": WAITING,
+    "done, mail delayed": WAITING,
     "done, mail sending": SENDING,
     "done, mail sent": set(),
     "done, mail refused": set(),
@@ -70,12 +71,20 @@ LEGAL = {
 
 
 def changes(before: Task, after: Task) -> dict[str, object]:
-    """The fields that differ, with their new values."""
-    names = [each.name for each in fields(Task)]
+    """The fields that differ, with their new values. Those of the steps are shown by name."""
+    old, new = shown(before), shown(after)
+    return {name: value for name, value in new.items() if value != old[name]}
+
+
+def shown(task: Task) -> dict[str, object]:
+    plain = {each.name: getattr(task, each.name) for each in fields(Task) if each.name != "steps"}
+    email = task.step(StepKind.SEND_EMAIL)
     return {
-        name: getattr(after, name)
-        for name in names
-        if getattr(after, name) != getattr(before, name)
+        **plain,
+        "status": task.status,
+        "attempt": task.attempt,
+        "mail_status": task.mail_status,
+        "mail_attempt": email.attempt if email else 0,
     }
 
 
@@ -118,10 +127,11 @@ def test_new() -> None:
         email=ADDRESS,
         expected_md5="0" * 32,
         submitted_at=NOW,
+        steps=(Step(StepKind.COMPUTE_MD5), Step(StepKind.SEND_EMAIL)),
         wake_at=NOW + SECONDS_30,
     )
     assert (task.version, task.status, task.attempt) == (1, Status.QUEUED, 0)
-    assert task.next_step is Step.COMPUTE_MD5
+    assert task.next_step is StepKind.COMPUTE_MD5
     assert make_task().id != make_task().id
 
 
@@ -152,7 +162,8 @@ def test_still_waiting_doubles_the_pause_to_a_limit() -> None:
 
 
 def test_claimed() -> None:
-    before = replace(STATES["dispatched"], attempt=2, bytes_done=7, bytes_total=9)
+    before = with_attempt(STATES["dispatched"], StepKind.COMPUTE_MD5, 2)
+    before = replace(before, bytes_done=7, bytes_total=9)
     assert changes(before, before.claimed(LATER, LEASE, "token")) == {
         "status": Status.RUNNING,
         "attempt": 3,
@@ -186,13 +197,15 @@ def test_released_does_not_count_the_attempt() -> None:
 
 
 def test_released_before_it_was_claimed() -> None:
-    before = replace(STATES["dispatched"], attempt=2)
+    before = with_attempt(STATES["dispatched"], StepKind.COMPUTE_MD5, 2)
     assert changes(before, before.released(LATER)) == {"wake_at": LATER, "dispatched_at": None}
 
 
 def test_retry() -> None:
     before = STATES["running"]
-    assert changes(before, before.retry(LATER, PAUSE, FAILURE)) == {
+    assert changes(
+        before, before.ended(RetryLater(PAUSE, FAILURE), LATER, retention=RETENTION)
+    ) == {
         "status": Status.QUEUED,
         "wake_at": LATER + PAUSE,
         "retry_at": LATER + PAUSE,
@@ -207,7 +220,7 @@ def test_lost_is_queued_again() -> None:
 
 
 def test_lost_in_the_last_attempt_fails() -> None:
-    before = replace(STATES["running"], email=None)
+    before = make_task().claimed(NOW, LEASE)
     after = before.lost(LATER, max_attempts=1, retention=RETENTION)
     assert after.failure is not None
     assert after.failure.code is FailureCode.WORKER_LOST
@@ -230,8 +243,8 @@ def test_lost_mail_is_pending_again() -> None:
 
 
 def test_done_without_a_mail_is_settled() -> None:
-    before = replace(STATES["running"], email=None, failure=FAILURE)
-    assert changes(before, before.done(LATER, DIGEST, retention=RETENTION)) == {
+    before = replace(make_task().claimed(NOW, LEASE), failure=FAILURE)
+    assert changes(before, before.ended(Succeeded(DIGEST), LATER, retention=RETENTION)) == {
         "status": Status.DONE,
         "digest": DIGEST,
         "failure": None,
@@ -243,7 +256,7 @@ def test_done_without_a_mail_is_settled() -> None:
 
 def test_done_with_a_mail_is_not_settled() -> None:
     before = STATES["running"]
-    assert changes(before, before.done(LATER, DIGEST, retention=RETENTION)) == {
+    assert changes(before, before.ended(Succeeded(DIGEST), LATER, retention=RETENTION)) == {
         "status": Status.DONE,
         "digest": DIGEST,
         "mail_status": MailStatus.PENDING,
@@ -254,7 +267,7 @@ def test_done_with_a_mail_is_not_settled() -> None:
 
 def test_failed_with_a_mail_is_not_settled() -> None:
     before = STATES["running"]
-    assert changes(before, before.failed(LATER, FAILURE, retention=RETENTION)) == {
+    assert changes(before, before.ended(Failed(FAILURE), LATER, retention=RETENTION)) == {
         "status": Status.FAILED,
         "failure": FAILURE,
         "mail_status": MailStatus.PENDING,
@@ -265,7 +278,7 @@ def test_failed_with_a_mail_is_not_settled() -> None:
 
 def test_mail_claimed() -> None:
     before = STATES["done, mail pending"].dispatched(NOW)
-    assert changes(before, before.mail_claimed(LATER, LEASE, "token")) == {
+    assert changes(before, before.claimed(LATER, LEASE, "token")) == {
         "mail_status": MailStatus.SENDING,
         "mail_attempt": 1,
         "wake_at": LATER + LEASE,
@@ -276,7 +289,7 @@ def test_mail_claimed() -> None:
 
 def test_mail_delayed_burns_no_attempt() -> None:
     before = STATES["done, mail sending"]
-    assert changes(before, before.mail_delayed(LATER, PAUSE)) == {
+    assert changes(before, before.ended(Delayed(PAUSE), LATER, retention=RETENTION)) == {
         "mail_status": MailStatus.DELAYED,
         "mail_attempt": 0,
         "wake_at": LATER + PAUSE,
@@ -286,7 +299,7 @@ def test_mail_delayed_burns_no_attempt() -> None:
 
 def test_mail_retry() -> None:
     before = STATES["done, mail sending"]
-    assert changes(before, before.mail_retry(LATER, PAUSE)) == {
+    assert changes(before, before.ended(RetryLater(PAUSE), LATER, retention=RETENTION)) == {
         "mail_status": MailStatus.PENDING,
         "wake_at": LATER + PAUSE,
         "retry_at": LATER + PAUSE,
@@ -296,11 +309,11 @@ def test_mail_retry() -> None:
 def test_mail_sent_or_refused_settles() -> None:
     before = STATES["done, mail sending"]
     settled = {"wake_at": None, "expires_at": LATER + RETENTION}
-    assert changes(before, before.mail_sent(LATER, retention=RETENTION)) == {
+    assert changes(before, before.ended(Succeeded(), LATER, retention=RETENTION)) == {
         "mail_status": MailStatus.SENT,
         **settled,
     }
-    assert changes(before, before.mail_refused(LATER, retention=RETENTION)) == {
+    assert changes(before, before.ended(Failed(), LATER, retention=RETENTION)) == {
         "mail_status": MailStatus.REFUSED,
         **settled,
     }
@@ -312,7 +325,7 @@ def test_mail_sent_or_refused_settles() -> None:
 def test_is_verified(expected: str | None, is_verified: bool | None) -> None:  # noqa: FBT001
     running = replace(STATES["running"], expected_md5=expected)
     assert running.is_verified is None
-    assert running.done(NOW, DIGEST, retention=RETENTION).is_verified is is_verified
+    assert running.ended(Succeeded(DIGEST), NOW, retention=RETENTION).is_verified is is_verified
 
 
 @given(
@@ -358,7 +371,7 @@ def test_time_of_an_attempt_that_ends_is_added(transition: str) -> None:
 
 def test_time_is_added_when_the_mail_is_given_up_with_the_task() -> None:
     before = replace(STATES["running"], seconds_used=7.5).timed(1)
-    after = before.failed(LATER, FAILURE, retention=RETENTION, allow_mail=False)
+    after = before.ended(Failed(FAILURE, allow_deliveries=False), LATER, retention=RETENTION)
     assert after.mail_status is MailStatus.REFUSED
     assert (after.seconds_used, after.seconds_running) == (8.5, None)
 
@@ -377,7 +390,7 @@ def test_field_that_a_document_lacks_has_its_default() -> None:
         url=FULL_TASK.url,
         submitted_at=NOW,
         wake_at=None,
-        status=FULL_TASK.status,
+        steps=(Step(StepKind.COMPUTE_MD5, StepState.FAILED),),
     )
     assert task == expected
 

@@ -9,7 +9,8 @@ from email.utils import format_datetime, parseaddr
 from urllib.parse import quote, urlsplit
 
 from settings import Settings
-from tasks.task import Status, Task
+from tasks.step import Status
+from tasks.task import Task
 from tasks.url import host_to_ascii
 
 MAX_LINE = 998  # RFC 5322 § 2.1.1

@@ -1,0 +1,107 @@
+"""What happens when a dramatiq worker starts and stops, and before and after each message."""
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+
+from dramatiq import Broker, MessageProxy, Middleware, Worker
+
+from fetch.kept import KeptConnections
+from settings import Settings
+from tasks.errors import StoreUnavailableError
+from tasks.step import StepKind
+from worker.describe import describe
+from worker.leases import LeaseKeeper
+from worker.mail.mailer import Mailer
+from worker.mail_worker import MAIL_THREADS, MailWorker, keep_to_downloads
+from worker.publisher import Dispatcher, published_at
+from worker.resources import Resources
+from worker.sweeper import Sweeper
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Companions:
+    """The threads that come and go with a worker."""
+
+    dispatcher: Dispatcher
+    leases: LeaseKeeper
+    sweeper: Sweeper
+    kept: KeptConnections
+
+
+class LifecycleMiddleware(Middleware):
+    """Starts and stops the companions of a worker and its second worker, which sends mails."""
+
+    def __init__(self, companions: Companions, resources: Resources) -> None:
+        self._companions = companions
+        self._settings: Settings = resources.settings
+        self._stopping = resources.stopping
+        self._mailer: Mailer = resources.mailer
+        self._mail_worker: MailWorker | None = None
+
+    @property
+    def actor_options(self) -> set[str]:
+        """Errors named by `throws` are logged by dramatiq in one line, without a trace."""
+        return {"throws"}
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        # A message that waits in a busy process would wait although another process is idle, and
+        # RabbitMQ's consumer_timeout would run. So a process takes as many as it has threads.
+        worker.queue_prefetch = worker.worker_threads
+        if isinstance(worker, MailWorker):
+            return
+        if keep_to_downloads(worker):
+            self._mail_worker = MailWorker(broker, self._mailer)
+        self._companions.dispatcher.start()
+        self._companions.leases.start()
+        self._companions.kept.start()
+
+    def after_worker_boot(self, _broker: Broker, worker: Worker) -> None:
+        if isinstance(worker, MailWorker):
+            return
+        if self._mail_worker is not None:
+            self._mail_worker.start()
+        self._companions.sweeper.start()
+        if self._settings.rabbitmq_url is not None:  # else the service logs the same
+            _log.info(
+                "worker with %d threads for downloads and %d for mails, %s",
+                worker.worker_threads,
+                0 if self._mail_worker is None else MAIL_THREADS,
+                describe(self._settings),
+            )
+
+    def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
+        with suppress(ValueError, TypeError, OverflowError):  # a message of somebody else's
+            kind = StepKind(message.queue_name)
+            self._companions.dispatcher.note_consumed(kind, published_at(message))
+
+    def after_process_message(
+        self,
+        _broker: Broker,
+        message: MessageProxy,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        del result
+        if isinstance(exception, StoreUnavailableError):
+            message.fail()  # or it would be acknowledged, and its task wait for minutes
+
+    def before_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
+        if isinstance(worker, MailWorker):
+            return
+        self._companions.sweeper.stop()
+        self._stopping.set()
+        if self._mail_worker is not None:
+            self._mail_worker.begin_to_stop()
+
+    def after_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
+        if isinstance(worker, MailWorker):
+            return
+        if self._mail_worker is not None:
+            self._mail_worker.wait_until_stopped()
+        self._companions.kept.stop()
+        self._companions.leases.stop()
+        self._companions.dispatcher.stop()

@@ -1,0 +1,25 @@
+"""What the steps of a worker share."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from settings import Settings
+from tasks.digests import Digest
+from tasks.stores.contract import TaskStore
+from worker.mail.mailer import Mailer
+
+# Downloads a URL. Its arguments after the URL: a callable that takes the bytes done and the total,
+# one that returns whether the download is cancelled, and the seconds that it may take.
+Fetch = Callable[[str, Callable[[int, int | None], None], Callable[[], bool], float], Digest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What the composition root hands to each step."""
+
+    settings: Settings
+    store: TaskStore
+    fetch: Fetch
+    mailer: Mailer
+    stopping: threading.Event
