@@ -18,8 +18,9 @@ from settings import Settings
 from tasks.stores.open import open_store
 from telemetry import logs
 from worker.broker import make_broker
+from worker.describe import describe
 from worker.publisher import Dispatcher
-from worker.runtime import Background, describe
+from worker.runtime import build_worker
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 16 * 1024  # the longest URL may stand in the query string
@@ -84,10 +85,10 @@ async def _open(app: App) -> None:
     app.ctx.store_gauges = metrics.StoreGauges(app.ctx.store)
     app.ctx.worker = None
     if settings.rabbitmq_url is None:
-        background = Background(settings, app.ctx.store)
-        app.ctx.dispatcher = background.dispatcher
+        runtime = build_worker(settings, app.ctx.store)
+        app.ctx.dispatcher = runtime.dispatcher
         app.ctx.worker = dramatiq.Worker(
-            background.broker, worker_threads=settings.worker_threads, worker_timeout=100
+            runtime.broker, worker_threads=settings.worker_threads, worker_timeout=100
         )
         app.ctx.worker.start()
     else:

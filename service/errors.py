@@ -7,7 +7,12 @@ from sanic import HTTPResponse, Request, json
 from sanic.exceptions import RequestCancelled, SanicException
 from sanic.handlers import ErrorHandler
 
-from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.errors import (
+    DuplicateTaskError,
+    NewerTaskError,
+    StoreUnavailableError,
+    TaskError,
+)
 
 TOO_LARGE = 413  # whose name in HTTPStatus became another one with Python 3.13
 RETRY_AFTER_SECONDS = 5  # what a client is told to wait while the store is out of reach
@@ -49,15 +54,9 @@ class JSONErrorHandler(ErrorHandler):
             return _answer(
                 exception.status, exception.code, str(exception), headers=exception.headers
             )
-        # The latter: a task expired while it was asked for again.
-        if isinstance(exception, StoreUnavailableError | DuplicateTaskError):
+        if isinstance(exception, StoreUnavailableError | DuplicateTaskError | NewerTaskError):
             _log.debug("%s %s: %s", request.method, request.path, exception)  # the store has told
-            return _answer(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "store_unavailable",
-                "The service cannot reach its store just now. Please try again.",
-                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-            )
+            return _try_again(exception)
         if isinstance(exception, RequestCancelled):  # the client is gone: nobody reads this
             return _answer(HTTPStatus.BAD_REQUEST, "cancelled", "The client hung up.")
         if isinstance(exception, SanicException):
@@ -68,6 +67,24 @@ class JSONErrorHandler(ErrorHandler):
         return _answer(
             HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on our side."
         )
+
+
+def _try_again(exception: TaskError) -> HTTPResponse:
+    """Answer an error of the store. A DuplicateTaskError means that the task has just expired."""
+    code, message = (
+        ("newer_version", "A newer version of the service has written this task. Please try again.")
+        if isinstance(exception, NewerTaskError)
+        else (
+            "store_unavailable",
+            "The service cannot reach its store just now. Please try again.",
+        )
+    )
+    return _answer(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        code,
+        message,
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
 
 
 def _answer(

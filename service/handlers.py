@@ -25,8 +25,9 @@ from tasks.errors import (
     StoreUnavailableError,
 )
 from tasks.failure import Failure
+from tasks.step import Status
 from tasks.stores.contract import TaskStore
-from tasks.task import Status, Task
+from tasks.task import Task
 from tasks.url import parse_url
 
 # How long a request waits for the store, whose driver tries twice, for longer.

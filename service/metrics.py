@@ -20,9 +20,9 @@ from sanic.config import Config
 from service.handlers import CHECK_SECONDS, pings
 from settings import Settings, SettingsError
 from tasks.errors import StoreUnavailableError
+from tasks.step import Status
 from tasks.stores.contract import TaskStore, Unsettled
 from tasks.stores.open import open_store
-from tasks.task import Status
 from telemetry import logs
 from worker import metrics
 
@@ -42,6 +42,7 @@ REFUSALS = (
     "invalid_body",
     "invalid_parameter",
     "missing_parameter",
+    "newer_version",
     "rate_limited",
     "repeated_parameter",
     "request_timeout",
