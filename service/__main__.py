@@ -36,7 +36,7 @@ def main() -> None:
         protocol=BoundedProtocol,
     )
     try:
-        with metrics.serving(settings):
+        with metrics.serving(settings, app.ctx.exporter):
             if is_single:
                 Sanic.serve_single(primary=app)
             else:

@@ -16,8 +16,8 @@ from service.peers import Peers
 from service.routing import ExactRouter, TargetRequest
 from settings import Settings
 from tasks.stores.open import open_store
-from telemetry import logs
-from worker.broker import make_broker
+from telemetry import exporter, logs
+from worker.broker import broker_availability, make_broker
 from worker.describe import describe
 from worker.publisher import Dispatcher
 from worker.runtime import build_worker
@@ -71,7 +71,10 @@ def create_app(settings: Settings) -> App:
 def start_app(settings: Settings) -> App:
     """The service in a process of its own, which each web worker is: with its log set up."""
     logs.set_up(settings.log_format)
-    return create_app(settings)
+    exported = exporter.set_up(*metrics.METRICS)
+    app = create_app(settings)
+    app.ctx.exporter = exported
+    return app
 
 
 async def _open(app: App) -> None:
@@ -92,7 +95,9 @@ async def _open(app: App) -> None:
         )
         app.ctx.worker.start()
     else:
-        app.ctx.dispatcher = Dispatcher(make_broker(settings), app.ctx.store)
+        availability = broker_availability()
+        broker = make_broker(settings, availability)
+        app.ctx.dispatcher = Dispatcher(broker, app.ctx.store, availability)
         app.ctx.dispatcher.start()
     _log.info("listening on http://%s:%d, %s", settings.host, settings.port, describe(settings))
 

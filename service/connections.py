@@ -10,8 +10,8 @@ from sanic.exceptions import RequestTimeout, ServiceUnavailable
 from sanic.http import Http, Stage
 from sanic.server import HttpProtocol
 
+from service import metrics
 from service.clients import networks_of
-from worker import metrics
 
 GRACE_SECONDS = 5.0  # for the answer about a missed deadline, until the connection is cut
 LINGER_SECONDS = 2.0  # how long the rest of a refused request is read and dropped

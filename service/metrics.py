@@ -24,7 +24,9 @@ from tasks.step import Status
 from tasks.stores.contract import TaskStore, Unsettled
 from tasks.stores.open import open_store
 from telemetry import logs
-from worker import metrics
+from telemetry.exporter import Exporter
+from telemetry.metrics import Counter, Histogram
+from worker import metrics as worker_metrics
 
 # A survey is good for some seconds, or for twenty times as long as it took.
 SURVEY_SECONDS = 5.0
@@ -53,15 +55,32 @@ REFUSALS = (
     "unknown_parameter",
 )
 STATUSES = ("2xx", "4xx", "5xx")
+_REQUESTS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+refusals = Counter(
+    "md5_light_submissions_refused_total",
+    "Submissions refused.",
+    ["reason"],
+    series=[(reason,) for reason in REFUSALS],
+)
+connections_refused = Counter(
+    "md5_light_connections_refused_total", "Connections refused because too many are open."
+)
+request_seconds = Histogram(
+    "md5_light_http_request_seconds",
+    "From a request's headers to its response.",
+    ["route", "status"],
+    buckets=_REQUESTS,
+)
+# The service counts what its workers count as well, since they may be inside.
+METRICS = (*worker_metrics.METRICS, refusals, connections_refused, request_seconds)
 
 
 def begin_series(app: Sanic[Config, SimpleNamespace]) -> None:
-    """Start the series of the routes that the app already has, and of refusals, at 0."""
-    for reason in REFUSALS:
-        metrics.refusals.labels(reason)
+    """Start the series of the routes that the app already has at 0."""
     for route in {"none", *(f"/{route.path}" for route in app.router.routes)}:
         for status in STATUSES:
-            metrics.request_seconds.labels(route, status)
+            request_seconds.start_series(route, status)
 
 
 class StoreGauges(Collector):
@@ -133,7 +152,7 @@ class StoreGauges(Collector):
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[None]:
+def serving(settings: Settings, exporter: Exporter) -> Iterator[None]:
     """Answer Prometheus on METRICS_PORT, if it is set, for all processes of the service.
 
     Raises SettingsError if it cannot listen there.
@@ -143,7 +162,7 @@ def serving(settings: Settings) -> Iterator[None]:
         return
     with closing(open_store(settings)) as store, closing(StoreGauges(store)) as gauges:
         try:
-            server = metrics.serve(settings.host, settings.metrics_port, gauges)
+            server = exporter.serve(settings.host, settings.metrics_port, gauges)
         except OSError as error:
             where = f"{settings.host}, port {settings.metrics_port}"
             raise SettingsError(
@@ -158,7 +177,8 @@ def serving(settings: Settings) -> Iterator[None]:
 
 async def expose(request: Request) -> HTTPResponse:
     """GET /metrics, in Prometheus's text format."""
-    body = await asyncio.to_thread(metrics.render, request.app.ctx.store_gauges)
+    ctx = request.app.ctx
+    body = await asyncio.to_thread(ctx.exporter.render, ctx.store_gauges)
     return HTTPResponse(body, content_type=CONTENT_TYPE_LATEST)
 
 
@@ -172,6 +192,6 @@ async def end(request: Request, response: HTTPResponse) -> None:
     """It is answered."""
     route = f"/{request.route.path}" if request.route else "none"
     seconds = time.perf_counter() - getattr(request.ctx, "began", time.perf_counter())
-    metrics.request_seconds.labels(route, f"{response.status // 100}xx").observe(seconds)
+    request_seconds.observe(seconds, route, f"{response.status // 100}xx")
     if route == "/submit" and response.status >= HTTPStatus.BAD_REQUEST and response.body:
-        metrics.refusals.labels(json.loads(response.body)["error"]["code"]).inc()
+        refusals.inc(json.loads(response.body)["error"]["code"])

@@ -1,1 +1,1 @@
-"""Logs and the availability of servers."""
+"""Logs, metrics, and the availability of servers."""

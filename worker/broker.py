@@ -3,14 +3,14 @@
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import dramatiq.brokers.rabbitmq
-from dramatiq import Broker, Consumer, MessageProxy, Middleware
+from dramatiq import Broker, Consumer, MessageProxy
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import dq_name
@@ -25,7 +25,7 @@ from pika.exceptions import (
 
 from settings import Settings
 from tasks.step import StepKind
-from telemetry.outage import Outage
+from telemetry.availability import Availability
 from worker.consuming import BusyThreads, ThriftyConsumer
 
 # So that a server which is gone is noticed within seconds; the URL's own parameters go first.
@@ -36,8 +36,6 @@ CONNECTION_PARAMETERS = {
     "socket_timeout": "5",
     "stack_timeout": "10",
 }
-
-outage = Outage("the broker", logging.getLogger(__name__))
 
 REFUSALS = {403, 530}  # AMQP's codes for a missing right, and for a missing virtual host
 REMEDY = (
@@ -50,22 +48,10 @@ PING_QUEUE = "md5_light.ping"
 CLOSE_SECONDS = 1.0  # for each of the connections that a worker closes when it stops
 
 # Over the connection at hand, over a new one, and when that has shown the queue to be gone. More
-# would only keep the dispatcher from telling that the broker is out of reach.
-dramatiq.brokers.rabbitmq.MAX_ENQUEUE_ATTEMPTS = 3
+# would only keep the dispatcher from reporting that the broker is unreachable.
+MAX_ENQUEUE_ATTEMPTS = 3
 
 _log = logging.getLogger(__name__)
-
-# One line from us says that the server is gone; pika writes twelve, and a trace.
-logging.getLogger("pika").setLevel(logging.CRITICAL)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Not so what dramatiq's consumers, four in a process, say every few seconds of an outage."""
-    return not record.msg.startswith(("Consumer encountered a connection", "Restarting consumer"))
-
-
-for _queue in (name for kind in StepKind for name in (kind.value, dq_name(kind.value))):
-    logging.getLogger(f"dramatiq.worker.ConsumerThread({_queue})").addFilter(_is_news)
 
 
 class _Consumer(ThriftyConsumer):
@@ -75,11 +61,15 @@ class _Consumer(ThriftyConsumer):
     acknowledge somebody else's message.
     """
 
+    def __init__(self, *args: Any, availability: Availability, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._availability = availability
+
     def __next__(self) -> MessageProxy | None:
         try:
             return super().__next__()
         except ConnectionClosed as error:
-            note_failure(error)
+            report_failure(self._availability, error)
             raise
 
     def ack(self, message: MessageProxy) -> None:
@@ -104,21 +94,22 @@ class _Consumer(ThriftyConsumer):
 
 
 class _Broker(RabbitmqBroker):
-    def __init__(self, *, middleware: Sequence[Middleware], **options: Any) -> None:
+    def __init__(self, url: str, availability: Availability) -> None:
         self._busy = BusyThreads()
-        super().__init__(middleware=[*middleware, self._busy], **options)
+        self._availability = availability
+        super().__init__(url=url, confirm_delivery=True, middleware=[self._busy])
 
     @property
     def consumer_class(self) -> Callable[..., _Consumer]:
-        return partial(_Consumer, busy=self._busy)
+        return partial(_Consumer, busy=self._busy, availability=self._availability)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         try:
             consumer = super().consume(queue_name, prefetch, timeout)
         except (AMQPConnectorException, ConnectionClosed) as error:
-            note_failure(error)
+            report_failure(self._availability, error)
             raise ConnectionClosed(error) from None  # the former is of pika, but no AMQPError
-        outage.end()
+        self._availability.succeeded()
         return consumer
 
     def close(self) -> None:
@@ -139,22 +130,44 @@ def _close_soon(close: Callable[[], None]) -> None:
     thread.join(CLOSE_SECONDS)
 
 
-def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:
-    """A broker that retries and delays nothing: that is the sweeper's.
+def broker_availability() -> Availability:
+    """Return what a process shares between its broker and its dispatcher."""
+    return Availability("the broker", logging.getLogger(__name__))
 
-    It connects when it is first used. RabbitMQ confirms each message, or `enqueue` raises.
+
+def make_broker(settings: Settings, availability: Availability) -> Broker:
+    """Return a broker that retries and delays nothing: the sweeper does that.
+
+    It connects when it is first used. RabbitMQ confirms each message, or `enqueue` raises. What is
+    found out about the server is reported to `availability`.
     """
     broker: Broker
     if settings.rabbitmq_url is None:
-        broker = StubBroker(middleware=list(middleware))
+        broker = StubBroker(middleware=[])
     else:
-        broker = _Broker(
-            url=_with_defaults(settings.rabbitmq_url),
-            confirm_delivery=True,
-            middleware=middleware,
-        )
+        _limit_enqueue_attempts()
+        _mute_reconnects()
+        broker = _Broker(_with_defaults(settings.rabbitmq_url), availability)
     broker.logger.addFilter(_is_unexpected)
     return broker
+
+
+def _limit_enqueue_attempts() -> None:
+    """Change dramatiq's limit, for which it has no option."""
+    dramatiq.brokers.rabbitmq.MAX_ENQUEUE_ATTEMPTS = MAX_ENQUEUE_ATTEMPTS
+
+
+def _mute_reconnects() -> None:
+    """Keep pika and dramatiq from logging what `Availability` logs in one line."""
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    for queue in (name for kind in StepKind for name in (kind.value, dq_name(kind.value))):
+        consumer = logging.getLogger(f"dramatiq.worker.ConsumerThread({queue})")
+        consumer.addFilter(_is_no_reconnect)
+
+
+def _is_no_reconnect(record: logging.LogRecord) -> bool:
+    """Return False for what dramatiq's consumer threads repeat every few seconds of an outage."""
+    return not record.msg.startswith(("Consumer encountered a connection", "Restarting consumer"))
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:
@@ -196,11 +209,11 @@ def _fresh_after_failure(broker: RabbitmqBroker) -> Iterator[None]:
         raise
 
 
-def note_failure(error: Exception) -> None:
-    """Report to the outage that a call failed, and why."""
+def report_failure(availability: Availability, error: Exception) -> None:
+    """Report that a call failed, and why."""
     reply = _reply_of(error)
     is_refusal = reply is not None and reply[0] in REFUSALS
-    outage.begin(describe(error), remedy=REMEDY if is_refusal else None)
+    availability.failed(describe(error), remedy=REMEDY if is_refusal else None)
 
 
 def describe(error: Exception) -> str:

@@ -38,7 +38,7 @@ def make_fetch(settings: Settings, kept: KeptConnections) -> Fetch:
 
         def note_progress(done: int, total: int | None) -> None:
             nonlocal bytes_done
-            metrics.download_bytes.inc(max(0, done - bytes_done))  # it may start again
+            metrics.download_bytes.inc(amount=max(0, done - bytes_done))  # it may start again
             bytes_done = done
             progress(done, total)
 

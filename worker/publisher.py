@@ -13,8 +13,9 @@ from tasks.errors import StoreUnavailableError
 from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
+from telemetry.availability import Availability
 from worker import metrics
-from worker.broker import count_waiting, disconnect, note_failure, outage, ping
+from worker.broker import count_waiting, disconnect, ping, report_failure
 
 BATCH = 500  # messages published between two writes of wake_at
 MAX_WAITING = 20_000  # tasks, when they come faster than they can be published
@@ -35,9 +36,10 @@ class Dispatcher:
     second one.
     """
 
-    def __init__(self, broker: Broker, store: TaskStore) -> None:
+    def __init__(self, broker: Broker, store: TaskStore, availability: Availability) -> None:
         self._broker = broker
         self._store = store
+        self._availability = availability
         self._tasks: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self.is_failing = False
@@ -54,7 +56,7 @@ class Dispatcher:
         return self._handled >= number
 
     def start(self) -> None:
-        metrics.note_broker(is_up=False)
+        metrics.broker_up.set(0)
         self._thread.start()
 
     def stop(self) -> None:
@@ -176,12 +178,14 @@ class Dispatcher:
 
     def _recover(self) -> None:
         self.is_failing = False
-        outage.end()
-        self._report(is_up=not outage.is_on)  # the consumers of this process may still fail
+        self._availability.succeeded()
+        self._report(
+            is_up=not self._availability.is_down
+        )  # the consumers of this process may still fail
 
     def _fail(self, error: Exception) -> None:
         """Let go of all that waits: without the broker it would only grow old here."""
-        note_failure(error)
+        report_failure(self._availability, error)
         self._report(is_up=False)
         self.is_failing = True
         while self._poll() is not None:
@@ -190,7 +194,7 @@ class Dispatcher:
     def _report(self, *, is_up: bool) -> None:
         if is_up != self._is_broker_up:
             self._is_broker_up = is_up
-            metrics.note_broker(is_up=is_up)
+            metrics.broker_up.set(is_up)
 
 
 def _make_message(task_id: str, kind: StepKind, now: datetime) -> Message[None]:

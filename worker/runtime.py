@@ -17,9 +17,9 @@ from tasks.errors import StoreUnavailableError
 from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
 from tasks.stores.open import open_store
-from telemetry import logs
+from telemetry import exporter, logs
 from worker import metrics
-from worker.broker import make_broker
+from worker.broker import broker_availability, make_broker
 from worker.descriptors import raise_descriptor_limit
 from worker.downloader import make_fetch
 from worker.leases import LeaseKeeper
@@ -48,8 +48,9 @@ class WorkerRuntime:
 
 def build_worker(settings: Settings, store: TaskStore) -> WorkerRuntime:
     """Build all parts of a worker. They start with the dramatiq worker of the broker."""
-    broker = make_broker(settings)
-    dispatcher = Dispatcher(broker, store)
+    availability = broker_availability()
+    broker = make_broker(settings, availability)
+    dispatcher = Dispatcher(broker, store, availability)
     leases = LeaseKeeper(store, settings.lease)
     kept = KeptConnections()
     resources = Resources(
@@ -104,9 +105,10 @@ def compose_worker(environ: Mapping[str, str]) -> None:
         )
     logs.set_up(settings.log_format)
     raise_descriptor_limit()
-    if settings.metrics_port and metrics.IS_FIRST_PROCESS:
+    exported = exporter.set_up(*metrics.METRICS)
+    if settings.metrics_port and exported.is_first:
         try:
-            metrics.serve(settings.host, settings.metrics_port)
+            exported.serve(settings.host, settings.metrics_port)
         except OSError as error:
             where = f"{settings.host}, port {settings.metrics_port}"
             raise SystemExit(f"METRICS_PORT: cannot listen on {where}: {error.strerror}") from None

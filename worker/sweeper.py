@@ -106,7 +106,7 @@ class Sweeper:
         """The task as it is to be dispatched; None when somebody else has moved it meanwhile."""
         if task.next_step is not None:
             if task.retry_at is None:
-                metrics.message_repairs.inc()
+                metrics.repairs.inc("message")
             return task
         if time.monotonic() < self._grace_until:
             return None
@@ -125,7 +125,7 @@ class Sweeper:
             )
         saved = self._store.save(lost)
         if saved is not None:
-            metrics.lease_repairs.inc()
+            metrics.repairs.inc("lease")
             if now_at.state.is_over:
                 metrics.record_outcome(step.kind, Failed(saved.failure))
         return saved

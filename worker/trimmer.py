@@ -43,7 +43,7 @@ class Trimmer:
             if self._excess <= 0 or self._store.now() >= self._window_end:
                 return
             removed = self._store.remove_settled(min(self._excess, BATCH))
-            metrics.trimmed.inc(removed)
+            metrics.trimmed.inc(amount=removed)
             self._excess = self._excess - removed if removed else 0
 
     def _count_excess(self) -> int:

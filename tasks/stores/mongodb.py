@@ -28,7 +28,7 @@ from tasks.stores.document import (
     to_document,
 )
 from tasks.task import CLOCK_TOLERANCE, Task
-from telemetry.outage import Outage
+from telemetry.availability import Availability
 
 SERVER_SELECTION_MILLIS = 2000
 OPERATION_MILLIS = 5000
@@ -65,8 +65,6 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 _IS_WAITING = [{row.status_field: {"$in": row.names_of_waiting}} for row in ROWS.values()]
 
-_outage = Outage("MongoDB", logging.getLogger(__name__))
-
 
 class MongoStore:
     """A TaskStore in the collections `tasks` and `counters` of a database."""
@@ -77,6 +75,7 @@ class MongoStore:
         self._hints = database.get_collection("tasks", write_concern=HINT)
         self._counters = database.get_collection("counters", write_concern=HINT)
         self._clock = ServerClock(self._ask_for_time)
+        self._availability = Availability("MongoDB", logging.getLogger(__name__))
         self._has_indexes = False
 
     @classmethod
@@ -99,7 +98,7 @@ class MongoStore:
         return self._clock.now()
 
     def _ask_for_time(self) -> datetime:
-        with _translated_errors():
+        with self._translated_errors():
             # A command's answer has no time zone, whatever the client's options say.
             return cast("datetime", self._client.admin.command("hello")["localTime"]).replace(
                 tzinfo=UTC
@@ -112,7 +111,7 @@ class MongoStore:
     def insert_all(self, tasks: Sequence[Task]) -> set[str]:
         if not tasks:
             return set()
-        with _translated_errors():
+        with self._translated_errors():
             try:
                 self._tasks.insert_many(map(to_document, tasks), ordered=False)
             except BulkWriteError as error:
@@ -125,13 +124,13 @@ class MongoStore:
         return set()
 
     def get(self, task_id: str) -> Task | None:
-        with _translated_errors():
+        with self._translated_errors():
             document = self._tasks.find_one({"_id": task_id})
         return from_document(document) if document else None
 
     def save(self, task: Task) -> Task | None:
         saved = replace(task, version=task.version + 1)
-        with _translated_errors():
+        with self._translated_errors():
             result = self._tasks.replace_one(
                 {"_id": task.id, "version": task.version}, to_document(saved)
             )
@@ -158,7 +157,7 @@ class MongoStore:
             "$unset": dict.fromkeys(UNCLAIMED_FIELDS, ""),
         }
         tasks = self._hints if row.is_repeatable else self._tasks
-        with _translated_errors():
+        with self._translated_errors():
             document = tasks.find_one_and_update(
                 is_next, update, return_document=ReturnDocument.AFTER
             )
@@ -167,7 +166,7 @@ class MongoStore:
     def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
         """As in TaskStore: the token says which of several callers moved a task's wake_at."""
         is_due = {"wake_at": {"$lte": now}, **READABLE}
-        with _translated_errors():
+        with self._translated_errors():
             self._ensure_indexes()
             due = self._tasks.find(is_due, {"wake_at": True}).sort("wake_at").limit(limit)
             wake_at = {document["_id"]: document["wake_at"] for document in due}
@@ -191,7 +190,7 @@ class MongoStore:
         alike: dict[tuple[int, datetime | None, datetime | None], list[str]] = defaultdict(list)
         for task in tasks:
             alike[task.version, task.dispatched_at, task.wake_at].append(task.id)
-        with _translated_errors():
+        with self._translated_errors():
             for (version, dispatched_at, wake_at), ids in alike.items():
                 self._hints.update_many(
                     {"_id": {"$in": ids}, "version": version},
@@ -202,7 +201,7 @@ class MongoStore:
                 )
 
     def wake_unclaimed(self, now: datetime) -> None:
-        with _translated_errors():
+        with self._translated_errors():
             self._ensure_indexes()
             self._tasks.update_many(
                 {
@@ -216,7 +215,7 @@ class MongoStore:
             )
 
     def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
-        with _translated_errors():
+        with self._translated_errors():
             self._ensure_indexes()
             return {key: self._count_hits(key, more, until) for key, more in hits.items()}
 
@@ -229,14 +228,14 @@ class MongoStore:
         return (before["hits"] if before else 0) + more
 
     def count_unsettled(self, most: int) -> int:
-        with _translated_errors():
+        with self._translated_errors():
             self._ensure_indexes()
             return self._tasks.count_documents({"wake_at": {"$gt": EARLIEST}}, limit=most)
 
     def survey(self, now: datetime) -> Unsettled:
         """As in TaskStore; everything that it asks for is in the index."""
         overdue = {"$cond": [{"$lt": [{"$ifNull": ["$due_since", "$wake_at"]}, now]}, 1, 0]}
-        with _translated_errors():
+        with self._translated_errors():
             groups = self._tasks.aggregate(
                 [
                     {"$match": {"wake_at": {"$gt": EARLIEST}}},
@@ -256,12 +255,12 @@ class MongoStore:
 
     def count_stored(self) -> int:
         """As in TaskStore; the server keeps this number."""
-        with _translated_errors():
+        with self._translated_errors():
             return self._tasks.estimated_document_count()
 
     def remove_settled(self, limit: int) -> int:
         is_settled = {"wake_at": None}
-        with _translated_errors():
+        with self._translated_errors():
             self._ensure_indexes()
             expiring = self._tasks.find({"expires_at": {"$gt": EARLIEST}, **is_settled}, {"_id": 1})
             ids = [each["_id"] for each in expiring.sort("expires_at").limit(limit)]
@@ -270,7 +269,7 @@ class MongoStore:
             return self._hints.delete_many({"_id": {"$in": ids}, **is_settled}).deleted_count
 
     def ping(self) -> None:
-        with _translated_errors():
+        with self._translated_errors():
             self._tasks.find_one({"_id": ""}, {"_id": True})  # MongoDB's ping needs no rights
 
     def close(self) -> None:
@@ -288,15 +287,14 @@ class MongoStore:
             self._counters.create_index("expires_at", expireAfterSeconds=0)
             self._has_indexes = True
 
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except PyMongoError as error:
-        details = getattr(error, "details", None) or {}  # no text of it: that names documents
-        what = f"{type(error).__name__} {details.get('codeName', '')}".strip()
-        is_refusal = isinstance(error, OperationFailure) and error.code in REFUSALS
-        _outage.begin(what, remedy=REMEDY if is_refusal else None)
-        raise StoreUnavailableError(f"MongoDB: {what}") from error
-    _outage.end()
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except PyMongoError as error:
+            details = getattr(error, "details", None) or {}  # no text of it: that names documents
+            what = f"{type(error).__name__} {details.get('codeName', '')}".strip()
+            is_refusal = isinstance(error, OperationFailure) and error.code in REFUSALS
+            self._availability.failed(what, remedy=REMEDY if is_refusal else None)
+            raise StoreUnavailableError(f"MongoDB: {what}") from error
+        self._availability.succeeded()

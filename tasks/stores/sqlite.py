@@ -25,7 +25,7 @@ from tasks.stores.document import (
     to_document,
 )
 from tasks.task import Task
-from telemetry.outage import Outage
+from telemetry.availability import Availability
 
 # The columns are what SQL works on; `document` is the rest of the task, as JSON. Times are
 # milliseconds since 1970.
@@ -53,7 +53,7 @@ class SQLiteStore:
         self._lock = threading.Lock()
         self._surveying = threading.Lock()  # a long look holds nobody else up
         self._clock = MachineClock()
-        self._outage = Outage("SQLite", logging.getLogger(__name__))
+        self._availability = Availability("SQLite", logging.getLogger(__name__))
         with ExitStack() as opened:
 
             def connect(synchronous: str) -> sqlite3.Connection:
@@ -245,9 +245,9 @@ class SQLiteStore:
             try:
                 yield connection
             except sqlite3.Error as error:
-                self._outage.begin(str(error))
+                self._availability.failed(str(error))
                 raise StoreUnavailableError(f"SQLite: {error}") from error
-            self._outage.end()
+            self._availability.succeeded()
 
 
 def _to_millis(moment: datetime) -> int:

@@ -53,8 +53,8 @@ def assert_told_twice(process: Process, what: str) -> None:
     )
     told = [line for line in lines[begin + 1 :] if "task=" not in line]
     assert len(told) == 2, "\n".join(told)
-    assert f"{what} is out of reach: " in told[0]
-    assert f"{what} is back" in told[1]
+    assert f"{what} is unreachable: " in told[0]
+    assert f"{what} has recovered" in told[1]
 
 
 def pass_seconds() -> None:
@@ -88,7 +88,7 @@ def test_rabbitmq_is_stopped(distributed: System, rabbitmq: RabbitMQ, origin: Or
 
 
 def is_back(process: Process) -> bool:
-    return "is back" in process.output
+    return "has recovered" in process.output
 
 
 @pytest.mark.services
@@ -137,7 +137,7 @@ def test_the_mail_server(embedded: System, inbox: Inbox, origin: Origin) -> None
         wait_until_settled(embedded.store, task_id)
 
     told = [line for line in service.output.splitlines() if "the mail server" in line]
-    assert len([line for line in told if "is out of reach" in line]) == 1
-    assert len([line for line in told if "is back" in line]) == 1
+    assert len([line for line in told if "is unreachable" in line]) == 1
+    assert len([line for line in told if "has recovered" in line]) == 1
     assert "Traceback" not in service.output
     assert "WARNING worker.steps.send_email" not in service.output

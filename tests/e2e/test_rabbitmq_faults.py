@@ -59,9 +59,9 @@ def test_a_rabbitmq_that_takes_nothing(
         assert time.monotonic() - began < TIMEOUT_SECONDS * len(FILES), "submits wait for RabbitMQ"
         origin.may_finish.set()
         wait_for(lambda: count(distributed, Status.DONE) >= len(FILES))
-        wait_for(lambda: "the broker is out of reach" in service.output)
+        wait_for(lambda: "the broker is unreachable" in service.output)
 
-    wait_for(lambda: "the broker is back" in service.output)
+    wait_for(lambda: "the broker has recovered" in service.output)
     pass_time(distributed.store)
     assert_kept(distributed, tasks, inbox)
 

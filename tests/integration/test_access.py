@@ -12,11 +12,9 @@ from devtools.servers.mongod import Mongod
 from devtools.servers.rabbitmq import RabbitMQ
 from settings import Settings
 from tasks.errors import StoreUnavailableError
-from tasks.stores import mongodb as mongo
 from tasks.stores.mongodb import MongoStore
-from telemetry.outage import Outage
 from tests.examples import NOW, make_task
-from worker.broker import make_broker, note_failure, ping
+from worker.broker import broker_availability, make_broker, ping, report_failure
 
 pytestmark = pytest.mark.services
 
@@ -24,13 +22,6 @@ PASSWORD = "s3cret-of-the-tests"
 # RabbitMQ 4.3 also names the permission, for example "configure access to queue".
 QUEUE_REFUSED = r"403 ACCESS_REFUSED - (\w+ )?access to queue"
 EXCHANGE_REFUSED = r"403 ACCESS_REFUSED - (\w+ )?access to exchange"
-
-
-@pytest.fixture
-def fresh_outages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What other tests of this process have met does not count."""
-    monkeypatch.setattr("worker.broker.outage", Outage("the broker", logging.getLogger("broker")))
-    monkeypatch.setattr(mongo, "_outage", Outage("MongoDB", logging.getLogger("mongo")))
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -63,10 +54,11 @@ def restricted(rabbitmq: RabbitMQ) -> Iterator[Callable[..., str]]:
 
 
 def assert_refused(url: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    broker = make_broker(Settings(rabbitmq_url=url))
+    availability = broker_availability()
+    broker = make_broker(Settings(rabbitmq_url=url), availability)
     with pytest.raises(Exception, match=r".") as caught:  # pika raises what is no AMQPError
         ping(broker)
-    note_failure(caught.value)
+    report_failure(availability, caught.value)
     broker.close()
     (line,) = errors(caplog)
     assert re.match(f"the broker refuses access: {reason}", line)
@@ -75,7 +67,6 @@ def assert_refused(url: str, reason: str, caplog: pytest.LogCaptureFixture) -> N
     assert PASSWORD not in line
 
 
-@pytest.mark.usefixtures("fresh_outages")
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -90,7 +81,6 @@ def test_rabbitmq_that_does_not_let_us_in(
     assert_refused(spoil(rabbitmq.url), reason, caplog)
 
 
-@pytest.mark.usefixtures("fresh_outages")
 @pytest.mark.parametrize(
     ("permissions", "reason"),
     [
@@ -111,20 +101,22 @@ def test_rabbitmq_that_denies_a_permission(
     assert_refused(restricted(*permissions), reason, caplog)
 
 
-@pytest.mark.usefixtures("fresh_outages")
 def test_rabbitmq_that_is_out_of_reach_is_no_refusal(
     rabbitmq: RabbitMQ, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broker = make_broker(Settings(rabbitmq_url=rabbitmq.url.replace("amqp:", "amqps:")))
+    availability = broker_availability()
+    broker = make_broker(
+        Settings(rabbitmq_url=rabbitmq.url.replace("amqp:", "amqps:")), availability
+    )
     with pytest.raises(OSError, match="SSL") as caught:
         ping(broker)
-    note_failure(caught.value)
+    report_failure(availability, caught.value)
     assert errors(caplog) == []
 
 
 def test_a_ping_leaves_no_message(rabbitmq: RabbitMQ) -> None:
     rabbitmq.purge()
-    broker = make_broker(Settings(rabbitmq_url=rabbitmq.url))
+    broker = make_broker(Settings(rabbitmq_url=rabbitmq.url), broker_availability())
     for _ in range(3):
         ping(broker)
     broker.close()
@@ -143,7 +135,6 @@ def locked_mongod(tmp_path: Path) -> Iterator[Mongod]:
     server.stop()
 
 
-@pytest.mark.usefixtures("fresh_outages")
 def test_mongodb_with_users(locked_mongod: Mongod, caplog: pytest.LogCaptureFixture) -> None:
     url = locked_mongod.database_url("test")
 
@@ -164,7 +155,6 @@ def test_mongodb_with_users(locked_mongod: Mongod, caplog: pytest.LogCaptureFixt
         ("", "", "Unauthorized"),
     ):
         caplog.clear()
-        mongo._outage._repeat_at = 0
         store = open_as(user, options)
         with pytest.raises(StoreUnavailableError):
             store.ping()

@@ -22,7 +22,7 @@ from tasks.stores.document import to_document
 from tasks.stores.mongodb import MongoStore
 from tasks.task import Task
 from tests.examples import make_task
-from worker.broker import count_waiting, make_broker
+from worker.broker import broker_availability, count_waiting, make_broker
 from worker.publisher import Dispatcher, published_at
 from worker.sweeper import Sweeper
 
@@ -91,9 +91,9 @@ def queue(request: pytest.FixtureRequest) -> Queue:
 
 def test_a_long_backlog_breeds_no_copies(queue: Queue, url: str, store: LateStore) -> None:
     settings = Settings(rabbitmq_url=queue.url)
-    broker = make_broker(settings)
+    broker = make_broker(settings, broker_availability())
     broker.declare_queue(QUEUE)
-    dispatcher = Dispatcher(broker, store)
+    dispatcher = Dispatcher(broker, store, broker_availability())
     sweeper = Sweeper(store, dispatcher, Settings(rabbitmq_url="amqp://not-a-fresh-start"))
     tasks = [make_task(now=store.now()) for _ in range(queue.length)]
     insert_all(url, tasks)

@@ -14,14 +14,14 @@ from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import PATIENCE, wait_for
 from settings import Settings
 from tests.faults.rabbitmq import frozen
-from worker.broker import make_broker
+from worker.broker import broker_availability, make_broker
 
 pytestmark = pytest.mark.services
 
 
 @pytest.fixture
 def broker(rabbitmq: RabbitMQ) -> Iterator[Broker]:
-    made = make_broker(Settings(rabbitmq_url=rabbitmq.url))
+    made = make_broker(Settings(rabbitmq_url=rabbitmq.url), broker_availability())
     yield made
     made.close()
 
@@ -129,7 +129,9 @@ def test_closing_does_not_wait_for_a_frozen_server(
 
 
 def test_a_frozen_server_is_no_unexpected_error(rabbitmq: RabbitMQ, queue: str) -> None:
-    broker = make_broker(Settings(rabbitmq_url=f"{rabbitmq.url}?stack_timeout=1"))
+    broker = make_broker(
+        Settings(rabbitmq_url=f"{rabbitmq.url}?stack_timeout=1"), broker_availability()
+    )
     broker.declare_queue(queue)
     with frozen(rabbitmq), pytest.raises(ConnectionClosed):
         broker.consume(queue)

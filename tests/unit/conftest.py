@@ -6,6 +6,7 @@ import pytest
 
 from tasks.stores.sqlite import SQLiteStore
 from tests.fakes import RecordingBroker
+from worker.broker import broker_availability
 from worker.publisher import Dispatcher
 
 
@@ -16,7 +17,7 @@ def broker() -> RecordingBroker:
 
 @pytest.fixture
 def dispatcher(broker: RecordingBroker, store: SQLiteStore) -> Iterator[Dispatcher]:
-    started = Dispatcher(broker, store)
+    started = Dispatcher(broker, store, broker_availability())
     started.start()
     yield started
     started.stop()

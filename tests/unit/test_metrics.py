@@ -13,6 +13,7 @@ from tasks.failure import FailureCode
 from tasks.outcome import Delayed, Failed, GivenBack, Outcome, RetryLater, Succeeded
 from tasks.step import Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
+from telemetry.exporter import Exporter, set_up
 from tests.examples import (
     DIGEST,
     FAILURE,
@@ -25,6 +26,7 @@ from tests.examples import (
 )
 from tests.fakes import RecordingBroker
 from worker import metrics
+from worker.broker import broker_availability
 from worker.leases import Claim
 from worker.publisher import Dispatcher
 from worker.sweeper import Sweeper
@@ -42,21 +44,27 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
     opened.close()
 
 
-def read() -> Values:
+@pytest.fixture(scope="module")
+def exporter() -> Exporter:
+    """The exporter of this process."""
+    return set_up(*metrics.METRICS, metrics.broker_up)
+
+
+def read(exporter: Exporter) -> Values:
     return {
         " ".join((sample.name, *sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(metrics.render().decode())
+        for family in text_string_to_metric_families(exporter.render().decode())
         for sample in family.samples
     }
 
 
 @pytest.fixture
-def changes() -> Callable[[], Values]:
+def changes(exporter: Exporter) -> Callable[[], Values]:
     """Tells what has been counted meanwhile."""
-    before = read()
+    before = read(exporter)
     return lambda: {
         name: value - before.get(name, 0)
-        for name, value in read().items()
+        for name, value in read(exporter).items()
         if value != before.get(name, 0)
     }
 
@@ -99,7 +107,7 @@ def test_repairs(store: SQLiteStore, changes: Callable[[], Values]) -> None:
     for number, task in enumerate((forgotten, failed_before, running, last)):
         store.insert(replace(task, id=f"task {number}", wake_at=now - SECOND))
     settings = Settings(rabbitmq_url="amqp://elsewhere", max_attempts=2, lease=1e-9)
-    sweeper = Sweeper(store, Dispatcher(RecordingBroker(), store), settings)
+    sweeper = Sweeper(store, Dispatcher(RecordingBroker(), store, broker_availability()), settings)
 
     assert sweeper.sweep() == 4
 
@@ -110,16 +118,16 @@ def test_repairs(store: SQLiteStore, changes: Callable[[], Values]) -> None:
     }
 
 
-def test_a_process_that_has_ended_says_nothing_about_the_broker() -> None:
-    own = metrics.FOLDER / f"gauge_livemin_{os.getpid()}.db"
-    metrics.note_broker(is_up=False)
-    assert read()["md5_light_broker_up"] == 0
+def test_process_that_has_ended_reports_nothing_about_the_broker(exporter: Exporter) -> None:
+    own = exporter.folder / f"gauge_livemin_{os.getpid()}.db"
+    metrics.broker_up.set(0)
+    assert read(exporter)["md5_light_broker_up"] == 0
     ended = subprocess.Popen(["true"])
     ended.wait()
     others = own.with_name(f"gauge_livemin_{ended.pid}.db")
     others.write_bytes(own.read_bytes())
-    metrics.note_broker(is_up=True)
-    assert read()["md5_light_broker_up"] == 1
+    metrics.broker_up.set(1)
+    assert read(exporter)["md5_light_broker_up"] == 1
     assert not others.exists()
 
 

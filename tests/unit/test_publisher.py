@@ -16,6 +16,7 @@ from tasks.stores.sqlite import SQLiteStore
 from tasks.task import PUBLISHED_PAUSE, Task
 from tests.examples import ADDRESS, DIGEST, LEASE, NOW, RETENTION, make_task
 from tests.fakes import RecordingBroker
+from worker.broker import broker_availability
 from worker.publisher import BATCH, Dispatcher, published_at
 
 MINUTE = timedelta(minutes=1)
@@ -116,7 +117,7 @@ def test_what_comes_too_fast_is_left_to_a_sweeper(
 ) -> None:
     monkeypatch.setattr(worker.publisher, "MAX_WAITING", 2)
     made = insert_new(store, 3)
-    dispatcher = Dispatcher(broker, store)
+    dispatcher = Dispatcher(broker, store, broker_availability())
     dispatcher.dispatch(made)
     dispatcher.start()
     dispatcher.stop()
@@ -126,7 +127,7 @@ def test_what_comes_too_fast_is_left_to_a_sweeper(
 
 def test_stop_publishes_what_is_waiting(broker: RecordingBroker, store: ForgetfulStore) -> None:
     made = insert_new(store, 20)
-    dispatcher = Dispatcher(broker, store)
+    dispatcher = Dispatcher(broker, store, broker_availability())
     last = dispatcher.dispatch(made)
     assert not dispatcher.has_handled(last)
     dispatcher.start()
@@ -156,7 +157,7 @@ def test_what_was_published_before_a_failure_is_marked(
 ) -> None:
     sent, unsent, never_tried = insert_new(store, 3)
     broker.lasts = 1
-    dispatcher = Dispatcher(broker, store)
+    dispatcher = Dispatcher(broker, store, broker_availability())
     dispatcher.dispatch([sent, unsent, never_tried])
     dispatcher.start()
     wait_for(lambda: is_dispatched(store, sent))
@@ -170,7 +171,7 @@ def test_what_was_published_before_a_failure_is_marked(
 
 def test_stop_while_the_broker_is_down(broker: RecordingBroker, store: ForgetfulStore) -> None:
     broker.is_down = True
-    dispatcher = Dispatcher(broker, store)
+    dispatcher = Dispatcher(broker, store, broker_availability())
     dispatcher.dispatch(insert_new(store, 5))
     dispatcher.start()
     dispatcher.stop()
@@ -182,7 +183,7 @@ def test_broker_that_is_back_is_noticed_while_nothing_is_published(
     monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ForgetfulStore
 ) -> None:
     monkeypatch.setattr(worker.publisher, "PING_SECONDS", 0.02)
-    dispatcher = Dispatcher(broker, store)
+    dispatcher = Dispatcher(broker, store, broker_availability())
     dispatcher.start()
     broker.is_down = True
     dispatcher.dispatch([make_task()])
@@ -293,7 +294,7 @@ def test_the_queue_is_measured_once_a_batch(
 ) -> None:
     lengths = iter([1])
     monkeypatch.setattr(worker.publisher, "count_waiting", lambda *_: next(lengths))
-    dispatcher = Dispatcher(broker, store)
+    dispatcher = Dispatcher(broker, store, broker_availability())
     dispatcher.dispatch([waiting, waiting, waiting])
     dispatcher.start()
     dispatcher.stop()
@@ -325,7 +326,7 @@ def test_whether_the_broker_answers(
             raise RuntimeError("stack timeout")  # no AMQPError
 
     monkeypatch.setattr(worker.publisher, "ping", ping)
-    dispatcher = Dispatcher(broker, store)
+    dispatcher = Dispatcher(broker, store, broker_availability())
     dispatcher.start()
     assert not dispatcher.hears_broker(0.05), "nothing was heard of it so far"
     answers.set()

@@ -20,6 +20,7 @@ from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import ADDRESS, DIGEST, LEASE, RETENTION, make_task, with_attempt
 from tests.fakes import RecordingBroker
+from worker.broker import broker_availability
 from worker.publisher import BATCH, Dispatcher
 from worker.sweeper import HOLD, Sweeper
 
@@ -183,7 +184,7 @@ def test_several_sweepers_dispatch_each_task_once(
 ) -> None:
     due = [insert_due(store, make_task()) for _ in range(200)]
     due += [insert_due(store, make_task().claimed(store.now(), LEASE)) for _ in range(50)]
-    dispatchers = [Dispatcher(broker, store) for _ in range(4)]
+    dispatchers = [Dispatcher(broker, store, broker_availability()) for _ in range(4)]
     barrier = Barrier(4)
 
     def sweep(dispatcher: Dispatcher) -> None:
@@ -202,7 +203,7 @@ def test_sweep_waits_until_its_last_tasks_are_dispatched(
     store: UnreliableStore, broker: RecordingBroker
 ) -> None:
     insert_due(store, make_task())
-    dispatcher = Dispatcher(broker, store)
+    dispatcher = Dispatcher(broker, store, broker_availability())
     sweeper = make_watching(store, dispatcher)
     assert sweeper.sweep() == 1
     task = insert_due(store, make_task())
@@ -218,7 +219,7 @@ def test_sweep_does_not_wait_for_the_tasks_of_others(
     store: UnreliableStore, broker: RecordingBroker
 ) -> None:
     insert_due(store, make_task())
-    dispatcher = Dispatcher(broker, store)
+    dispatcher = Dispatcher(broker, store, broker_availability())
     dispatcher.dispatch([make_task()])
     assert make_watching(store, dispatcher).sweep() == 1
 
@@ -227,7 +228,7 @@ def test_a_sweep_that_waits_still_notes_whether_the_store_is_there(
     store: UnreliableStore, broker: RecordingBroker
 ) -> None:
     insert_due(store, make_task())
-    sweeper = make_watching(store, Dispatcher(broker, store))
+    sweeper = make_watching(store, Dispatcher(broker, store, broker_availability()))
     sweeper.sweep()
     sweeper._swept_at -= SETTINGS.lease
     sweeper.sweep()

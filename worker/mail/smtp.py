@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from telemetry.outage import Outage
+from telemetry.availability import Availability
 from worker.mail.errors import MailError
 from worker.mail.smtp_replies import Refused, refusal
 from worker.mail.smtp_session import Session, SessionWatch
@@ -38,7 +38,7 @@ class SMTPMailer:
         self._tls = _make_context(ca_bundle, is_verified=self._tls_option != "unverified")
         self._watch = SessionWatch(threads)
         self._own_name: str | None = None  # looked up once, as the look-up has no timeout
-        self._outage = Outage("the mail server", logging.getLogger(__name__))
+        self._availability = Availability("the mail server", logging.getLogger(__name__))
 
     def send(self, message: EmailMessage) -> None:
         """Return when the server has taken the mail. Raises MailError."""
@@ -50,7 +50,7 @@ class SMTPMailer:
         self._own_name = session.local_hostname
         try:
             self._log_in(session)
-            self._outage.end()
+            self._availability.succeeded()
             _deliver(session, message)
         except MailError:
             if session.end_reason is not None:
@@ -86,7 +86,7 @@ class SMTPMailer:
     def _no_session(self, error: Exception) -> MailError:
         """Return the error for a failed login, which is never about the recipient."""
         is_ours = isinstance(error, _CONFIGURATION_ERRORS)
-        self._outage.begin(_describe(error), remedy="Check SMTP_URL" if is_ours else None)
+        self._availability.failed(_describe(error), remedy="Check SMTP_URL" if is_ours else None)
         return MailError(f"no session with the mail server: {_describe(error)}", is_ours=is_ours)
 
 

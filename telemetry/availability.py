@@ -12,8 +12,8 @@ REFUSAL_QUIET_SECONDS = 15.0
 REPEAT_SECONDS = 60.0  # how often a refusal is logged while it lasts
 
 
-class Outage:
-    """What this process knows about a server. Callers report how each call went."""
+class Availability:
+    """Whether a server is available to this process. Callers report how each call went."""
 
     def __init__(self, what: str, log: logging.Logger) -> None:
         self._what = what
@@ -22,9 +22,9 @@ class Outage:
         self._failed_at = 0.0
         self._quiet_seconds = QUIET_SECONDS
         self._repeat_at = -math.inf
-        self.is_on = False
+        self.is_down = False
 
-    def begin(self, reason: str, *, remedy: str | None = None) -> None:
+    def failed(self, reason: str, *, remedy: str | None = None) -> None:
         """Report a failed call. The first one is logged.
 
         `remedy` is for a server that answers, but refuses access. It says what to check, and is
@@ -33,8 +33,8 @@ class Outage:
         with self._lock:
             now = self._failed_at = time.monotonic()
             self._quiet_seconds = REFUSAL_QUIET_SECONDS if remedy else QUIET_SECONDS
-            was_on, self.is_on = self.is_on, True
-            if was_on and not remedy:
+            was_down, self.is_down = self.is_down, True
+            if was_down and not remedy:
                 return
             if remedy and now < self._repeat_at:
                 return
@@ -43,15 +43,15 @@ class Outage:
         if remedy:
             self._log.error("%s refuses access: %s. %s", self._what, reason, remedy)
         else:
-            self._log.warning("%s is out of reach: %s", self._what, reason)
+            self._log.warning("%s is unreachable: %s", self._what, reason)
 
-    def end(self) -> None:
-        """Report a successful call. It costs nothing while there is no outage."""
-        if not self.is_on:
+    def succeeded(self) -> None:
+        """Report a successful call. It costs nothing while the server is available."""
+        if not self.is_down:
             return
         with self._lock:
-            if not self.is_on or time.monotonic() - self._failed_at < self._quiet_seconds:
+            if not self.is_down or time.monotonic() - self._failed_at < self._quiet_seconds:
                 return
-            self.is_on = False
+            self.is_down = False
             self._repeat_at = -math.inf
-        self._log.info("%s is back", self._what)
+        self._log.info("%s has recovered", self._what)

@@ -1,0 +1,120 @@
+"""Declares metrics: what each is called, what it counts, and by which labels.
+
+A declaration is a value. The object of prometheus_client behind it is made by `start`, or at its
+first use, so importing a module that declares metrics does nothing.
+"""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Generic, Literal, TypeVar
+
+import prometheus_client
+
+Made = TypeVar(
+    "Made", prometheus_client.Counter, prometheus_client.Gauge, prometheus_client.Histogram
+)
+
+_making = threading.Lock()
+
+
+class Metric(ABC, Generic[Made]):
+    """One row of the table of metrics."""
+
+    def __init__(
+        self,
+        name: str,
+        meaning: str,
+        labels: Sequence[str] = (),
+        series: Iterable[Sequence[str]] = (),
+    ) -> None:
+        """`series` are the values of the labels that exist at 0 from the start.
+
+        An alert cannot see the first event of a series that begins with it.
+        """
+        self.name = name
+        self.meaning = meaning
+        self.label_names = tuple(labels)
+        self._series = [tuple(values) for values in series]
+        self._made: Made | None = None
+
+    def start(self) -> None:
+        """Start all series at 0, in the place that the exporter has set up."""
+        self._made = self._make()
+        for values in self._series:
+            self._made.labels(*values)
+
+    @abstractmethod
+    def _make(self) -> Made:
+        """Return a new object of prometheus_client."""
+
+    def _of(self, values: Sequence[str]) -> Made:
+        """Return the series of those values."""
+        if self._made is None:
+            with _making:
+                self._made = self._made or self._make()
+        return self._made.labels(*values) if values else self._made
+
+
+class Counter(Metric[prometheus_client.Counter]):
+    """A number that only grows."""
+
+    def _make(self) -> prometheus_client.Counter:
+        return prometheus_client.Counter(self.name, self.meaning, self.label_names, registry=None)
+
+    def inc(self, *values: str, amount: float = 1) -> None:
+        """Add to the series of the label values."""
+        self._of(values).inc(amount)
+
+
+class Gauge(Metric[prometheus_client.Gauge]):
+    """A number of each process, of which the lowest one counts."""
+
+    mode: Literal["livemin"] = "livemin"
+
+    def _make(self) -> prometheus_client.Gauge:
+        return prometheus_client.Gauge(
+            self.name,
+            self.meaning,
+            self.label_names,
+            registry=None,
+            multiprocess_mode=self.mode,
+        )
+
+    def set(self, value: float, *values: str) -> None:
+        """Set the series of the label values."""
+        self._of(values).set(value)
+
+
+class Histogram(Metric[prometheus_client.Histogram]):
+    """Durations in seconds, counted in buckets."""
+
+    def __init__(
+        self,
+        name: str,
+        meaning: str,
+        labels: Sequence[str] = (),
+        series: Iterable[Sequence[str]] = (),
+        *,
+        buckets: Sequence[float],
+    ) -> None:
+        super().__init__(name, meaning, labels, series)
+        self._buckets = buckets
+
+    def _make(self) -> prometheus_client.Histogram:
+        return prometheus_client.Histogram(
+            self.name, self.meaning, self.label_names, registry=None, buckets=self._buckets
+        )
+
+    def observe(self, seconds: float, *values: str) -> None:
+        """Count a duration in the series of the label values."""
+        self._of(values).observe(seconds)
+
+    def start_series(self, *values: str) -> None:
+        """Start the series of the label values at 0."""
+        self._of(values)
+
+    def time(self) -> AbstractContextManager[object]:
+        """Return a block whose duration is counted."""
+        return self._of(()).time()
