@@ -4,7 +4,7 @@ FROM python:3.13-slim-trixie
 ENV PYTHONUNBUFFERED=1
 WORKDIR /app
 COPY requirements.txt .
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
 COPY settings.py ./
 COPY telemetry telemetry
 COPY tasks tasks

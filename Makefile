@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast fuzz chaos bench check format services nginx clean
+.PHONY: help run test test-fast fuzz chaos bench check lock format services nginx clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +33,15 @@ check: $(VENV)/dev.stamp  ## lint, format, types, and which module may import wh
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+lock: | $(BIN)/pip  ## compile requirements/*.in, with the hashes of every file that pip may install
+	$(call pip,uv==0.13.9)
+	cd requirements && $(compile) run.in -o ../requirements.txt
+	cd requirements && $(compile) dev.in -o ../requirements-dev.txt
+
+pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1)
+compile = ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock"
+
 format: $(VENV)/dev.stamp  ## format the code, and mend what the linter can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -55,11 +64,11 @@ clean:  ## remove what the targets above have made, but not the data
 
 # A stamp is as old as the last installation from its file.
 $(VENV)/run.stamp: requirements.txt | $(BIN)/pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(call pip,--require-hashes -r $<)
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt requirements.txt | $(BIN)/pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(call pip,--require-hashes -r $<)
 	@touch $@ $(VENV)/run.stamp
 
 $(BIN)/pip:
