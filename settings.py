@@ -22,7 +22,8 @@ MAX_DURATION = 3650 * 86400.0
 MAX_SIZE = 2**60
 MAX_USER_AGENT_LENGTH = 1000
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-DEFAULT_USER_AGENT = "md5-light/1.0"
+VERSION = "1.1.0"  # of pyproject.toml, and as the API reports it
+DEFAULT_USER_AGENT = f"md5-light/{VERSION}"
 
 
 class SettingsError(ValueError):

@@ -17,6 +17,7 @@ from service.errors import BadRequestError, RefusedError
 from service.idempotency import task_id_of
 from service.parameters import read_parameters
 from service.polling import advise_pause
+from settings import VERSION
 from tasks.address import parse_address
 from tasks.errors import (
     DuplicateTaskError,
@@ -186,7 +187,7 @@ def _iso(moment: datetime) -> str:
 
 async def live(_request: Request) -> HTTPResponse:
     """GET /health/live: the process answers."""
-    return json({"status": "ok"})
+    return json({"status": "ok", "version": VERSION})
 
 
 async def ready(request: Request) -> HTTPResponse:
@@ -200,6 +201,7 @@ async def ready(request: Request) -> HTTPResponse:
         "status": "ok" if is_store_there else "unavailable",
         "store": "ok" if is_store_there else "unreachable",
         "broker": "ok" if is_broker_there else "unreachable",
+        "version": VERSION,
     }
     status = HTTPStatus.OK if is_store_there else HTTPStatus.SERVICE_UNAVAILABLE
     return json(body, status=status)

@@ -13,6 +13,7 @@ from devtools.servers.mongod import Mongod
 from devtools.servers.process import free_port
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
+from settings import VERSION
 from tests.e2e.conftest import System
 
 URL = "http://127.0.0.1:1025/never-fetched"
@@ -234,8 +235,13 @@ def test_a_part_of_a_multipart_body_has_no_charset_of_its_own(service: Service) 
 def test_health(service: Service) -> None:
     live = requests.get(f"{service.base}/health/live", timeout=10)
     ready = requests.get(f"{service.base}/health/ready", timeout=10)
-    assert live.json() == {"status": "ok"}
-    assert ready.json() == {"status": "ok", "store": "ok", "broker": "ok"}
+    assert live.json() == {"status": "ok", "version": VERSION}
+    assert ready.json() == {
+        "status": "ok",
+        "store": "ok",
+        "broker": "ok",
+        "version": VERSION,
+    }
 
 
 @pytest.mark.services

@@ -65,6 +65,7 @@ def pass_seconds() -> None:
 def ready(system: System) -> dict[str, str]:
     url = f"{system.service.base}/health/ready"
     answer: dict[str, str] = requests.get(url, timeout=READY_SECONDS).json()
+    del answer["version"]
     return answer
 
 

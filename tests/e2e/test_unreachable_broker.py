@@ -31,6 +31,7 @@ def ready(system: System) -> dict[str, str]:
     answer = requests.get(f"{system.service.base}/health/ready", timeout=5)
     assert answer.status_code == requests.codes.ok
     body: dict[str, str] = answer.json()
+    del body["version"]
     return body
 
 

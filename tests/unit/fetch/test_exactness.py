@@ -16,6 +16,7 @@ from devtools.waiting import PATIENCE
 from fetch.errors import FetchError
 from fetch.guard import Guard
 from fetch.transport import Transport
+from settings import VERSION
 from tasks.failure import FailureCode
 from tests.unit.fetch.conftest import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
@@ -318,7 +319,7 @@ def test_request(originate: Originate, fetch: Fetch) -> None:
         "Accept-Encoding: identity",
         "Accept: */*",
         f"Host: 127.0.0.1:{origin.port}",
-        "User-Agent: md5-light/1.0",
+        f"User-Agent: md5-light/{VERSION}",
     ]
 
 
