@@ -8,12 +8,15 @@ import dramatiq
 from sanic import Sanic
 from sanic.config import Config
 
-from service import cors, docs, files, handlers, headers, methods, metrics, page
-from service.admission import Admission, require_token
+from service import cors, docs, files, headers, health, methods, metrics, page
+from service.admission import Admission
+from service.auth import require_token
+from service.check import check
 from service.errors import JSONErrorHandler
-from service.intake import Intake
 from service.peers import Peers
 from service.routing import ExactRouter, TargetRequest
+from service.submission_writer import SubmissionWriter
+from service.submit import submit
 from settings import Settings
 from tasks.stores.open import open_store
 from telemetry import exporter, logs
@@ -49,20 +52,20 @@ def create_app(settings: Settings) -> App:
     app.ctx.settings = settings
     files.add_routes(app, page.FOLDER, "/", page.POLICY)
     files.add_routes(app, docs.FOLDER, "/docs", docs.POLICY)
-    app.add_route(handlers.submit, "/submit", methods=["POST"])
-    app.add_route(handlers.check, "/check", methods=["GET"])
-    app.add_route(handlers.live, "/health/live", methods=["GET"])
-    app.add_route(handlers.ready, "/health/ready", methods=["GET"])
+    app.add_route(submit, "/submit", methods=["POST"], ctx_counts_refusals=True)
+    app.add_route(check, "/check", methods=["GET"])
+    app.add_route(health.live, "/health/live", methods=["GET"], ctx_is_public=True)
+    app.add_route(health.ready, "/health/ready", methods=["GET"], ctx_is_public=True)
     if not settings.metrics_port:
-        app.add_route(metrics.expose, "/metrics", methods=["GET"])
-    methods.complete(app)
+        app.add_route(metrics.get_metrics, "/metrics", methods=["GET"])
+    methods.add_head_and_options(app)
     metrics.begin_series(app)
-    app.on_request(metrics.begin)
+    app.on_request(metrics.start_timer)
     app.on_request(require_token)
     if settings.cors_origins:
         app.register_middleware(cors.add_headers, "response")
     app.register_middleware(headers.add_headers, "response")
-    app.on_response(metrics.end)  # type: ignore[no-untyped-call]
+    app.on_response(metrics.record_request)  # type: ignore[no-untyped-call]
     app.before_server_start(_open)
     app.after_server_stop(_close)
     return app
@@ -82,8 +85,10 @@ async def _open(app: App) -> None:
     # The connections of a proxy are those of many clients.
     app.ctx.peers = Peers(0 if settings.proxies_count else settings.connections_per_client)
     app.ctx.store = open_store(settings)
-    app.ctx.intake = Intake(app.ctx.store, Admission(settings, app.ctx.store))
     app.ctx.store_threads = ThreadPoolExecutor(STORE_THREADS, "store")
+    app.ctx.submission_writer = SubmissionWriter(
+        app.ctx.store, Admission(settings, app.ctx.store), app.ctx.store_threads
+    )
     app.ctx.check_threads = ThreadPoolExecutor(CHECK_THREADS, "check")
     app.ctx.store_gauges = metrics.StoreGauges(app.ctx.store)
     app.ctx.worker = None
@@ -107,7 +112,7 @@ async def _close(app: App) -> None:
         app.ctx.worker.stop(timeout=STOP_MILLIS)
     else:
         app.ctx.dispatcher.stop()
-    app.ctx.intake.close()
+    app.ctx.submission_writer.close()
     app.ctx.store_gauges.close()
     app.ctx.store_threads.shutdown()
     app.ctx.check_threads.shutdown()

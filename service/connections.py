@@ -11,7 +11,7 @@ from sanic.http import Http, Stage
 from sanic.server import HttpProtocol
 
 from service import metrics
-from service.clients import networks_of
+from service.client_networks import networks_of
 
 GRACE_SECONDS = 5.0  # for the answer about a missed deadline, until the connection is cut
 LINGER_SECONDS = 2.0  # how long the rest of a refused request is read and dropped

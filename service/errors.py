@@ -1,7 +1,9 @@
 """Errors as HTTP: always JSON, and nothing internal in it."""
 
 import logging
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NotRequired, Self, TypedDict
 
 from sanic import HTTPResponse, Request, json
 from sanic.exceptions import RequestCancelled, SanicException
@@ -20,17 +22,38 @@ RETRY_AFTER_SECONDS = 5  # what a client is told to wait while the store is out 
 _log = logging.getLogger(__name__)
 
 
-class BadRequestError(Exception):
-    """Raised when a request breaks a rule; `field` is the parameter that does, if it is one."""
+class ErrorBody(TypedDict):
+    """What is wrong with a request."""
 
-    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+    code: str
+    message: str
+    field: NotRequired[str]
+    rule: NotRequired[str]
+
+
+class BadRequestError(Exception):
+    """Raised when a request breaks a rule.
+
+    `field` is the parameter that breaks it, if it is one. The message is then the field and
+    `rule`, so that a page can show a label of its own in place of the field.
+    """
+
+    def __init__(
+        self, code: str, message: str, field: str | None = None, rule: str | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.field = field
+        self.rule = rule
+
+    @classmethod
+    def of_field(cls, code: str, field: str, rule: str) -> Self:
+        """Return the error for a parameter that breaks a rule, such as "must be a string"."""
+        return cls(code, f"{field} {rule}.", field, f"{rule}.")
 
 
 class RefusedError(Exception):
-    """Raised when a request is in order, but not now, or not from this client."""
+    """Raised when a valid request is refused: no token, a limit, or a key that was used before."""
 
     def __init__(
         self, status: HTTPStatus, code: str, message: str, headers: dict[str, str] | None = None
@@ -41,61 +64,75 @@ class RefusedError(Exception):
         self.headers = headers
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a client is answered instead of what it asked for."""
+
+    status: HTTPStatus
+    error: ErrorBody
+    headers: dict[str, str] | None = None
+
+
 class JSONErrorHandler(ErrorHandler):
-    """Answers every exception with `{"error": {"code", "message", "field"?}}`."""
+    """Answers every exception with `{"error": {"code", "message", "field"?, "rule"?}}`."""
 
     def default(self, request: Request, exception: Exception) -> HTTPResponse:
-        """The response to an exception that a handler, or Sanic itself, has raised."""
-        if isinstance(exception, BadRequestError):
-            return _answer(
-                HTTPStatus.BAD_REQUEST, exception.code, str(exception), field=exception.field
-            )
-        if isinstance(exception, RefusedError):
-            return _answer(
-                exception.status, exception.code, str(exception), headers=exception.headers
-            )
-        if isinstance(exception, StoreUnavailableError | DuplicateTaskError | NewerTaskError):
-            _log.debug("%s %s: %s", request.method, request.path, exception)  # the store has told
-            return _try_again(exception)
-        if isinstance(exception, RequestCancelled):  # the client is gone: nobody reads this
-            return _answer(HTTPStatus.BAD_REQUEST, "cancelled", "The client hung up.")
-        if isinstance(exception, SanicException):
-            status = HTTPStatus(exception.status_code)
-            code = "too_large" if status == TOO_LARGE else status.name.lower()
-            return _answer(status, code, f"{status.phrase}.", headers=exception.headers)
-        _log.error("%s %s failed", request.method, request.path, exc_info=exception)
-        return _answer(
-            HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on our side."
-        )
+        """Return the answer to an exception that a handler, or Sanic itself, has raised.
+
+        Its code stays in `request.ctx.error_code`, where errors are counted.
+        """
+        problem = _describe(exception)
+        if isinstance(exception, TaskError):  # the store has logged it
+            _log.debug("%s %s: %s", request.method, request.path, exception)
+        elif problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("%s %s failed", request.method, request.path, exc_info=exception)
+        request.ctx.error_code = problem.error["code"]
+        return json({"error": problem.error}, status=problem.status, headers=problem.headers)
 
 
-def _try_again(exception: TaskError) -> HTTPResponse:
-    """Answer an error of the store. A DuplicateTaskError means that the task has just expired."""
-    code, message = (
-        ("newer_version", "A newer version of the service has written this task. Please try again.")
-        if isinstance(exception, NewerTaskError)
-        else (
-            "store_unavailable",
-            "The service cannot reach its store just now. Please try again.",
-        )
-    )
-    return _answer(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        code,
-        message,
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+def _describe(exception: Exception) -> Problem:
+    match exception:
+        case BadRequestError():
+            return _describe_bad_request(exception)
+        case RefusedError(status=status, code=code, headers=headers):
+            return Problem(status, {"code": code, "message": str(exception)}, headers)
+        case StoreUnavailableError() | DuplicateTaskError() | NewerTaskError():
+            return _describe_of_store(exception)
+        case RequestCancelled():  # the client has left
+            error: ErrorBody = {"code": "cancelled", "message": "The client closed the connection."}
+            return Problem(HTTPStatus.BAD_REQUEST, error)
+        case SanicException():
+            return _describe_of_sanic(exception)
+        case _:
+            error = {"code": "internal_error", "message": "Something went wrong on our side."}
+            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, error)
 
 
-def _answer(
-    status: HTTPStatus,
-    code: str,
-    message: str,
-    *,
-    field: str | None = None,
-    headers: dict[str, str] | None = None,
-) -> HTTPResponse:
-    error = {"code": code, "message": message}
-    if field is not None:
-        error["field"] = field
-    return json({"error": error}, status=status, headers=headers)
+def _describe_bad_request(exception: BadRequestError) -> Problem:
+    error: ErrorBody = {"code": exception.code, "message": str(exception)}
+    if exception.field is not None:
+        error["field"] = exception.field
+    if exception.rule is not None:
+        error["rule"] = exception.rule
+    return Problem(HTTPStatus.BAD_REQUEST, error)
+
+
+def _describe_of_sanic(exception: SanicException) -> Problem:
+    status = HTTPStatus(exception.status_code)
+    code = "too_large" if status == TOO_LARGE else status.name.lower()
+    return Problem(status, {"code": code, "message": f"{status.phrase}."}, exception.headers)
+
+
+def _describe_of_store(exception: TaskError) -> Problem:
+    """Return the problem of a client that may try again. A duplicate has just expired."""
+    error: ErrorBody = {
+        "code": "store_unavailable",
+        "message": "The service cannot reach its store just now. Please try again.",
+    }
+    if isinstance(exception, NewerTaskError):
+        error = {
+            "code": "newer_version",
+            "message": "A newer version of the service has written this task. Please try again.",
+        }
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, error, headers)

@@ -14,16 +14,16 @@ KEY = re.compile(r'"(?:[ !#-\[\]-~]|\\["\\]){1,255}"|[!#-\[\]-~]{1,255}')
 
 
 def task_id_of(request: Request) -> str | None:
-    """The id of the task that the request's key stands for, or None when it has no key.
+    """Return the id of the task that the request's key stands for, or None if it has no key.
 
-    With tokens, each token has keys of its own. Raises BadRequestError for what is no key.
+    With tokens, each token has keys of its own. Raises BadRequestError for a malformed key.
     """
     values = request.headers.getall(HEADER, [])
     if not values:
         return None
     if len(values) > 1:
-        raise BadRequestError(
-            "repeated_parameter", f"{HEADER} must be given once, not {len(values)} times.", HEADER
+        raise BadRequestError.of_field(
+            "repeated_parameter", HEADER, f"must be given once, not {len(values)} times"
         )
     key = _parse(values[0].strip())
     owner = request.headers.get("authorization", "") if request.app.ctx.settings.api_tokens else ""
@@ -33,9 +33,9 @@ def task_id_of(request: Request) -> str | None:
 
 def _parse(text: str) -> str:
     if not KEY.fullmatch(text):
-        raise BadRequestError(
+        raise BadRequestError.of_field(
             "invalid_parameter",
-            f"{HEADER} must be 1 to 255 printable ASCII characters, in double quotes.",
             HEADER,
+            "must be 1 to 255 printable ASCII characters, in double quotes",
         )
     return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text

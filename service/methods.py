@@ -1,4 +1,4 @@
-"""The methods that every route has besides its own: HEAD where GET is, and OPTIONS."""
+"""The methods that every route has besides its own: HEAD if it has GET, and OPTIONS."""
 
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -11,8 +11,8 @@ from sanic.config import Config
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
 
 
-def complete(app: Sanic[Config, SimpleNamespace]) -> None:
-    """Add them to the routes that the app has by now."""
+def add_head_and_options(app: Sanic[Config, SimpleNamespace]) -> None:
+    """Add both to the routes that the app has so far."""
     for route in list(app.router.routes):
         allowed = [*sorted(route.methods), "OPTIONS"]
         if "GET" in route.methods:
@@ -27,6 +27,7 @@ def _add(app: Sanic[Config, SimpleNamespace], route: Any, method: str, handler: 
         f"/{route.path}",
         methods=[method],
         strict_slashes=route.strict,
+        ctx_is_public=getattr(route.ctx, "is_public", False),
         name=f"{route.name.rpartition('.')[2]}_{method.lower()}",
     )
 

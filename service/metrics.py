@@ -1,14 +1,12 @@
 """What all processes of the service have counted, and what the store says, for Prometheus."""
 
 import asyncio
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
-from http import HTTPStatus
 from types import SimpleNamespace
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -17,7 +15,8 @@ from prometheus_client.registry import Collector
 from sanic import HTTPResponse, Request, Sanic
 from sanic.config import Config
 
-from service.handlers import CHECK_SECONDS, pings
+from service.deadlines import CHECK_SECONDS
+from service.health import pings
 from settings import Settings, SettingsError
 from tasks.errors import StoreUnavailableError
 from tasks.step import Status
@@ -175,23 +174,24 @@ def serving(settings: Settings, exporter: Exporter) -> Iterator[None]:
             server.server_close()
 
 
-async def expose(request: Request) -> HTTPResponse:
+async def get_metrics(request: Request) -> HTTPResponse:
     """GET /metrics, in Prometheus's text format."""
     ctx = request.app.ctx
     body = await asyncio.to_thread(ctx.exporter.render, ctx.store_gauges)
     return HTTPResponse(body, content_type=CONTENT_TYPE_LATEST)
 
 
-async def begin(request: Request) -> None:
-    """A request has come in."""
+async def start_timer(request: Request) -> None:
+    """Note when a request arrived."""
     request.ctx.began = time.perf_counter()
     logs.current_task.set(None)  # a connection's next request is about another one
 
 
-async def end(request: Request, response: HTTPResponse) -> None:
-    """It is answered."""
+async def record_request(request: Request, response: HTTPResponse) -> None:
+    """Measure a request that is answered, and count a refused submission."""
     route = f"/{request.route.path}" if request.route else "none"
     seconds = time.perf_counter() - getattr(request.ctx, "began", time.perf_counter())
     request_seconds.observe(seconds, route, f"{response.status // 100}xx")
-    if route == "/submit" and response.status >= HTTPStatus.BAD_REQUEST and response.body:
-        refusals.inc(json.loads(response.body)["error"]["code"])
+    code = getattr(request.ctx, "error_code", None)
+    if code and request.route and getattr(request.route.ctx, "counts_refusals", False):
+        refusals.inc(code)

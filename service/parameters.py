@@ -1,51 +1,52 @@
-"""A request's parameters, wherever they stand: query string, form, multipart or JSON."""
+"""The parameters of a request, in its query string, form, multipart or JSON body."""
 
 import json
-import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 from sanic import Request
 
 from service.errors import BadRequestError
 
 MAX_FIELDS = 100
+MAX_PART_HEADERS = 8  # RFC 7578 § 4 allows three
 
 # Bytes that are not UTF-8 become lone surrogates, which every rule for a parameter refuses.
 _UNDECODABLE = "surrogateescape"
 
-_BOUNDARY = re.compile(r';[ \t]*boundary=(?:"([^"]{1,70})"|([^\s";]{1,70}))', re.IGNORECASE)
-_FIELD = re.compile(
-    rb'\r\ncontent-disposition:[ \t]*form-data;[ \t]*name="([^"\r\n]*)"(;[^\r\n]*)?\r\n',
-    re.IGNORECASE,
-)
-
 
 def read_parameters(request: Request, names: Collection[str]) -> dict[str, str]:
-    """Those of the named parameters that the request has, each once and each a string.
+    """Return the parameters of a request, each of which is one of `names`, once, and a string.
 
-    Raises BadRequestError, which names the parameter; also for one of another name, as that is
-    most often the rest of a URL whose `&` was not encoded.
+    Raises BadRequestError, which names the parameter. A parameter of another name is most often
+    the rest of a URL whose `&` was not encoded.
     """
     pairs = _read_pairs(request)
     for name, _ in pairs:
         if name not in names:
-            shown = name.encode(errors="replace").decode()[:100]
-            rule = (
-                f"is no parameter here, those are {', '.join(names)}; an & in a URL is written %26"
-            )
-            raise BadRequestError("unknown_parameter", f"{shown} {rule}.", shown)
+            _refuse_unknown(name, names)
     for name, count in Counter(name for name, _ in pairs).items():
         if count > 1:
-            raise BadRequestError(
-                "repeated_parameter", f"{name} must be given once, not {count} times.", name
+            raise BadRequestError.of_field(
+                "repeated_parameter", name, f"must be given once, not {count} times"
             )
     for name, value in pairs:
         if not isinstance(value, str):
-            raise BadRequestError("invalid_parameter", f"{name} must be a string.", name)
+            raise BadRequestError.of_field("invalid_parameter", name, "must be a string")
     return dict(pairs)
+
+
+def _refuse_unknown(name: str, names: Collection[str]) -> NoReturn:
+    shown = name.encode(errors="replace").decode()[:100]
+    raise BadRequestError(
+        "unknown_parameter",
+        f"{shown} is not a parameter; expected {', '.join(names)}. If your URL contains &, encode"
+        " it as %26.",
+        shown,
+    )
 
 
 def _read_pairs(request: Request) -> list[tuple[str, Any]]:
@@ -76,27 +77,39 @@ def _parse_form(text: str, what: str) -> list[tuple[str, Any]]:
 
 
 def _parse_multipart(request: Request) -> list[tuple[str, Any]]:
-    """Its fields. Sanic's parser logs a trace for what it cannot read, takes that for nothing,
-    and decodes by whatever charset a part names, some of them in quadratic time.
+    """Return the fields of a multipart body. The value of a file stays bytes.
+
+    Sanic's own parser logs a trace for what it cannot read, takes that for an empty form, and
+    decodes by the charset that a part names, for some of them in quadratic time.
     """
-    boundary = _BOUNDARY.search(request.content_type or "")
-    if boundary is None:
+    _, options = parse_options_header(request.content_type or "")
+    boundary = options.get("boundary")
+    if not boundary:
         _refuse("The Content-Type of a multipart body must have a boundary.")
-    _, *parts = (b"\r\n" + request.body).split(
-        b"\r\n--" + (boundary[1] or boundary[2]).encode(errors=_UNDECODABLE), MAX_FIELDS + 2
-    )
-    if not parts or not parts[-1].startswith(b"--") or len(parts) > MAX_FIELDS + 1:
-        _refuse(f"The body is not valid multipart/form-data of up to {MAX_FIELDS} fields.")
-    pairs: list[tuple[str, Any]] = []
-    for part in parts[:-1]:
-        head, blank, value = part.partition(b"\r\n\r\n")
-        field = _FIELD.search(head + b"\r\n")
-        if not blank or field is None:
-            _refuse("The body is not valid multipart/form-data.")
-        is_file = field[2] is not None  # which stays bytes, and is refused as no string
-        name = field[1].decode(errors=_UNDECODABLE)
-        pairs.append((name, value if is_file else value.decode(errors=_UNDECODABLE)))
-    return pairs
+    try:
+        with PushMultipartParser(
+            boundary.encode(errors=_UNDECODABLE),
+            max_header_count=MAX_PART_HEADERS,
+            max_segment_count=MAX_FIELDS,
+            strict=True,
+        ) as parser:
+            return list(_read_parts(parser, request.body))
+    except (MultipartError, UnicodeError) as error:
+        _refuse(f"The body is not valid multipart/form-data of up to {MAX_FIELDS} fields: {error}.")
+
+
+def _read_parts(parser: PushMultipartParser, body: bytes) -> Iterator[tuple[str, Any]]:
+    part: MultipartSegment | None = None
+    chunks: list[bytes] = []
+    for event in parser.parse(body):
+        if isinstance(event, MultipartSegment):
+            part, chunks = event, []
+        elif event:
+            chunks.append(bytes(event))
+        elif part is not None:
+            value = b"".join(chunks)
+            is_file = part.filename is not None  # refused later, as it is not a string
+            yield part.name, value if is_file else value.decode(errors=_UNDECODABLE)
 
 
 def _parse_json(body: bytes) -> list[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
 
-from service.clients import SITE_CLIENTS
+from service.client_networks import SITE_CLIENTS
 
 
 class Connection(Protocol):

@@ -73,14 +73,6 @@ class Task:
             wake_at=now + UNPUBLISHED_PAUSE,
         )
 
-    def is_same_order(self, other: Self) -> bool:
-        """Whether both ask for the same, whatever has become of either."""
-        return (self.url, self.email, self.expected_md5) == (
-            other.url,
-            other.email,
-            other.expected_md5,
-        )
-
     def step(self, kind: StepKind) -> Step | None:
         """Return the step of that kind, if the task has one."""
         return next((step for step in self.steps if step.kind is kind), None)

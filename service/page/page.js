@@ -63,11 +63,11 @@ function clearForm(url) {
 }
 
 function showError({ status, body, retryAfter }) {
-  const { field, message = "The service did not answer. Please try again." } = body.error ?? {};
+  const { field, rule, message = "The service did not answer. Please try again." } = body.error ?? {};
   if (Object.keys(LABELS).includes(field)) {
     const input = form.elements[field];
     input.setAttribute("aria-invalid", "true");
-    errorOf(field).textContent = message.replace(field, LABELS[field]);
+    errorOf(field).textContent = rule ? `${LABELS[field]} ${rule}` : message;
     input.focus();
     return;
   }

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.clients import SITE_CLIENTS
+from service.client_networks import SITE_CLIENTS
 from service.peers import Peers
 
 SUBNET, SITE = "2001:db8:1:2::/64", "2001:db8:1::/48"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.clients import MAX_NAME, networks_of
+from service.client_networks import MAX_NAME, networks_of
 
 SUBNET, SITE = "2001:db8:1:2::/64", "2001:db8:1::/48"
 

@@ -1,0 +1,186 @@
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import service.submission_writer
+from service.admission import Admission
+from service.errors import RefusedError
+from service.submission import InvalidSubmission, Submission
+from service.submission_writer import SubmissionWriter, Submitted
+from settings import Settings
+from tasks.errors import StoreUnavailableError
+from tasks.stores.sqlite import SQLiteStore
+from tasks.task import Task
+
+SETTINGS = Settings(submits_per_minute=0)
+
+
+class WatchedStore(SQLiteStore):
+    """Notes the sizes of its writes, and may be out of reach."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.sizes: list[int] = []
+        self.is_down = False
+        self.counts = 0
+
+    def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
+        self.counts += 1
+        return super().count_hits(hits, until)
+
+    def insert_all(self, tasks: Sequence[Task]) -> set[str]:
+        if self.is_down:
+            raise StoreUnavailableError("away")
+        self.sizes.append(len(tasks))
+        return super().insert_all(tasks)
+
+
+URL = "http://example.com/"
+
+
+def submission(client: str, task_id: str | None = None) -> Submission:
+    return Submission(url=URL, task_id=task_id, networks=(client,))
+
+
+class BrokenSubmission(Submission):
+    """Cannot become a task."""
+
+    __slots__ = ()
+
+    def as_task(self, now: datetime) -> Task:
+        raise ZeroDivisionError(now)
+
+
+def run(folder: Path, scene: object, settings: Settings = SETTINGS) -> WatchedStore:
+    """Let a scene play with a new writer; its store afterwards."""
+    store = WatchedStore(folder / "tasks.sqlite3")
+
+    async def play() -> None:
+        with ThreadPoolExecutor(1) as threads:
+            writer = SubmissionWriter(store, Admission(settings, store), threads)
+            try:
+                await scene(writer, store)  # type: ignore[operator]
+            finally:
+                writer.close()
+
+    asyncio.run(play())
+    store.close()
+    return store
+
+
+def test_what_has_gathered_goes_in_in_one_write(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, store: WatchedStore) -> None:
+        made = await asyncio.gather(*(writer.submit(submission("client")) for _ in range(50)))
+        assert all(store.get(each.task.id) == each.task for each in made)
+
+    assert len(run(tmp_path, scene).sizes) < 10
+
+
+def test_a_write_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.submission_writer, "BATCH", 3)
+
+    async def scene(writer: SubmissionWriter, _: WatchedStore) -> None:
+        await asyncio.gather(*(writer.submit(submission("client")) for _ in range(20)))
+
+    store = run(tmp_path, scene)
+    assert max(store.sizes) == 3
+    assert sum(store.sizes) == 20
+
+
+def test_each_gets_its_own_verdict(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, store: WatchedStore) -> None:
+        twin = submission("earlier").as_task(store.now())
+        store.insert(twin)
+        outcomes = await asyncio.gather(
+            writer.submit(submission("one")),
+            writer.submit(submission("two", twin.id)),
+            writer.submit(submission("one")),
+            writer.submit(submission("three")),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in outcomes] == [Submitted, Submitted, RefusedError, Submitted]
+        assert outcomes[1] == Submitted(twin, is_new=False)
+
+    run(tmp_path, scene, Settings(submits_per_minute=1))
+
+
+def test_one_that_fails_fails_alone(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, _: WatchedStore) -> None:
+        outcomes = await asyncio.gather(
+            writer.submit(submission("client")),
+            writer.submit(BrokenSubmission(url=URL, networks=("client",))),
+            writer.submit(submission("client")),
+            return_exceptions=True,
+        )
+        assert [type(outcome) for outcome in outcomes] == [Submitted, ZeroDivisionError, Submitted]
+
+    run(tmp_path, scene)
+
+
+def test_an_outage_is_told_and_survived(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, store: WatchedStore) -> None:
+        store.is_down = True
+        with pytest.raises(StoreUnavailableError):
+            await writer.submit(submission("client"))
+        store.is_down = False
+        await writer.submit(submission("client"))
+
+    run(tmp_path, scene)
+
+
+def test_one_who_no_longer_waits_holds_nobody_up(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, _: WatchedStore) -> None:
+        waiting = [asyncio.ensure_future(writer.submit(submission("client"))) for _ in range(9)]
+        await asyncio.sleep(0)  # all are on their way
+        waiting[0].cancel()
+        waiting[8].cancel()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(each) for each in outcomes[1:8]] == [Submitted] * 7
+
+    run(tmp_path, scene)
+
+
+def test_what_waits_at_the_end_is_written(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, _store: WatchedStore) -> None:
+        for _number in range(20):
+            asyncio.ensure_future(writer.submit(submission("client")))  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    assert sum(run(tmp_path, scene).sizes) == 20
+
+
+def test_refused_submissions_count_for_their_client(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, _store: WatchedStore) -> None:
+        await writer.count(InvalidSubmission(("one",)))
+        await writer.submit(submission("one"))
+        with pytest.raises(RefusedError):
+            await writer.count(InvalidSubmission(("one",)))
+        with pytest.raises(RefusedError):
+            await writer.submit(submission("one"))
+        await writer.submit(submission("two"))
+
+    store = run(tmp_path, scene, Settings(submits_per_minute=2))
+    assert sum(store.sizes) == 2
+
+
+def test_refused_submissions_take_no_room(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, _store: WatchedStore) -> None:
+        for _ in range(3):
+            await writer.count(InvalidSubmission(("one",)))
+        await writer.submit(submission("one"))
+        await writer.count(InvalidSubmission(("one",)))
+
+    run(tmp_path, scene, Settings(submits_per_minute=0, max_unfinished=1))
+
+
+def test_refused_submissions_are_counted_together(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, _store: WatchedStore) -> None:
+        await asyncio.gather(*(writer.count(InvalidSubmission(("one",))) for _ in range(50)))
+
+    store = run(tmp_path, scene, Settings(submits_per_minute=100))
+    assert store.counts < 10
+    assert store.sizes == []
