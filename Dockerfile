@@ -5,7 +5,7 @@ ENV PYTHONUNBUFFERED=1
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
-COPY settings.py ./
+COPY settings settings
 COPY telemetry telemetry
 COPY tasks tasks
 COPY fetch fetch

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast fuzz chaos bench check lock format services nginx clean
+.PHONY: help run test test-fast fuzz chaos bench check texts lock format services nginx clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,11 +27,15 @@ chaos: $(VENV)/dev.stamp services  ## disasters at random, MINUTES=5 of them (SE
 bench: $(VENV)/dev.stamp services nginx  ## how fast it is, beside its rivals, in minutes (BENCH="small big": these rows)
 	@$(BIN)/python -m bench $(BENCH)
 
-check: $(VENV)/dev.stamp  ## lint, format, types, and which module may import which
+check: $(VENV)/dev.stamp  ## lint, format, types, imports, and generated texts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m devtools.texts --check
+
+texts: $(VENV)/dev.stamp  ## write the tables of the documentation from the code
+	$(BIN)/python -m devtools.texts
 
 lock: | $(BIN)/pip  ## compile requirements/*.in, with the hashes of every file that pip may install
 	$(call pip,uv==0.13.9)

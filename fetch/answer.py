@@ -65,9 +65,7 @@ def is_part(response: requests.Response, length: int | None) -> bool:
 
 def part_of_a_file() -> FetchError:
     return FetchError(
-        FailureCode.PROTOCOL_ERROR,
-        "The server answered 200 with a part of the file.",
-        is_permanent=True,
+        FailureCode.PROTOCOL_ERROR, "The server answered 200 with a part of the file."
     )
 
 

@@ -76,7 +76,6 @@ class Bounds:
             raise FetchError(
                 FailureCode.DEADLINE,
                 f"The download took longer than {self.limits.deadline:g} seconds.",
-                is_permanent=True,
             )
         if self._is_cancelled():
             raise FetchCancelledError

@@ -105,7 +105,6 @@ class _Download:
         raise FetchError(
             FailureCode.TOO_MANY_REDIRECTS,
             f"There were more than {self._limits.max_redirects} redirects.",
-            is_permanent=True,
         )
 
     def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
@@ -178,9 +177,7 @@ class _Download:
 
     def _too_large(self) -> FetchError:
         return FetchError(
-            FailureCode.TOO_LARGE,
-            f"The file is larger than {self._limits.max_bytes} bytes.",
-            is_permanent=True,
+            FailureCode.TOO_LARGE, f"The file is larger than {self._limits.max_bytes} bytes."
         )
 
 

@@ -4,7 +4,7 @@ from tasks.failure import Failure, FailureCode
 
 
 class FetchError(Exception):
-    """Raised when a download fails. `is_permanent`: trying again would give the same.
+    """Raised when a download fails. `is_permanent`: another attempt would fail in the same way.
 
     `retry_after` is the pause in seconds that the origin asked for. `is_refused_url`: the task's
     own URL was refused before any connection. The message is for the task's owner.
@@ -15,13 +15,14 @@ class FetchError(Exception):
         code: FailureCode,
         message: str,
         *,
-        is_permanent: bool = False,
+        is_permanent: bool | None = None,
         http_status: int | None = None,
         retry_after: float | None = None,
     ) -> None:
+        """Give `is_permanent` where it depends on the case. Otherwise the code decides."""
         super().__init__(message)
         self.failure = Failure(code, message, http_status)
-        self.is_permanent = is_permanent
+        self.is_permanent = code.is_permanent if is_permanent is None else is_permanent
         self.retry_after = retry_after
         self.is_refused_url = False
 

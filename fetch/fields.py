@@ -101,4 +101,4 @@ def _decisive_name(name: bytes) -> str | None:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise FetchError(FailureCode.PROTOCOL_ERROR, message, is_permanent=True)
+    raise FetchError(FailureCode.PROTOCOL_ERROR, message)

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from fetch.errors import FetchError
-from settings import Network
+from settings.parsing import Network
 from tasks.failure import FailureCode
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -106,9 +106,7 @@ class Guard:
 
 
 def _blocked_address() -> FetchError:
-    return FetchError(
-        FailureCode.BLOCKED_ADDRESS, "The host is not on the public Internet.", is_permanent=True
-    )
+    return FetchError(FailureCode.BLOCKED_ADDRESS, "The host is not on the public Internet.")
 
 
 def _unwrap(address: Address) -> Address:

@@ -69,6 +69,4 @@ def _quote(text: str) -> str:
 
 
 def _invalid_redirect(what: str) -> FetchError:
-    return FetchError(
-        FailureCode.INVALID_REDIRECT, f"The server's redirect {what}.", is_permanent=True
-    )
+    return FetchError(FailureCode.INVALID_REDIRECT, f"The server's redirect {what}.")

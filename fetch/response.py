@@ -260,7 +260,7 @@ def _members(header: str) -> list[str]:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise FetchError(FailureCode.PROTOCOL_ERROR, message, is_permanent=True)
+    raise FetchError(FailureCode.PROTOCOL_ERROR, message)
 
 
 def _report_cut(what: str) -> NoReturn:

@@ -218,9 +218,7 @@ def translated_errors() -> Iterator[None]:
         requests.exceptions.InvalidURL,
         urllib3.exceptions.LocationValueError,
     ):
-        raise FetchError(
-            FailureCode.PROTOCOL_ERROR, "The URL cannot be requested.", is_permanent=True
-        ) from None
+        raise FetchError(FailureCode.PROTOCOL_ERROR, "The URL cannot be requested.") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
         raise broken_connection() from None
 

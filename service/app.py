@@ -1,5 +1,6 @@
 """Wires the service together."""
 
+import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from service import cors, docs, files, headers, health, methods, metrics, page
 from service.admission import Admission
 from service.auth import require_token
 from service.check import check
+from service.docs.render import render
 from service.errors import JSONErrorHandler
 from service.peers import Peers
 from service.routing import ExactRouter, TargetRequest
@@ -50,8 +52,7 @@ def create_app(settings: Settings) -> App:
     app.config.REQUEST_TIMEOUT = settings.request_timeout  # type: ignore[assignment]
     app.config.PROXIES_COUNT = settings.proxies_count
     app.ctx.settings = settings
-    files.add_routes(app, page.FOLDER, "/", page.POLICY)
-    files.add_routes(app, docs.FOLDER, "/docs", docs.POLICY)
+    _add_pages(app)
     app.add_route(submit, "/submit", methods=["POST"], ctx_counts_refusals=True)
     app.add_route(check, "/check", methods=["GET"])
     app.add_route(health.live, "/health/live", methods=["GET"], ctx_is_public=True)
@@ -69,6 +70,17 @@ def create_app(settings: Settings) -> App:
     app.before_server_start(_open)
     app.after_server_stop(_close)
     return app
+
+
+def _add_pages(app: App) -> None:
+    """Read and render what is served as files."""
+    files.add_routes(app, page.FOLDER, page.POLICY)
+    index = (page.FOLDER / "index.html").read_bytes()
+    files.add_route(app, "/", index, page.POLICY, name="page_index_html")
+    files.add_routes(app, docs.FOLDER, docs.POLICY)
+    document = json.loads((docs.FOLDER / "openapi.json").read_bytes())
+    rendered = render(document).encode()
+    files.add_route(app, "/docs", rendered, docs.POLICY, name="docs_index_html")
 
 
 def start_app(settings: Settings) -> App:

@@ -1,4 +1,4 @@
-"""Plain files that are served as they are, read once at the start."""
+"""Files that are served as they are, read once at the start."""
 
 import hashlib
 from collections.abc import Callable, Coroutine
@@ -26,30 +26,31 @@ _HEADERS = {
 }
 
 
-def add_routes(app: Sanic[Config, SimpleNamespace], folder: Path, index: str, policy: str) -> None:
-    """Serve a folder's index.html at a path, and its other files below its own name.
+def add_routes(app: Sanic[Config, SimpleNamespace], folder: Path, policy: str) -> None:
+    """Serve the files of a folder below its name, except its index.html.
 
     `policy` is their Content-Security-Policy. Each file has a route, so that nothing else in the
-    folder can be asked for.
+    folder can be requested.
     """
     for path in folder.iterdir():
-        if path.suffix in _CONTENT_TYPES:
-            where = index if path.name == "index.html" else f"/{folder.name}/{path.name}"
-            # Not with a slash at the end, from where a page's links would lead elsewhere.
-            app.add_route(
-                _make_handler(path, policy),
-                where,
-                methods=["GET"],
-                strict_slashes=True,
-                name=f"{folder.name}_{path.stem}_{path.suffix[1:]}",
-            )
+        if path.suffix in _CONTENT_TYPES and path.name != "index.html":
+            name = f"{folder.name}_{path.stem}_{path.suffix[1:]}"
+            add_route(app, f"/{folder.name}/{path.name}", path.read_bytes(), policy, name=name)
 
 
-def _make_handler(path: Path, policy: str) -> Handler:
-    body = path.read_bytes()
+def add_route(
+    app: Sanic[Config, SimpleNamespace], where: str, body: bytes, policy: str, *, name: str
+) -> None:
+    """Serve a file at a path. The last part of `name`, or HTML, is the type."""
+    suffix = f".{name.rpartition('_')[2]}"
+    handler = _make_handler(body, _CONTENT_TYPES.get(suffix, _CONTENT_TYPES[".html"]), policy)
+    # Not with a slash at the end, from where the links of a page would lead elsewhere.
+    app.add_route(handler, where, methods=["GET"], strict_slashes=True, name=name)
+
+
+def _make_handler(body: bytes, content_type: str, policy: str) -> Handler:
     etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     headers = {**_HEADERS, "Content-Security-Policy": policy, "ETag": etag}
-    content_type = _CONTENT_TYPES[path.suffix]
 
     async def answer(request: Request) -> HTTPResponse:
         # A proxy that compresses makes the tag a weak one.

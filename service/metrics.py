@@ -10,7 +10,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sanic import HTTPResponse, Request, Sanic
 from sanic.config import Config
@@ -24,7 +24,7 @@ from tasks.stores.contract import TaskStore, Unsettled
 from tasks.stores.open import open_store
 from telemetry import logs
 from telemetry.exporter import Exporter
-from telemetry.metrics import Counter, Histogram
+from telemetry.metrics import Counter, Histogram, Row
 from worker import metrics as worker_metrics
 
 # A survey is good for some seconds, or for twenty times as long as it took.
@@ -58,19 +58,37 @@ _REQUESTS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 refusals = Counter(
     "md5_light_submissions_refused_total",
-    "Submissions refused.",
+    "Submissions refused, by the code of the error.",
     ["reason"],
     series=[(reason,) for reason in REFUSALS],
+    alert="`too_many_unfinished`",
 )
 connections_refused = Counter(
-    "md5_light_connections_refused_total", "Connections refused because too many are open."
+    "md5_light_connections_refused_total",
+    "Connections refused because too many are open.",
+    alert="any, if your clients are honest",
 )
 request_seconds = Histogram(
     "md5_light_http_request_seconds",
     "From a request's headers to its response.",
     ["route", "status"],
     buckets=_REQUESTS,
+    alert="p99, and any `5xx`",
 )
+# What the store is asked at a scrape. While it does not answer, only the first one is there.
+STORE_UP = Row("md5_light_store_up", "Whether the store answers.", alert="0 for a minute")
+TASKS = Row("md5_light_tasks", "Unfinished tasks: queued, running or mailing.", ("state",))
+TASKS_OVERDUE = Row(
+    "md5_light_tasks_overdue",
+    "Tasks due for more than 5 s that have neither a message nor a worker.",
+    alert="> 0 for 5 minutes: the broker is unreachable, or no worker runs",
+)
+OLDEST_TASK_AGE = Row(
+    "md5_light_oldest_task_age_seconds",
+    "The age of the oldest unfinished task.",
+    alert="more than a day, unless its mail waits",
+)
+STORE_ROWS = (STORE_UP, TASKS, TASKS_OVERDUE, OLDEST_TASK_AGE)
 # The service counts what its workers count as well, since they may be inside.
 METRICS = (*worker_metrics.METRICS, refusals, connections_refused, request_seconds)
 
@@ -99,29 +117,21 @@ class StoreGauges(Collector):
     def collect(self) -> Iterator[Metric]:
         """Ask the store. It takes seconds at most, whatever the store does."""
         is_up = self._answers_in_time(lambda: pings(self._store))
-        yield GaugeMetricFamily("md5_light_store_up", "Whether the store answers.", is_up)
+        yield STORE_UP.family(is_up)
         if is_up:
             # A survey of very many tasks takes longer: then this scrape has the one before it.
             self._answers_in_time(self._refresh)
         survey = self._survey
         if survey is None or not is_up:
             return
-        tasks = GaugeMetricFamily(
-            "md5_light_tasks", "Tasks that are not settled, by state.", labels=["state"]
-        )
+        tasks = TASKS.family()
         mailing = survey.by_status[Status.DONE] + survey.by_status[Status.FAILED]
         tasks.add_metric(["queued"], survey.by_status[Status.QUEUED])
         tasks.add_metric(["running"], survey.by_status[Status.RUNNING])
         tasks.add_metric(["mailing"], mailing)
         yield tasks
-        yield GaugeMetricFamily(
-            "md5_light_tasks_overdue",
-            "Tasks that are due, but have no message and no worker.",
-            survey.overdue,
-        )
-        yield GaugeMetricFamily(
-            "md5_light_oldest_task_age_seconds", "Of the oldest that is not settled.", self._age
-        )
+        yield TASKS_OVERDUE.family(survey.overdue)
+        yield OLDEST_TASK_AGE.family(self._age)
 
     def _answers_in_time(self, check: Callable[[], bool]) -> bool:
         answer = self._threads.submit(check)

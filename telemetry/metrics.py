@@ -8,9 +8,11 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 import prometheus_client
+from prometheus_client.metrics_core import GaugeMetricFamily
 
 Made = TypeVar(
     "Made", prometheus_client.Counter, prometheus_client.Gauge, prometheus_client.Histogram
@@ -19,8 +21,22 @@ Made = TypeVar(
 _making = threading.Lock()
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the documentation says about a metric. `alert` is the value that calls for a look."""
+
+    name: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+    alert: str = ""
+
+    def family(self, value: float | None = None) -> GaugeMetricFamily:
+        """Return what a collector yields for a gauge that is asked for at each scrape."""
+        return GaugeMetricFamily(self.name, self.meaning, value, self.labels or None)
+
+
 class Metric(ABC, Generic[Made]):
-    """One row of the table of metrics."""
+    """A metric that processes count by themselves."""
 
     def __init__(
         self,
@@ -28,14 +44,14 @@ class Metric(ABC, Generic[Made]):
         meaning: str,
         labels: Sequence[str] = (),
         series: Iterable[Sequence[str]] = (),
+        *,
+        alert: str = "",
     ) -> None:
         """`series` are the values of the labels that exist at 0 from the start.
 
         An alert cannot see the first event of a series that begins with it.
         """
-        self.name = name
-        self.meaning = meaning
-        self.label_names = tuple(labels)
+        self.row = Row(name, meaning, tuple(labels), alert)
         self._series = [tuple(values) for values in series]
         self._made: Made | None = None
 
@@ -61,7 +77,9 @@ class Counter(Metric[prometheus_client.Counter]):
     """A number that only grows."""
 
     def _make(self) -> prometheus_client.Counter:
-        return prometheus_client.Counter(self.name, self.meaning, self.label_names, registry=None)
+        return prometheus_client.Counter(
+            self.row.name, self.row.meaning, self.row.labels, registry=None
+        )
 
     def inc(self, *values: str, amount: float = 1) -> None:
         """Add to the series of the label values."""
@@ -75,9 +93,9 @@ class Gauge(Metric[prometheus_client.Gauge]):
 
     def _make(self) -> prometheus_client.Gauge:
         return prometheus_client.Gauge(
-            self.name,
-            self.meaning,
-            self.label_names,
+            self.row.name,
+            self.row.meaning,
+            self.row.labels,
             registry=None,
             multiprocess_mode=self.mode,
         )
@@ -95,16 +113,16 @@ class Histogram(Metric[prometheus_client.Histogram]):
         name: str,
         meaning: str,
         labels: Sequence[str] = (),
-        series: Iterable[Sequence[str]] = (),
         *,
         buckets: Sequence[float],
+        alert: str = "",
     ) -> None:
-        super().__init__(name, meaning, labels, series)
+        super().__init__(name, meaning, labels, alert=alert)
         self._buckets = buckets
 
     def _make(self) -> prometheus_client.Histogram:
         return prometheus_client.Histogram(
-            self.name, self.meaning, self.label_names, registry=None, buckets=self._buckets
+            self.row.name, self.row.meaning, self.row.labels, registry=None, buckets=self._buckets
         )
 
     def observe(self, seconds: float, *values: str) -> None:

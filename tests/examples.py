@@ -14,7 +14,7 @@ LEASE = timedelta(seconds=30)
 RETENTION = timedelta(days=36_500)  # no store may remove an example meanwhile
 PAUSE = timedelta(seconds=5)
 DIGEST = Digest("d41d8cd98f00b204e9800998ecf8427e", 0, "http://example.com/b", True)  # noqa: FBT003
-FAILURE = Failure(FailureCode.HTTP_STATUS, "The server answered 404.", 404)
+FAILURE = Failure(FailureCode.HTTP_STATUS, "The server answered 404 instead of 200.", 404)
 ADDRESS = "someone@example.com"
 
 

@@ -1,4 +1,4 @@
-"""The documentation of the API: for people, and as OpenAPI for programs."""
+"""The documentation of the API: as OpenAPI, and as a page that is rendered from it."""
 
 from pathlib import Path
 

@@ -2,15 +2,21 @@
 
 import json
 import re
-from typing import Any
+from enum import StrEnum
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 
 from devtools.servers.process import PROJECT
 from service import docs, page
 from service.app import create_app
+from service.docs.render import render
+from service.errors import ErrorBody
+from service.health import ReadyBody
 from service.idempotency import KEY
 from service.metrics import REFUSALS
+from service.representation import DoneBody, FailedBody, FailureBody, RunningBody
 from settings import Settings
 from tasks.failure import FailureCode
 from tasks.step import MailStatus
@@ -22,15 +28,7 @@ FAILURE_CODES = [code.value for code in FailureCode]
 
 
 def test_failure_codes() -> None:
-    assert SCHEMAS["FailureCode"]["enum"] == FAILURE_CODES
-
-
-@pytest.mark.parametrize("name", ["README.md", "service/docs/index.html"])
-def test_every_failure_code_is_explained(name: str) -> None:
-    row = r"^\| `([a-z_]+)` \| |<tr><td><code>([a-z_]+)</code></td>"
-    rows = re.findall(row, (PROJECT / name).read_text(), re.MULTILINE)
-    explained = [markdown or html for markdown, html in rows]
-    assert sorted(explained) == sorted(FAILURE_CODES)
+    assert [each["const"] for each in SCHEMAS["FailureCode"]["oneOf"]] == FAILURE_CODES
 
 
 def error_codes(part: object) -> set[str]:
@@ -51,12 +49,72 @@ def test_every_refusal_of_a_submission_is_counted_from_the_start() -> None:
 def test_every_error_code_is_explained() -> None:
     codes = error_codes(DOCUMENT)
     assert len(codes) > 10
-    explained = set(re.findall(r"<code>([a-z_]+)</code>", (docs.FOLDER / "index.html").read_text()))
-    assert codes <= explained
+    assert codes <= set(re.findall(r"<code>([a-z_]+)</code>", render(DOCUMENT)))
+    assert codes <= set(re.findall(r"`([a-z_]+)`", (PROJECT / "docs" / "errors.md").read_text()))
     modules = set((PROJECT / "service").glob("*.py")) - {PROJECT / "service" / "metrics.py"}
     source = "".join(path.read_text() for path in modules)
     named_by_status = {"bad_request", "request_timeout"}
     assert {code for code in codes if f'"{code}"' not in source} == named_by_status
+
+
+BODIES: dict[str, type] = {
+    "Running": RunningBody,
+    "Done": DoneBody,
+    "Failed": FailedBody,
+    "Failure": FailureBody,
+    "Readiness": ReadyBody,
+    "Error": ErrorBody,
+}
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = (
+        SCHEMAS["Problem"]["properties"]["error"] if name == "Error" else SCHEMAS[name]
+    )
+    return schema
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_schema_has_the_fields_of_the_body(name: str) -> None:
+    body, schema = BODIES[name], schema_of(name)
+    assert schema["properties"].keys() == body.__annotations__.keys()
+    assert set(schema["required"]) == body.__required_keys__  # type: ignore[attr-defined]
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_schema_has_the_types_of_the_body(name: str) -> None:
+    for field, kind in get_type_hints(BODIES[name]).items():
+        schema = schema_of(name)["properties"][field]
+        while "$ref" in schema:
+            schema = SCHEMAS[schema["$ref"].rpartition("/")[2]]
+        assert types_of(schema) == kinds_of(kind), field
+
+
+JSON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "null": NoneType}
+
+
+def types_of(schema: dict[str, Any]) -> set[object]:
+    """The types that a schema allows, or its values."""
+    if "const" in schema:
+        return {schema["const"]}
+    if "enum" in schema:
+        return set(schema["enum"])
+    if "oneOf" in schema:
+        return {each["const"] for each in schema["oneOf"]}
+    listed = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return {JSON_TYPES[each] for each in listed}
+
+
+def kinds_of(kind: object) -> set[object]:
+    """The types, or the values, that a type hint allows."""
+    if get_origin(kind) is Literal:
+        return set(get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        return {one for each in get_args(kind) for one in kinds_of(each)}
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return {each.value for each in kind}
+    return {dict} if is_typeddict(kind) else {kind}
 
 
 def test_mail_statuses() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from devtools.servers.process import PROJECT
-from settings import Settings, SettingsError, parse_duration, parse_size
+from settings import VERSION, Settings, SettingsError
+from settings.parsing import parse_duration, parse_size
 
 SECRETS = {
     "RABBITMQ_URL": "amqp://guest:s3cret@rabbit:5672",
@@ -125,13 +126,16 @@ def test_download_budget_may_be_unlimited() -> None:
 @pytest.mark.parametrize(
     ("environ", "agent"),
     [
-        ({}, "md5-light/1.0"),
-        ({"PUBLIC_URL": "https://md5.example.com"}, "md5-light/1.0 (+https://md5.example.com)"),
+        ({}, f"md5-light/{VERSION}"),
+        (
+            {"PUBLIC_URL": "https://md5.example.com"},
+            f"md5-light/{VERSION} (+https://md5.example.com)",
+        ),
         ({"USER_AGENT": "curl/8.14.1"}, "curl/8.14.1"),
         ({"USER_AGENT": "a (b)", "PUBLIC_URL": "https://md5.example.com"}, "a (b)"),
         (
             {"PUBLIC_URL": "https://b\xfccher.example/a(b)\\\r\nX: y"},
-            "md5-light/1.0 (+https://b%C3%BCcher.example/a%28b%29%5C%0D%0AX:%20y)",
+            f"md5-light/{VERSION} (+https://b%C3%BCcher.example/a%28b%29%5C%0D%0AX:%20y)",
         ),
     ],
 )

@@ -75,7 +75,6 @@ class ComputeMD5:
         return FetchError(
             FailureCode.DEADLINE,
             f"The attempts took longer than {self.settings.download_budget:g} seconds together.",
-            is_permanent=True,
         )
 
     def _backoff(self, attempt: int) -> float:

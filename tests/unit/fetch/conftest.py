@@ -12,7 +12,7 @@ from fetch.download import download
 from fetch.errors import FetchError
 from fetch.guard import Guard
 from fetch.transport import Transport
-from settings import Network
+from settings.parsing import Network
 from tasks.digests import Digest
 from tasks.failure import FailureCode
 from tests.unit.fetch.origin import RawOrigin

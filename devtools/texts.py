@@ -1,0 +1,155 @@
+"""Writes the tables of the documentation from the rows in the code.
+
+`make texts` writes them, and `make check` fails if one is out of date.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+
+from devtools.servers.process import PROJECT
+from service import metrics as service_metrics
+from settings import DEFAULT_USER_AGENT, Settings
+from settings.parsing import parse_size
+from tasks.failure import FailureCode
+from worker import metrics as worker_metrics
+
+# The defaults that depend on something else.
+_DEFAULTS = {"user_agent": DEFAULT_USER_AGENT, "ca_bundle": "that of certifi"}
+_DURATIONS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_SIZES = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
+
+
+def settings_table() -> str:
+    """Return the table of all settings. A setting with a star may be given as a file."""
+    rows = (
+        (
+            f"`{each.name.upper()}`{' *' if each.metadata['secret'] else ''}",
+            _default(each),
+            each.metadata["meaning"],
+        )
+        for each in fields(Settings)
+    )
+    return _table(("variable", "default", "meaning"), rows)
+
+
+def _default(setting: Field[object]) -> str:
+    if setting.name in _DEFAULTS:
+        return _DEFAULTS[setting.name]
+    value = setting.default
+    if value is None or value == ():
+        return ""
+    if not isinstance(value, int | float):
+        return f"`{value}`"
+    units = _DURATIONS if isinstance(value, float) else {}
+    if setting.metadata["parse"] is parse_size:
+        units = _SIZES
+    return _with_unit(value, units)
+
+
+def _with_unit(value: float, units: Mapping[str, int]) -> str:
+    for unit, size in units.items():
+        if value and value % size == 0:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def failure_codes_table() -> str:
+    """Return the table of the codes with which a task fails."""
+    rows = ((f"`{code.value}`", code.meaning, code.retried) for code in FailureCode)
+    return _table(("code", "meaning", "retried"), rows)
+
+
+def metrics_table() -> str:
+    """Return the table of all metrics."""
+    rows = [
+        *service_metrics.STORE_ROWS,
+        worker_metrics.broker_up.row,
+        *(metric.row for metric in service_metrics.METRICS),
+    ]
+    return _table(
+        ("metric", "meaning", "alert"),
+        (
+            (
+                f"`{row.name}{{{', '.join(row.labels)}}}`" if row.labels else f"`{row.name}`",
+                row.meaning,
+                row.alert,
+            )
+            for row in rows
+        ),
+    )
+
+
+def _table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    columns = list(heading)
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+TABLES: Mapping[tuple[str, str], Callable[[], str]] = {
+    ("docs/configuration.md", "settings"): settings_table,
+    ("docs/errors.md", "failure codes"): failure_codes_table,
+    ("docs/operations.md", "metrics"): metrics_table,
+}
+OPENAPI = "service/docs/openapi.json"
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """Return the text with the table between its markers. Raises ValueError without them."""
+    begin, end = f"<!-- {name}: written by make texts -->", f"<!-- end of {name} -->"
+    before, found, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise ValueError(f"the markers of {name} are missing")
+    return f"{before}{begin}\n{table}\n{end}{after}"
+
+
+def with_failure_codes(text: str) -> str:
+    """Return the OpenAPI document with the schema of the failure codes."""
+    choices = ",\n".join(
+        " " * 10 + json.dumps({"const": code.value, "description": code.meaning})
+        for code in FailureCode
+    )
+    schema = (
+        '      "FailureCode": {\n        "title": "Why a task fails",\n'
+        f'        "oneOf": [\n{choices}\n        ]\n      }}'
+    )
+    changed, count = re.subn(
+        r'      "FailureCode": \{.*?\n      \}', lambda _: schema, text, flags=re.DOTALL
+    )
+    if count != 1:
+        raise ValueError("there is not exactly one schema FailureCode")
+    return changed
+
+
+def write(folder: Path, *, is_check: bool) -> list[str]:
+    """Write the texts below a folder, or only check them. Returns the names of those outdated."""
+    texts = {name: (folder / name).read_text() for name, _ in TABLES}
+    texts[OPENAPI] = (folder / OPENAPI).read_text()
+    changed = dict(texts)
+    for (name, table), make in TABLES.items():
+        changed[name] = with_table(changed[name], table, make())
+    changed[OPENAPI] = with_failure_codes(changed[OPENAPI])
+    outdated = [name for name, text in texts.items() if changed[name] != text]
+    if not is_check:
+        for name in outdated:
+            (folder / name).write_text(changed[name])
+    return outdated
+
+
+def main() -> None:
+    """Write or check the texts of the project."""
+    parser = argparse.ArgumentParser(prog="python -m devtools.texts", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail if a text is out of date")
+    is_check = parser.parse_args().check
+    outdated = write(PROJECT, is_check=is_check)
+    if is_check and outdated:
+        sys.exit(f"out of date, run `make texts`: {', '.join(outdated)}")
+
+
+if __name__ == "__main__":
+    main()
