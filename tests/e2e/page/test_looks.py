@@ -24,6 +24,18 @@ def test_a_narrow_screen_needs_no_sideways_scroll(page: Page, serve: Serve, widt
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.parametrize("width", [320, 360])
+def test_the_documentation_needs_no_sideways_scroll(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 640})
+    page.goto("docs")
+    expect(page.get_by_role("heading", name="POST /submit")).to_be_visible()
+    expect(page.get_by_text("blocked_address")).to_be_visible()
+    too_wide = "[...document.querySelectorAll('*')].filter(e => e.scrollWidth > innerWidth).length"
+    assert page.evaluate(too_wide) == 0
+    scrolling = "[...document.querySelectorAll('pre')].filter(e => e.scrollWidth > e.clientWidth)"
+    assert page.evaluate(f"{scrolling}.length") == 0
+
+
 def test_the_page_needs_no_young_api(page: Page) -> None:
     young = "[URL.canParse, [].at, [].toReversed, Object.hasOwn, AbortSignal.timeout]"
     assert page.evaluate(f"{young}.every(each => each === undefined)")
