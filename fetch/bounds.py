@@ -84,11 +84,11 @@ class Bounds:
         self,
         operation: Callable[[], Result],
         seconds: float,
-        too_late: Callable[[], FetchError],
+        on_timeout: Callable[[], FetchError],
     ) -> Result:
         """Repeat an operation that raises TimeoutError after a slice, until it has a result.
 
-        Raises `too_late()` after so many seconds, and what `check` raises at any time.
+        Raises `on_timeout()` after so many seconds, and what `check` raises at any time.
         """
         give_up_at = time.monotonic() + seconds
         while True:
@@ -97,12 +97,12 @@ class Bounds:
             except TimeoutError:
                 self.check()
                 if time.monotonic() >= give_up_at:
-                    raise too_late() from None
+                    raise on_timeout() from None
             else:
                 self.check()
                 return result
 
-    def receive(self, operation: Callable[[], int], too_late: Callable[[], FetchError]) -> int:
+    def receive(self, operation: Callable[[], int], on_timeout: Callable[[], FetchError]) -> int:
         """How many bytes the operation has received, after waiting for it.
 
         Raises FetchError when the origin is slower than it may be. Only the time spent waiting
@@ -113,7 +113,7 @@ class Bounds:
             size = operation()
         except TimeoutError:
             left = self.limits.read_timeout - (time.monotonic() - began)
-            size = self.wait(operation, left, too_late)
+            size = self.wait(operation, left, on_timeout)
         now = time.monotonic()
         if now > self._check_at:
             self.check()

@@ -1,4 +1,4 @@
-"""How much may be submitted: a rate for each client, and a ceiling for all."""
+"""How much may be submitted: a rate for each client, and a limit for all together."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from service.client_networks import SITE_CLIENTS
 from service.errors import RefusedError
 from service.submission import InvalidSubmission, Submission
 from settings import Settings
-from tasks.limits import Ceiling, RateLimit
+from tasks.quotas import CapacityLimit, RateLimit
 from tasks.stores.contract import TaskStore
 
-CEILING_RETRY_SECONDS = 30  # what a client is told to wait while there are too many tasks
+CAPACITY_RETRY_SECONDS = 30  # what a client is told to wait while there are too many tasks
 
 Entry = Submission | InvalidSubmission
 
@@ -35,25 +35,25 @@ class Admission:
             timedelta(hours=1),
             widening=SITE_CLIENTS,
         )
-        self._ceiling = Ceiling(store, settings.max_unfinished)
+        self._capacity = CapacityLimit(store, settings.max_unfinished)
 
     def admit(self, entries: Sequence[Entry]) -> list[RefusedError | None]:
         """Count each submission. Return for each why it is refused, or None.
 
         Raises StoreUnavailableError if the store cannot count.
         """
-        room = self._ceiling.room()
+        remaining = self._capacity.remaining()
         pauses = self._rate.hit_nested([each.networks for each in entries])
         verdicts: list[RefusedError | None] = [_too_many_for(pause) for pause in pauses]
         self._admit_mails(entries, verdicts)
         admitted = 0
         for number, each in enumerate(entries):
             if verdicts[number] is None and isinstance(each, Submission):
-                if admitted < room:
+                if admitted < remaining:
                     admitted += 1
                 else:
                     verdicts[number] = _too_many_unfinished()
-        self._ceiling.note_inserts(admitted)
+        self._capacity.record_inserts(admitted)
         return verdicts
 
     def _admit_mails(self, entries: Sequence[Entry], verdicts: list[RefusedError | None]) -> None:
@@ -86,7 +86,7 @@ def _too_many_unfinished() -> RefusedError:
         HTTPStatus.SERVICE_UNAVAILABLE,
         "too_many_unfinished",
         "Too many tasks are waiting already. Please try again later.",
-        {"Retry-After": str(CEILING_RETRY_SECONDS)},
+        {"Retry-After": str(CAPACITY_RETRY_SECONDS)},
     )
 
 

@@ -74,13 +74,13 @@ def create_app(settings: Settings) -> App:
 
 def _add_pages(app: App) -> None:
     """Read and render what is served as files."""
-    files.add_routes(app, page.FOLDER, page.POLICY)
-    index = (page.FOLDER / "index.html").read_bytes()
-    files.add_route(app, "/", index, page.POLICY, name="page_index_html")
-    files.add_routes(app, docs.FOLDER, docs.POLICY)
-    document = json.loads((docs.FOLDER / "openapi.json").read_bytes())
+    files.add_routes(app, page.DIRECTORY, page.CONTENT_SECURITY_POLICY)
+    index = (page.DIRECTORY / "index.html").read_bytes()
+    files.add_route(app, "/", index, page.CONTENT_SECURITY_POLICY, name="page_index_html")
+    files.add_routes(app, docs.DIRECTORY, docs.CONTENT_SECURITY_POLICY)
+    document = json.loads((docs.DIRECTORY / "openapi.json").read_bytes())
     rendered = render(document).encode()
-    files.add_route(app, "/docs", rendered, docs.POLICY, name="docs_index_html")
+    files.add_route(app, "/docs", rendered, docs.CONTENT_SECURITY_POLICY, name="docs_index_html")
 
 
 def start_app(settings: Settings) -> App:
@@ -116,7 +116,8 @@ async def _open(app: App) -> None:
         broker = make_broker(settings, availability)
         app.ctx.dispatcher = Dispatcher(broker, app.ctx.store, availability)
         app.ctx.dispatcher.start()
-    _log.info("listening on http://%s:%d, %s", settings.host, settings.port, describe(settings))
+    parts = describe(settings, app.ctx.store)
+    _log.info("listening on http://%s:%d, %s", settings.host, settings.port, parts)
 
 
 async def _close(app: App) -> None:

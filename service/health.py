@@ -42,7 +42,7 @@ async def ready(request: Request) -> HTTPResponse:
     ctx = request.app.ctx
     is_store_there, is_broker_there = await asyncio.gather(
         answers_in_time(request, partial(pings, ctx.store)),
-        answers_in_time(request, partial(ctx.dispatcher.hears_broker, CHECK_SECONDS)),
+        answers_in_time(request, partial(ctx.dispatcher.is_broker_reachable, CHECK_SECONDS)),
     )
     body: ReadyBody = {
         "status": "ok" if is_store_there else "unavailable",

@@ -20,16 +20,16 @@ from service.health import pings
 from settings import Settings, SettingsError
 from tasks.errors import StoreUnavailableError
 from tasks.step import Status
-from tasks.stores.contract import TaskStore, Unsettled
+from tasks.stores.contract import BacklogStats, TaskStore
 from tasks.stores.open import open_store
 from telemetry import logs
 from telemetry.exporter import Exporter
 from telemetry.metrics import Counter, Histogram, Row
 from worker import metrics as worker_metrics
 
-# A survey is good for some seconds, or for twenty times as long as it took.
-SURVEY_SECONDS = 5.0
-SURVEY_SHARE = 20
+# Stats are valid for some seconds, or for twenty times as long as they took.
+STATS_SECONDS = 5.0
+STATS_SHARE = 20
 CHECK_THREADS = 2
 # A healthy sweeper takes a due task within seconds.
 OVERDUE_AFTER = timedelta(seconds=5)
@@ -108,7 +108,7 @@ class StoreGauges(Collector):
         self._threads = ThreadPoolExecutor(CHECK_THREADS, "gauges")
         self._asking = threading.Lock()
         self._ask_again_at = 0.0
-        self._survey: Unsettled | None = None
+        self._stats: BacklogStats | None = None
         self._age = 0.0
 
     def close(self) -> None:
@@ -119,18 +119,18 @@ class StoreGauges(Collector):
         is_up = self._answers_in_time(lambda: pings(self._store))
         yield STORE_UP.family(is_up)
         if is_up:
-            # A survey of very many tasks takes longer: then this scrape has the one before it.
+            # Counting very many tasks takes longer: then this scrape has the stats before it.
             self._answers_in_time(self._refresh)
-        survey = self._survey
-        if survey is None or not is_up:
+        stats = self._stats
+        if stats is None or not is_up:
             return
         tasks = TASKS.family()
-        mailing = survey.by_status[Status.DONE] + survey.by_status[Status.FAILED]
-        tasks.add_metric(["queued"], survey.by_status[Status.QUEUED])
-        tasks.add_metric(["running"], survey.by_status[Status.RUNNING])
+        mailing = stats.by_status[Status.DONE] + stats.by_status[Status.FAILED]
+        tasks.add_metric(["queued"], stats.by_status[Status.QUEUED])
+        tasks.add_metric(["running"], stats.by_status[Status.RUNNING])
         tasks.add_metric(["mailing"], mailing)
         yield tasks
-        yield TASKS_OVERDUE.family(survey.overdue)
+        yield TASKS_OVERDUE.family(stats.overdue)
         yield OLDEST_TASK_AGE.family(self._age)
 
     def _answers_in_time(self, check: Callable[[], bool]) -> bool:
@@ -142,17 +142,17 @@ class StoreGauges(Collector):
             return False
 
     def _refresh(self) -> bool:
-        """Survey the store, unless the last survey is recent or another one is under way."""
+        """Ask the store, unless the last stats are recent or another scrape is asking."""
         if time.monotonic() < self._ask_again_at or not self._asking.acquire(blocking=False):
             return False
         try:
             began = time.monotonic()
             now = self._store.now()
-            survey = self._store.survey(now - OVERDUE_AFTER)
-            self._age = (now - survey.oldest).total_seconds() if survey.oldest else 0.0
-            self._survey = survey
+            stats = self._store.backlog(now - OVERDUE_AFTER)
+            self._age = (now - stats.oldest).total_seconds() if stats.oldest else 0.0
+            self._stats = stats
             ended = time.monotonic()
-            self._ask_again_at = ended + max(SURVEY_SECONDS, SURVEY_SHARE * (ended - began))
+            self._ask_again_at = ended + max(STATS_SECONDS, STATS_SHARE * (ended - began))
         except StoreUnavailableError:
             return False
         finally:

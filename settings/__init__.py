@@ -269,6 +269,11 @@ class Settings:
     )
 
     @property
+    def store_url(self) -> str:
+        """The URL of the store: MongoDB's, or that of the SQLite file."""
+        return self.mongodb_url or f"sqlite:{self.data_dir / 'tasks.sqlite3'}"
+
+    @property
     def sent_user_agent(self) -> str:
         """The User-Agent of downloads. By default it names the service's URL as a contact."""
         if self.user_agent:

@@ -29,7 +29,7 @@ _MAX_FRAMES = 20  # of a trace, the innermost ones
 
 
 @contextmanager
-def about(task_id: str) -> Iterator[None]:
+def task_context(task_id: str) -> Iterator[None]:
     """What this thread logs meanwhile is about one task."""
     token = current_task.set(task_id)
     try:

@@ -162,10 +162,10 @@ def _mute_reconnects() -> None:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     for queue in (name for kind in StepKind for name in (kind.value, dq_name(kind.value))):
         consumer = logging.getLogger(f"dramatiq.worker.ConsumerThread({queue})")
-        consumer.addFilter(_is_no_reconnect)
+        consumer.addFilter(_is_not_reconnect_noise)
 
 
-def _is_no_reconnect(record: logging.LogRecord) -> bool:
+def _is_not_reconnect_noise(record: logging.LogRecord) -> bool:
     """Return False for what dramatiq's consumer threads repeat every few seconds of an outage."""
     return not record.msg.startswith(("Consumer encountered a connection", "Restarting consumer"))
 

@@ -15,7 +15,7 @@ from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from telemetry import logs
 from worker import metrics
-from worker.retrying import find_saved, patiently, save_patiently
+from worker.retrying import find_saved, save_until_available, until_available
 
 # How often progress is written, at the most; a shorter lease is renewed three times in its length.
 PROGRESS_SECONDS = 2.0
@@ -97,17 +97,17 @@ class Claim:
             self._is_settled = True
             if self.is_lost:
                 return None
-            patiently(self._clear_doubt, stopping)
-            now = patiently(self._store.now, stopping)
+            until_available(self._clear_doubt, stopping)
+            now = until_available(self._store.now, stopping)
             ended = self._task.timed(self.seconds).ended(outcome, now, retention=retention)
-            saved = save_patiently(self._store, ended, stopping)
+            saved = save_until_available(self._store, ended, stopping)
             if saved is None:
                 self._lose()
             return saved
 
     def _lose(self) -> None:
         metrics.claims_lost.inc()
-        with logs.about(self._task.id):
+        with logs.task_context(self._task.id):
             _log.warning("the claim is lost, nothing is written")
         self.is_lost = True
 
@@ -152,5 +152,5 @@ class LeaseKeeper:
                 except StoreUnavailableError:
                     break  # the store has told
                 except Exception:  # noqa: BLE001  the edge: the other claims must go on
-                    with logs.about(claim.task.id):
+                    with logs.task_context(claim.task.id):
                         _log.exception("the lease is not renewed")

@@ -37,6 +37,7 @@ class LifecycleMiddleware(Middleware):
     def __init__(self, companions: Companions, resources: Resources) -> None:
         self._companions = companions
         self._settings: Settings = resources.settings
+        self._store = resources.store
         self._stopping = resources.stopping
         self._mailer: Mailer = resources.mailer
         self._mail_worker: MailWorker | None = None
@@ -69,13 +70,13 @@ class LifecycleMiddleware(Middleware):
                 "worker with %d threads for downloads and %d for mails, %s",
                 worker.worker_threads,
                 0 if self._mail_worker is None else MAIL_THREADS,
-                describe(self._settings),
+                describe(self._settings, self._store),
             )
 
     def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
         with suppress(ValueError, TypeError, OverflowError):  # a message of somebody else's
             kind = StepKind(message.queue_name)
-            self._companions.dispatcher.note_consumed(kind, published_at(message))
+            self._companions.dispatcher.record_consumed(kind, published_at(message))
 
     def after_process_message(
         self,

@@ -42,13 +42,13 @@ class Dispatcher:
         self._availability = availability
         self._tasks: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
-        self.is_failing = False
+        self.is_broker_down = False
         self._is_broker_up = False  # as last reported
         self._accepting = threading.Lock()
         self._accepted = 0
         self._handled = 0  # of those accepted: published, or let go of
-        self._told = threading.Condition()  # the broker has answered, or failed to
-        self._tellings = 0
+        self._ping_done = threading.Condition()  # the broker has answered, or failed to
+        self._pings = 0
         self._consumed: dict[StepKind, datetime] = {}
 
     def has_handled(self, number: int) -> bool:
@@ -77,20 +77,20 @@ class Dispatcher:
                     self._accepted += 1
             return self._accepted
 
-    def hears_broker(self, seconds: float) -> bool:
+    def is_broker_reachable(self, seconds: float) -> bool:
         """Whether the broker answers this dispatcher now, within so many seconds."""
-        with self._told:
-            before = self._tellings
+        with self._ping_done:
+            before = self._pings
             self._tasks.put(PING)
-            is_told = self._told.wait_for(lambda: self._tellings > before, seconds)
-        return is_told and not self.is_failing
+            is_told = self._ping_done.wait_for(lambda: self._pings > before, seconds)
+        return is_told and not self.is_broker_down
 
-    def _tell(self) -> None:
-        with self._told:
-            self._tellings += 1
-            self._told.notify_all()
+    def _finish_ping(self) -> None:
+        with self._ping_done:
+            self._pings += 1
+            self._ping_done.notify_all()
 
-    def note_consumed(self, kind: StepKind, published_at: datetime) -> None:
+    def record_consumed(self, kind: StepKind, published_at: datetime) -> None:
         """This process has taken up a message: those published before it are waiting no more."""
         self._consumed[kind] = max(published_at, self._consumed.get(kind, published_at))
 
@@ -128,7 +128,7 @@ class Dispatcher:
             self._fail(error)
         else:
             self._recover()
-        self._tell()
+        self._finish_ping()
 
     def _poll(self) -> Task | None:
         try:
@@ -156,7 +156,7 @@ class Dispatcher:
                 self._recover()
         except Exception as error:  # noqa: BLE001  pika raises what is no AMQPError, too
             self._fail(error)
-        self._tell()
+        self._finish_ping()
         self._store.mark_dispatched(marked)
 
     def _is_still_waiting(
@@ -177,7 +177,7 @@ class Dispatcher:
         return lengths[kind] > 0
 
     def _recover(self) -> None:
-        self.is_failing = False
+        self.is_broker_down = False
         self._availability.succeeded()
         self._report(
             is_up=not self._availability.is_down
@@ -187,7 +187,7 @@ class Dispatcher:
         """Let go of all that waits: without the broker it would only grow old here."""
         report_failure(self._availability, error)
         self._report(is_up=False)
-        self.is_failing = True
+        self.is_broker_down = True
         while self._poll() is not None:
             self._handled += 1
 

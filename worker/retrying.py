@@ -18,7 +18,7 @@ LONGEST_PAUSE_SECONDS = 1.0  # shorter than a sweeper's grace after an outage
 Result = TypeVar("Result")
 
 
-def patiently(call: Callable[[], Result], stopping: threading.Event) -> Result:
+def until_available(call: Callable[[], Result], stopping: threading.Event) -> Result:
     """Call until the store is there, with growing pauses.
 
     Raises StoreUnavailableError only when `stopping` is set.
@@ -33,7 +33,7 @@ def patiently(call: Callable[[], Result], stopping: threading.Event) -> Result:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-def save_patiently(store: TaskStore, task: Task, stopping: threading.Event) -> Task | None:
+def save_until_available(store: TaskStore, task: Task, stopping: threading.Event) -> Task | None:
     """`store.save`, through an outage: a write whose answer got lost is found to be ours."""
     is_first = True
 
@@ -45,10 +45,10 @@ def save_patiently(store: TaskStore, task: Task, stopping: threading.Event) -> T
             return saved
         return find_saved(store, task)
 
-    return patiently(save, stopping)
+    return until_available(save, stopping)
 
 
-def claim_patiently(
+def claim_until_available(
     store: TaskStore, task_id: str, kind: StepKind, lease: timedelta, stopping: threading.Event
 ) -> Task | None:
     """`store.claim`, through an outage: a claim whose answer got lost is found to be ours."""
@@ -64,7 +64,7 @@ def claim_patiently(
         current = _get(store, task_id)
         return current if current and current.claimed_step and current.claim == token else None
 
-    return patiently(claim, stopping)
+    return until_available(claim, stopping)
 
 
 def find_saved(store: TaskStore, task: Task) -> Task | None:

@@ -12,7 +12,7 @@ from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from worker import metrics
 from worker.leases import Claim, LeaseKeeper
-from worker.retrying import claim_patiently
+from worker.retrying import claim_until_available
 
 Attempt = Callable[[Claim], Outcome]
 
@@ -34,7 +34,7 @@ class StepRunner:
         """
         if self.stopping.is_set():
             return self._give_back(task_id, kind)
-        task = claim_patiently(self.store, task_id, kind, self.leases.lease, self.stopping)
+        task = claim_until_available(self.store, task_id, kind, self.leases.lease, self.stopping)
         if task is None:
             return None
         self._record_wait(task, kind)

@@ -85,7 +85,7 @@ def _declare_actor(
         throws=StoreUnavailableError,
     )
     def actor(task_id: str) -> None:
-        with logs.about(task_id):
+        with logs.task_context(task_id):
             task = runner.run(task_id, kind, attempt)
         # The same step again is one that waits for its time, and so for the sweeper.
         if task is not None and task.next_step is not kind:

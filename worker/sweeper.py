@@ -77,7 +77,7 @@ class Sweeper:
             self._note_outage()
             return 0
         # While the broker is down, one task is enough to see whether it is back.
-        limit = 1 if self._dispatcher.is_failing else BATCH
+        limit = 1 if self._dispatcher.is_broker_down else BATCH
         now = self._store.now()
         if self._has_to_wake_all:
             self._store.wake_unclaimed(now)
@@ -119,7 +119,7 @@ class Sweeper:
         )
         now_at = lost.step(step.kind)
         assert now_at is not None
-        with logs.about(task.id):
+        with logs.task_context(task.id):
             _log.warning(
                 "lease of %s expired in attempt %d, now %s", step.kind, step.attempt, now_at.name
             )

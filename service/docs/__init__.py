@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
-POLICY = (
+DIRECTORY = Path(__file__).parent
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; base-uri 'none';"
     " frame-ancestors 'none'"
 )

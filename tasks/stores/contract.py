@@ -1,4 +1,9 @@
-"""The contract of every store."""
+"""The contract of every store, in small protocols by what is asked of it.
+
+Every method may be called from any thread. It raises StoreUnavailableError if the store cannot do
+its part; the change may have been made nevertheless. A write is durable when the method returns,
+unless its docstring says otherwise.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +15,11 @@ from tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Unsettled:
-    """The tasks that are not settled: how many, and when the oldest of them was submitted.
+class BacklogStats:
+    """The unfinished tasks: how many there are, and when the oldest of them was submitted.
 
-    Tasks are overdue from the moment they are due until a message for them is out, or an actor
-    claims them. One that is done or failed has a mail to come.
+    Tasks are overdue from the moment they are due until a message for them is out, or a worker
+    claims them. One that is done or failed has a delivery to come.
     """
 
     by_status: Mapping[Status, int]
@@ -23,7 +28,7 @@ class Unsettled:
 
     @classmethod
     def of(cls, groups: Iterable[tuple[str, int, int, datetime]]) -> Self:
-        """From the number, the overdue and the oldest of each status."""
+        """Return the stats of groups: status, number, number overdue, and oldest submission."""
         by_status, overdue, oldest = dict.fromkeys(Status, 0), 0, []
         for status, tasks, late, first in groups:
             by_status[Status(status)] = tasks
@@ -36,21 +41,21 @@ class Unsettled:
         return sum(self.by_status.values())
 
 
-class TaskStore(Protocol):
-    """Documents, one a task. What a method has returned from is durable, unless it says otherwise.
-
-    Every method may be called from any thread, and raises StoreUnavailableError when the store
-    cannot do its part; the change may then have been made all the same.
-    """
+class Clock(Protocol):
+    """The time of everybody who shares the store."""
 
     def now(self) -> datetime:
-        """The store's time, in whole milliseconds: one clock for everybody who shares the store."""
+        """Return the time of the store, aware UTC in whole milliseconds."""
+
+
+class TaskRepository(Clock, Protocol):
+    """Stores one document per task."""
 
     def insert(self, task: Task) -> None:
-        """Remember a new task. Raises DuplicateTaskError when its id is taken."""
+        """Store a new task. Raises DuplicateTaskError if its id is taken."""
 
     def insert_all(self, tasks: Sequence[Task]) -> set[str]:
-        """Remember new tasks in one go; the ids among them that are taken, whose tasks are not."""
+        """Store new tasks in one write. Returns the ids that were taken already."""
 
     def get(self, task_id: str) -> Task | None:
         """Return the task as it is now, or None if there is none of that id.
@@ -61,7 +66,7 @@ class TaskStore(Protocol):
     def save(self, task: Task) -> Task | None:
         """Write the next value of a task over the version that it came from (compare-and-swap).
 
-        Returns the task with its new version, or None when somebody else was first; then nothing
+        Returns the task with its new version, or None if another writer was first. Then nothing
         was written.
         """
 
@@ -75,56 +80,76 @@ class TaskStore(Protocol):
         need not be durable.
         """
 
-    def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
-        """Tasks whose wake_at has passed, each to one caller only, the longest due first.
 
-        They are returned with the wake_at that they had. In the store it is moved to `hold_until`,
-        so that they are due again if this caller does nothing about them; their version stays.
-        Until `mark_dispatched`, `save` or `claim` they remain overdue. Tasks that a newer version
-        has written are left alone. At most `limit` tasks; need not be durable.
+class Schedule(Clock, Protocol):
+    """Knows when tasks are due."""
+
+    def take_due(self, now: datetime, visible_again_at: datetime, limit: int) -> list[Task]:
+        """Return tasks whose wake_at has passed, each to one caller only, the longest due first.
+
+        They are returned with the wake_at that they had. In the store it becomes
+        `visible_again_at`, so that they are due again if this caller does nothing about them. Their
+        version stays. Until `mark_dispatched`, `save` or `claim` they remain overdue. Tasks that a
+        newer version has written are left alone. At most `limit` tasks. Need not be durable.
         """
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
         """Write `wake_at` and `dispatched_at` of tasks just dispatched, where they are untouched.
 
-        One whose version has moved on is left as it is, and no version is changed: a claim in
+        A task whose version has changed is left as it is, and no version is changed: a claim in
         flight must not lose against this. Need not be durable.
         """
 
     def wake_unclaimed(self, now: datetime) -> None:
         """Make every task due that waits for a message: the broker has forgotten them all.
 
-        It counts as not dispatched again. One that is claimed, or that pauses before its next
+        Such a task counts as not dispatched. One that is claimed, or that pauses before its next
         attempt, is left as it is.
         """
 
-    def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
-        """Count so many more hits of each key in the window that ends at `until`.
 
-        Returns how many each has had then. The counters are forgotten after the window. Need not
-        be durable.
+class HitCounter(Clock, Protocol):
+    """Counts hits for rate limits."""
+
+    def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
+        """Add hits to each key in the window that ends at `until`.
+
+        Returns the number of hits of each key afterwards. The counters are removed after the
+        window. Need not be durable.
         """
 
-    def count_unsettled(self, most: int) -> int:
-        """How many tasks are not settled, up to so many. Takes time in proportion to it."""
 
-    def survey(self, now: datetime) -> Unsettled:
-        """Count the tasks that are not settled, and those overdue before `now`.
+class Statistics(Clock, Protocol):
+    """Counts the stored tasks, and removes those that are too many."""
+
+    def count_unfinished(self, limit: int) -> int:
+        """Return how many tasks are unfinished, at most `limit`. Takes time in proportion."""
+
+    def backlog(self, now: datetime) -> BacklogStats:
+        """Count the unfinished tasks, and those overdue before `now`.
 
         Takes time in proportion to their number.
         """
 
     def count_stored(self) -> int:
-        """How many tasks there are, give or take a few. May take time in proportion to it."""
+        """Return about how many tasks are stored. May take time in proportion to their number."""
 
     def remove_settled(self, limit: int) -> int:
-        """Remove settled tasks, those that expire first, and return how many.
+        """Remove up to `limit` settled tasks, those that expire first, and return how many.
 
-        At most `limit` tasks; need not be durable.
+        Need not be durable.
         """
+
+
+class TaskStore(TaskRepository, Schedule, HitCounter, Statistics, Protocol):
+    """Everything that is asked of a store."""
+
+    @property
+    def description(self) -> str:
+        """What kind of store this is and where, without its URL."""
 
     def ping(self) -> None:
         """Return when the store answers."""
 
     def close(self) -> None:
-        """Let go of connections and files. Nothing else may be called afterwards."""
+        """Release connections and files. No other method may be called afterwards."""

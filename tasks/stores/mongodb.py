@@ -15,10 +15,11 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
+from settings import Settings
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.step import ROWS, StepKind, StepState
 from tasks.stores.clock import ServerClock
-from tasks.stores.contract import Unsettled
+from tasks.stores.contract import BacklogStats
 from tasks.stores.document import (
     FAILURE_CODES,
     FORMAT,
@@ -58,16 +59,23 @@ READABLE: Document = {
     "format": {"$in": [None, FORMAT]},
     "failure.code": {"$in": [None, *FAILURE_CODES]},
 }
-# All that `survey` asks for, and the name of the one that an earlier version made for it.
-SURVEY_INDEX = [("wake_at", 1), ("status", 1), ("submitted_at", 1), ("due_since", 1)]
-OLD_SURVEY_INDEX = "wake_at_1_status_1_submitted_at_1"
+# All that `backlog` asks for, and the name of the index that an earlier version made for it.
+BACKLOG_INDEX = [("wake_at", 1), ("status", 1), ("submitted_at", 1), ("due_since", 1)]
+OLD_BACKLOG_INDEX = "wake_at_1_status_1_submitted_at_1"
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 _IS_WAITING = [{row.status_field: {"$in": row.names_of_waiting}} for row in ROWS.values()]
 
 
+def open_store(settings: Settings) -> "MongoStore":
+    """Return the store of the settings, which connects when it is first used."""
+    return MongoStore.connect(settings.store_url)
+
+
 class MongoStore:
     """A TaskStore in the collections `tasks` and `counters` of a database."""
+
+    description = "MongoDB"
 
     def __init__(self, database: Database[Document]) -> None:
         self._client = database.client
@@ -163,7 +171,7 @@ class MongoStore:
             )
         return from_document(document) if document else None
 
-    def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
+    def take_due(self, now: datetime, visible_again_at: datetime, limit: int) -> list[Task]:
         """As in TaskStore: the token says which of several callers moved a task's wake_at."""
         is_due = {"wake_at": {"$lte": now}, **READABLE}
         with self._translated_errors():
@@ -177,7 +185,7 @@ class MongoStore:
             self._hints.update_many(
                 {**among, **is_due},
                 {
-                    "$set": {"wake_at": hold_until, "taken_by": token},
+                    "$set": {"wake_at": visible_again_at, "taken_by": token},
                     "$min": {"due_since": now},  # kept until a message is out, or a claim
                 },
             )
@@ -227,12 +235,12 @@ class MongoStore:
         )
         return (before["hits"] if before else 0) + more
 
-    def count_unsettled(self, most: int) -> int:
+    def count_unfinished(self, most: int) -> int:
         with self._translated_errors():
             self._ensure_indexes()
             return self._tasks.count_documents({"wake_at": {"$gt": EARLIEST}}, limit=most)
 
-    def survey(self, now: datetime) -> Unsettled:
+    def backlog(self, now: datetime) -> BacklogStats:
         """As in TaskStore; everything that it asks for is in the index."""
         overdue = {"$cond": [{"$lt": [{"$ifNull": ["$due_since", "$wake_at"]}, now]}, 1, 0]}
         with self._translated_errors():
@@ -249,7 +257,7 @@ class MongoStore:
                     },
                 ]
             )
-            return Unsettled.of(
+            return BacklogStats.of(
                 (each["_id"], each["tasks"], each["overdue"], each["oldest"]) for each in groups
             )
 
@@ -279,10 +287,10 @@ class MongoStore:
         """Made by those who use them, so that a service starts while the server is down."""
         if not self._has_indexes:
             self._tasks.create_index(
-                SURVEY_INDEX, partialFilterExpression={"wake_at": {"$exists": True}}
+                BACKLOG_INDEX, partialFilterExpression={"wake_at": {"$exists": True}}
             )
             with suppress(OperationFailure):  # usually because it is gone already
-                self._tasks.drop_index(OLD_SURVEY_INDEX)
+                self._tasks.drop_index(OLD_BACKLOG_INDEX)
             self._tasks.create_index("expires_at", expireAfterSeconds=0)
             self._counters.create_index("expires_at", expireAfterSeconds=0)
             self._has_indexes = True

@@ -1,16 +1,25 @@
 """Opening the store that the settings name."""
 
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+
 from settings import Settings
 from tasks.stores.contract import TaskStore
 
+# By the scheme of the URL: the module whose `open_store` opens such a store. It is imported only
+# if it is used, since pymongo costs 0.1 s.
+STORES: Mapping[str, str] = MappingProxyType(
+    {
+        "mongodb": "tasks.stores.mongodb",
+        "mongodb+srv": "tasks.stores.mongodb",
+        "sqlite": "tasks.stores.sqlite",
+    }
+)
+
 
 def open_store(settings: Settings) -> TaskStore:
-    """The store that the settings name: MongoDB, or a SQLite file without MONGODB_URL."""
-    if settings.mongodb_url is not None:
-        from tasks.stores.mongodb import MongoStore  # noqa: PLC0415  pymongo costs 0.1 s where it is not used
-
-        return MongoStore.connect(settings.mongodb_url)
-    from tasks.stores.sqlite import SQLiteStore  # noqa: PLC0415
-
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SQLiteStore(settings.data_dir / "tasks.sqlite3")
+    """Return the store at `settings.store_url`. Raises StoreUnavailableError."""
+    scheme = settings.store_url.partition(":")[0]
+    store: TaskStore = import_module(STORES[scheme]).open_store(settings)
+    return store

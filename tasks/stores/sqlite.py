@@ -10,11 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from settings import Settings
 from tasks.errors import DuplicateTaskError, NewerTaskError, StoreUnavailableError
 from tasks.step import ROWS, StepKind
 from tasks.stores import sqlite_file
 from tasks.stores.clock import ClockMark, MachineClock
-from tasks.stores.contract import Unsettled
+from tasks.stores.contract import BacklogStats
 from tasks.stores.document import (
     FAILURE_CODES,
     FORMAT,
@@ -46,12 +47,19 @@ _IS_WAITING = " OR ".join(
 )
 
 
+def open_store(settings: Settings) -> "SQLiteStore":
+    """Return the store in the file of the settings, whose folder is made if it is missing."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SQLiteStore(Path(settings.store_url.partition(":")[2]))
+
+
 class SQLiteStore:
     """A TaskStore in one file: one connection for what must be on the disk, one for hints."""
 
     def __init__(self, path: Path) -> None:
+        self.description = f"SQLite under {path.parent}"
         self._lock = threading.Lock()
-        self._surveying = threading.Lock()  # a long look holds nobody else up
+        self._counting = threading.Lock()  # a long count delays nothing else
         self._clock = MachineClock()
         self._availability = Availability("SQLite", logging.getLogger(__name__))
         with ExitStack() as opened:
@@ -62,7 +70,7 @@ class SQLiteStore:
             try:
                 self._durable = connect("FULL")
                 self._hints = connect("NORMAL")  # a power cut may undo its last commits
-                self._surveys = connect("NORMAL")
+                self._counts = connect("NORMAL")
                 self._set_clock(self._hints)
             except sqlite3.Error as error:
                 raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
@@ -126,7 +134,7 @@ class SQLiteStore:
             return None
         return self._save(claimed, self._hints if ROWS[kind].is_repeatable else self._durable)
 
-    def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
+    def take_due(self, now: datetime, visible_again_at: datetime, limit: int) -> list[Task]:
         """As in TaskStore; also sets the clock, and removes what has expired, step by step."""
         with self._transaction(self._hints) as connection:
             if mark := self._set_clock(connection):
@@ -145,7 +153,7 @@ class SQLiteStore:
             ).fetchall()
             connection.executemany(
                 "UPDATE tasks SET wake_at = ?, due_since = coalesce(due_since, ?) WHERE _id = ?",
-                [(_to_millis(hold_until), _to_millis(now), row[0]) for row in rows],
+                [(_to_millis(visible_again_at), _to_millis(now), row[0]) for row in rows],
             )
         return list(read_all(map(_to_document, rows)))
 
@@ -178,7 +186,7 @@ class SQLiteStore:
                 for key, more in hits.items()
             }
 
-    def count_unsettled(self, most: int) -> int:
+    def count_unfinished(self, most: int) -> int:
         with self._translated_errors(self._hints) as connection:
             self._set_clock(connection)  # for a service, which takes no due tasks
             (count,) = connection.execute(
@@ -187,8 +195,8 @@ class SQLiteStore:
             ).fetchone()
         return int(count)
 
-    def survey(self, now: datetime) -> Unsettled:
-        with self._translated_errors(self._surveys, self._surveying) as connection:
+    def backlog(self, now: datetime) -> BacklogStats:
+        with self._translated_errors(self._counts, self._counting) as connection:
             rows = connection.execute(
                 "SELECT json_extract(document, '$.status'), count(*),"
                 " sum(coalesce(due_since, wake_at) < ?),"
@@ -196,11 +204,11 @@ class SQLiteStore:
                 " FROM tasks WHERE wake_at IS NOT NULL GROUP BY 1",
                 (_to_millis(now),),
             ).fetchall()
-        return Unsettled.of((*counts, _from_millis(oldest)) for *counts, oldest in rows)
+        return BacklogStats.of((*counts, _from_millis(oldest)) for *counts, oldest in rows)
 
     def count_stored(self) -> int:
         """As in TaskStore; looks at two small indexes instead of the documents."""
-        with self._translated_errors(self._surveys, self._surveying) as connection:
+        with self._translated_errors(self._counts, self._counting) as connection:
             (count,) = connection.execute(
                 "SELECT (SELECT count(*) FROM tasks WHERE wake_at IS NOT NULL)"
                 " + (SELECT count(*) FROM tasks WHERE expires_at IS NOT NULL)"
@@ -220,8 +228,8 @@ class SQLiteStore:
             connection.execute("SELECT 1 FROM tasks LIMIT 1").fetchone()
 
     def close(self) -> None:
-        with self._lock, self._surveying:
-            self._surveys.close()
+        with self._lock, self._counting:
+            self._counts.close()
             self._hints.close()
             self._durable.close()
 

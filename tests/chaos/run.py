@@ -90,5 +90,5 @@ def _wait_for_peace(scene: Scene) -> None:
             for task in unsettled(store):
                 if task.next_step is not None:
                     store.save(replace(task, wake_at=store.now(), retry_at=None))
-            wait_for(lambda: store.count_unsettled(1) == 0, ROUND_SECONDS)
+            wait_for(lambda: store.count_unfinished(1) == 0, ROUND_SECONDS)
             return

@@ -78,7 +78,7 @@ def wait_for_first_mailing(store: TaskStore, task_id: str) -> Task:
     return task
 
 
-def let_the_pause_pass(store: TaskStore, task: Task) -> None:
+def make_due(store: TaskStore, task: Task) -> None:
     """As if the time for the task's next try had come."""
     if not task.is_settled:
         assert store.save(replace(task, wake_at=store.now(), retry_at=store.now()))
@@ -110,7 +110,7 @@ def unsettled(store: TaskStore) -> list[Task]:
     return [task for task in all_tasks(store) if not task.is_settled]
 
 
-def pass_time(store: TaskStore) -> None:
+def make_all_due(store: TaskStore) -> None:
     """As if the pause were over of every task that waits for its message."""
     waiting = [task for task in all_tasks(store) if task.next_step is not None]
     store.mark_dispatched([replace(task, wake_at=store.now()) for task in waiting])

@@ -12,7 +12,7 @@ from devtools.servers.origin import Origin
 from devtools.servers.process import Process
 from devtools.servers.system import Service
 from tests.e2e.conftest import System
-from tests.e2e.ledger import all_tasks, assert_kept, pass_time
+from tests.e2e.ledger import all_tasks, assert_kept, make_all_due
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -55,7 +55,7 @@ def test_a_crash_right_after(
         system.start_workers()
     else:
         system.start()
-    pass_time(system.store)
+    make_all_due(system.store)
     most_mails = 2 if point == "mail" else 1
     assert_kept(system, {task.id: MD5}, inbox, most_mails=most_mails)
     assert len(inbox.mails) == most_mails

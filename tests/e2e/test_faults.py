@@ -13,7 +13,7 @@ from devtools.servers.origin import Origin
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
 from tests.e2e.conftest import System
-from tests.e2e.ledger import pass_time
+from tests.e2e.ledger import make_all_due
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -110,7 +110,7 @@ def test_the_system_killed_in_the_middle_of_the_mailing(
     inbox.may_answer.set()
 
     service = system.start()
-    pass_time(system.store)  # or a task whose message did not get out waits for 30 s
+    make_all_due(system.store)  # or a task whose message did not get out waits for 30 s
     # Each mail under way at the kill may have been taken by the server, and be sent once more.
     assert_all_done_and_mailed(service, tasks, inbox, most_mails=2 * len(FILES))
 

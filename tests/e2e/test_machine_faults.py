@@ -21,7 +21,7 @@ from devtools.servers.process import Process, free_port
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
 from tests.e2e.conftest import System
-from tests.e2e.ledger import assert_done_and_mailed, let_the_pause_pass, wait_for_first_mailing
+from tests.e2e.ledger import assert_done_and_mailed, make_due, wait_for_first_mailing
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -150,7 +150,7 @@ def test_no_file_descriptor_is_left(system: System, serve: Serve, inbox: Inbox) 
     store = system.store
     store.wake_unclaimed(store.now())  # or one whose message did not get out waits for 30 s
     for task_id in bodies:
-        let_the_pause_pass(store, wait_for_first_mailing(store, task_id))
+        make_due(store, wait_for_first_mailing(store, task_id))
     assert_done_and_mailed(system.store, bodies, inbox)
     assert all(process.is_running for process in system.processes)
     system.kill()  # a polite stop takes seconds
@@ -224,7 +224,7 @@ def test_no_space_is_left_for_the_mails(small_disk: Path, tmp_path: Path, serve:
             tasks = [wait_for_first_mailing(store, task_id) for task_id in bodies]
             assert not list(mails.glob("*.eml"))
         for task in tasks:
-            let_the_pause_pass(store, task)
+            make_due(store, task)
         wait_for(lambda: {path.name for path in mails.iterdir()} == {f"{i}.eml" for i in bodies})
         assert all(path.stat().st_size for path in mails.iterdir())
     finally:

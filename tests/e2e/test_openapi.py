@@ -28,7 +28,7 @@ TOKEN = "a-token-of-the-tests"
 REFUSALS = ["400", "401", "404", "405", "413", "422"]
 
 schema = schemathesis.openapi.from_path(
-    docs.FOLDER / "openapi.json",
+    docs.DIRECTORY / "openapi.json",
     config=schemathesis.config.SchemathesisConfig.from_dict(
         {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
     ),

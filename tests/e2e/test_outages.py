@@ -17,8 +17,8 @@ from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
 from tests.e2e.conftest import System
 from tests.e2e.ledger import (
-    let_the_pause_pass,
-    pass_time,
+    make_all_due,
+    make_due,
     wait_for_first_mailing,
     wait_until_settled,
 )
@@ -112,7 +112,7 @@ def test_mongodb_is_frozen(distributed: System, own_mongod: Mongod, origin: Orig
     wait_for(lambda: ready(distributed)["store"] == "ok" and is_back(service))
     wait_for(partial(is_back, distributed.workers))
     assert "md5_light_store_up 1.0" in scrape(service.base)
-    pass_time(distributed.store)  # a killed server may have forgotten the claims
+    make_all_due(distributed.store)  # a killed server may have forgotten the claims
     for task_id in tasks:
         assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
     for process in (service, distributed.workers):
@@ -133,7 +133,7 @@ def test_the_mail_server(embedded: System, inbox: Inbox, origin: Origin) -> None
     pass_seconds()
     inbox.start()
     for task in waiting:
-        let_the_pause_pass(embedded.store, task)
+        make_due(embedded.store, task)
     for task_id in tasks:
         wait_until_settled(embedded.store, task_id)
 

@@ -13,7 +13,7 @@ from tasks.step import MailStatus, StepKind
 from tests.e2e.conftest import System
 from tests.e2e.ledger import (
     assert_done_and_mailed,
-    let_the_pause_pass,
+    make_due,
     wait_for_first_mailing,
     wait_until_settled,
 )
@@ -100,7 +100,7 @@ def test_one_mail_arrives_when_the_server_is_well_again(
         assert service.wait_for_end(task_id).status_code == HTTPStatus.OK
         task = wait_for_first_mailing(store, task_id)
         assert inbox.mails == []
-    let_the_pause_pass(store, task)
+    make_due(store, task)
     assert_done_and_mailed(system.store, {task_id: BODY}, inbox)
 
 
@@ -140,5 +140,5 @@ def test_a_silent_mail_server_holds_up_no_downloads(
         for task_id in tasks:
             assert service.wait_for_end(task_id, 20).status_code == HTTPStatus.OK
     for task_id in tasks:
-        let_the_pause_pass(store, wait_for_first_mailing(store, task_id))
+        make_due(store, wait_for_first_mailing(store, task_id))
     assert_done_and_mailed(system.store, dict.fromkeys(tasks, BODY), inbox)

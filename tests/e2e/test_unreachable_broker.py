@@ -10,7 +10,7 @@ from devtools.servers.process import Process, free_port
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
 from tests.e2e.conftest import System
-from tests.e2e.ledger import pass_time, wait_until_settled
+from tests.e2e.ledger import make_all_due, wait_until_settled
 from tests.e2e.scraping import scrape
 from tests.faults.rabbitmq import down
 
@@ -49,7 +49,7 @@ def test_an_outage_shows_in_the_metrics_of_service_and_workers(
         wait_for(lambda: scrape(service.base)[BROKER] == scrape(workers)[BROKER] == 0)
         task_id = service.submit(f"{origin.base}/file")
         assert ready(distributed) == {"status": "ok", "store": "ok", "broker": "unreachable"}
-        pass_time(distributed.store)  # of which a new task has half a minute
+        make_all_due(distributed.store)  # of which a new task has half a minute
         wait_for(lambda: scrape(service.base)[OVERDUE] == 1)
         # It stays overdue, however often a sweeper takes it.
         repairs = scrape(workers)[REPAIRS]
@@ -82,7 +82,7 @@ def test_a_wrong_password_is_an_error_that_names_the_setting(
         assert "RABBITMQ_PASSWORD" in line
     service.submit(f"{origin.base}/file")
     assert ready(distributed)["broker"] == "unreachable"
-    pass_time(distributed.store)
+    make_all_due(distributed.store)
     wait_for(lambda: scrape(service.base)[OVERDUE] == 1)
     assert scrape(service.base)[BROKER] == 0
     assert scrape(f"http://127.0.0.1:{port}")[BROKER] == 0

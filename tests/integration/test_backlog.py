@@ -107,7 +107,7 @@ def test_a_long_backlog_breeds_no_copies(queue: Queue, url: str, store: LateStor
             # A few are taken up meanwhile, and are at work for all of the time.
             for message in queue.consume(broker, 10):
                 consumed += 1
-                dispatcher.note_consumed(StepKind.COMPUTE_MD5, published_at(message))
+                dispatcher.record_consumed(StepKind.COMPUTE_MD5, published_at(message))
                 task = store.get(message.args[0])
                 assert task is not None
                 assert store.save(task.claimed(store.now(), timedelta(days=1)))

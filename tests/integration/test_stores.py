@@ -27,7 +27,7 @@ from settings import Settings
 from tasks.errors import DuplicateTaskError, NewerTaskError, StoreUnavailableError
 from tasks.outcome import RetryLater, Succeeded
 from tasks.step import Status, StepKind
-from tasks.stores.contract import TaskStore, Unsettled
+from tasks.stores.contract import BacklogStats, TaskStore
 from tasks.stores.mongodb import MongoStore
 from tasks.stores.open import open_store
 from tasks.stores.sqlite import SQLiteStore
@@ -355,11 +355,11 @@ def test_count_hits_is_shared(open_shared: Open) -> None:
 
 
 def test_count_unsettled(store: TaskStore) -> None:
-    assert store.count_unsettled(100) == 0
+    assert store.count_unfinished(100) == 0
     for state, task in STATES.items():
         store.insert(replace(task, id=state))
-    assert store.count_unsettled(100) == sum(not task.is_settled for task in STATES.values())
-    assert store.count_unsettled(2) == 2
+    assert store.count_unfinished(100) == sum(not task.is_settled for task in STATES.values())
+    assert store.count_unfinished(2) == 2
 
 
 def test_count_stored(store: TaskStore) -> None:
@@ -429,7 +429,7 @@ def test_long_url_is_stored_once_and_as_it_is(tmp_path: Path) -> None:
 
 
 def test_survey_of_nothing(store: TaskStore) -> None:
-    assert store.survey(NOW) == Unsettled(dict.fromkeys(Status, 0), 0, None)
+    assert store.backlog(NOW) == BacklogStats(dict.fromkeys(Status, 0), 0, None)
 
 
 def test_survey(store: TaskStore) -> None:
@@ -442,7 +442,7 @@ def test_survey(store: TaskStore) -> None:
     unsettled = [first, *(task for task in STATES.values() if not task.is_settled)]
     times = sorted(task.wake_at for task in unsettled if task.wake_at is not None)
     middle = times[len(times) // 2]
-    survey = store.survey(middle)
+    survey = store.backlog(middle)
 
     assert survey.by_status == {
         status: sum(task.status is status for task in unsettled) for status in Status
@@ -454,7 +454,7 @@ def test_survey(store: TaskStore) -> None:
 
 def overdue(store: TaskStore) -> int:
     """Tasks that are overdue an hour after `NOW`."""
-    return store.survey(NOW + timedelta(hours=1)).overdue
+    return store.backlog(NOW + timedelta(hours=1)).overdue
 
 
 def test_a_due_task_is_overdue_until_its_message_is_out(store: TaskStore) -> None:
@@ -466,13 +466,13 @@ def test_a_due_task_is_overdue_until_its_message_is_out(store: TaskStore) -> Non
         assert overdue(store) == 1
     store.mark_dispatched([task.dispatched(NOW + 2 * HOUR)])
     assert overdue(store) == 0
-    assert store.survey(NOW + 4 * HOUR).overdue == 1, "its message is lost, and no worker runs"
+    assert store.backlog(NOW + 4 * HOUR).overdue == 1, "its message is lost, and no worker runs"
 
 
 def test_a_task_is_not_overdue_at_the_moment_it_is_taken(store: TaskStore) -> None:
     insert_due(store, 1)
     assert store.take_due(NOW, HOLD, 10)
-    assert store.survey(NOW).overdue == 0
+    assert store.backlog(NOW).overdue == 0
 
 
 @pytest.mark.parametrize("change", ["claim", "save"])
@@ -505,7 +505,7 @@ def test_mongod_surveys_its_index_alone(mongod: Mongod, connect: Connect) -> Non
         store.take_due(NOW, HOLD, 2)
         assert "wake_at_1_status_1_submitted_at_1" not in database["tasks"].index_information()
         database.command("profile", 2)
-        assert store.survey(NOW + SECOND).overdue == 5
+        assert store.backlog(NOW + SECOND).overdue == 5
         database.command("profile", 0)
         (entry,) = database["system.profile"].find({"command.aggregate": "tasks"})
     assert entry["docsExamined"] == 0
@@ -644,8 +644,8 @@ UNREACHABLE: list[Callable[[TaskStore], object]] = [
     lambda store: store.mark_dispatched([make_task().dispatched(NOW)]),
     lambda store: store.wake_unclaimed(NOW),
     lambda store: store.count_hits({"x": 1}, NOW),
-    lambda store: store.count_unsettled(100),
-    lambda store: store.survey(NOW),
+    lambda store: store.count_unfinished(100),
+    lambda store: store.backlog(NOW),
     lambda store: store.count_stored(),
     lambda store: store.remove_settled(1),
     lambda store: store.now(),
@@ -661,7 +661,7 @@ METHODS = (
     "mark_dispatched",
     "wake_unclaimed",
     "count_hits",
-    "count_unsettled",
+    "count_unfinished",
     "survey",
     "count_stored",
     "remove_settled",

@@ -25,13 +25,13 @@ def make_record(
 def test_text() -> None:
     line = TextFormatter().format(make_record("done, %d bytes", 3))
     assert line.endswith(" INFO a.b: done, 3 bytes")
-    with logs.about("123"):
+    with logs.task_context("123"):
         line = TextFormatter().format(make_record("done"))
     assert line.endswith(" INFO a.b: done task=123")
 
 
 def test_json() -> None:
-    with logs.about("123"):
+    with logs.task_context("123"):
         line = json.loads(JSONFormatter().format(make_record('a "quoted"\n%s', "message")))
     assert line.pop("time").endswith("Z")
     assert line.pop("pid")
@@ -133,11 +133,11 @@ def test_each_thread_has_its_task() -> None:
     def write() -> None:
         lines.append(TextFormatter().format(make_record("other")))
 
-    with logs.about("123"):
+    with logs.task_context("123"):
         thread = threading.Thread(target=write)
         thread.start()
         thread.join()
-        with logs.about("456"):
+        with logs.task_context("456"):
             lines.append(TextFormatter().format(make_record("inner")))
         lines.append(TextFormatter().format(make_record("outer")))
     lines.append(TextFormatter().format(make_record("none")))

@@ -22,7 +22,7 @@ from tasks.failure import FailureCode
 from tasks.step import MailStatus
 from tasks.url import MAX_URL_BYTES
 
-DOCUMENT: dict[str, Any] = json.loads((docs.FOLDER / "openapi.json").read_text())
+DOCUMENT: dict[str, Any] = json.loads((docs.DIRECTORY / "openapi.json").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]
 FAILURE_CODES = [code.value for code in FailureCode]
 
@@ -137,7 +137,7 @@ def test_every_path_is_there() -> None:
         for route in app.router.routes
         if not route.name.endswith(("_head", "_options"))
     }
-    folders = (docs.FOLDER, page.FOLDER)
+    folders = (docs.DIRECTORY, page.DIRECTORY)
     files = {f"/{folder.name}/{each.name}" for folder in folders for each in folder.iterdir()}
     files.remove("/docs/openapi.json")
     documented = {path: set(operations) for path, operations in DOCUMENT["paths"].items()}

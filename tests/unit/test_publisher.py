@@ -143,11 +143,11 @@ def test_broker_that_raises_is_survived(
     lost, back = insert_new(store, 2)
     broker.is_down = True
     dispatcher.dispatch([lost])
-    wait_for(lambda: dispatcher.is_failing)
+    wait_for(lambda: dispatcher.is_broker_down)
     broker.is_down = False
     dispatcher.dispatch([back])
     wait_for(lambda: is_dispatched(store, back))
-    assert not dispatcher.is_failing
+    assert not dispatcher.is_broker_down
     assert store.get(lost.id) == lost  # its wake_at stands, so a sweeper finds it
     assert broker.messages == [("compute_md5", back.id)]
 
@@ -162,7 +162,7 @@ def test_what_was_published_before_a_failure_is_marked(
     dispatcher.start()
     wait_for(lambda: is_dispatched(store, sent))
     dispatcher.stop()
-    assert dispatcher.is_failing
+    assert dispatcher.is_broker_down
     assert dispatcher.has_handled(3)
     assert broker.refused == 1
     assert store.get(unsent.id) == unsent
@@ -176,7 +176,7 @@ def test_stop_while_the_broker_is_down(broker: RecordingBroker, store: Forgetful
     dispatcher.start()
     dispatcher.stop()
     assert not dispatcher._thread.is_alive()
-    assert dispatcher.is_failing
+    assert dispatcher.is_broker_down
 
 
 def test_broker_that_is_back_is_noticed_while_nothing_is_published(
@@ -188,7 +188,7 @@ def test_broker_that_is_back_is_noticed_while_nothing_is_published(
     broker.is_down = True
     dispatcher.dispatch([make_task()])
     wait_for(lambda: broker.refused)
-    wait_for(lambda: not dispatcher.is_failing)
+    wait_for(lambda: not dispatcher.is_broker_down)
     dispatcher.stop()
 
 
@@ -248,8 +248,8 @@ def test_a_task_whose_message_is_lost_gets_another_one(
 def test_a_task_passed_by_later_messages_gets_another_one(
     dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
 ) -> None:
-    dispatcher.note_consumed(StepKind.COMPUTE_MD5, store.now() - 8 * MINUTE)
-    dispatcher.note_consumed(StepKind.COMPUTE_MD5, store.now() - 11 * MINUTE)
+    dispatcher.record_consumed(StepKind.COMPUTE_MD5, store.now() - 8 * MINUTE)
+    dispatcher.record_consumed(StepKind.COMPUTE_MD5, store.now() - 11 * MINUTE)
     dispatcher.dispatch([waiting])
     wait_for(lambda: broker.messages == [("compute_md5", waiting.id)])
 
@@ -257,8 +257,8 @@ def test_a_task_passed_by_later_messages_gets_another_one(
 def test_a_task_passed_by_earlier_messages_waits(
     dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
 ) -> None:
-    dispatcher.note_consumed(StepKind.COMPUTE_MD5, store.now() - 11 * MINUTE)
-    dispatcher.note_consumed(StepKind.SEND_EMAIL, store.now())
+    dispatcher.record_consumed(StepKind.COMPUTE_MD5, store.now() - 11 * MINUTE)
+    dispatcher.record_consumed(StepKind.SEND_EMAIL, store.now())
     dispatcher.dispatch([waiting])
     wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
     assert broker.messages == []
@@ -267,7 +267,7 @@ def test_a_task_passed_by_earlier_messages_waits(
 def test_a_task_passed_within_the_tolerance_waits(
     dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
 ) -> None:
-    dispatcher.note_consumed(StepKind.COMPUTE_MD5, store.now() - 9.5 * MINUTE)
+    dispatcher.record_consumed(StepKind.COMPUTE_MD5, store.now() - 9.5 * MINUTE)
     dispatcher.dispatch([waiting])
     wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
     assert broker.messages == []
@@ -280,7 +280,7 @@ def test_a_message_from_the_future_breeds_no_copies(
     broker.messages.clear()
     task = make_task(now=store.now()).dispatched(store.now())
     store.insert(task)
-    dispatcher.note_consumed(StepKind.COMPUTE_MD5, store.now() + 100 * MINUTE)
+    dispatcher.record_consumed(StepKind.COMPUTE_MD5, store.now() + 100 * MINUTE)
     dispatcher.dispatch([task])
     wait_for(lambda: dispatcher.has_handled(1))
     assert broker.messages == []
@@ -299,7 +299,7 @@ def test_the_queue_is_measured_once_a_batch(
     dispatcher.start()
     dispatcher.stop()
     assert broker.messages == []
-    assert not dispatcher.is_failing
+    assert not dispatcher.is_broker_down
 
 
 def test_a_message_tells_when_it_was_published(
@@ -328,11 +328,11 @@ def test_whether_the_broker_answers(
     monkeypatch.setattr(worker.publisher, "ping", ping)
     dispatcher = Dispatcher(broker, store, broker_availability())
     dispatcher.start()
-    assert not dispatcher.hears_broker(0.05), "nothing was heard of it so far"
+    assert not dispatcher.is_broker_reachable(0.05), "nothing was heard of it so far"
     answers.set()
-    assert dispatcher.hears_broker(10)
+    assert dispatcher.is_broker_reachable(10)
     is_down = True
-    assert not dispatcher.hears_broker(10)
+    assert not dispatcher.is_broker_reachable(10)
     is_down = False
-    assert dispatcher.hears_broker(10)
+    assert dispatcher.is_broker_reachable(10)
     dispatcher.stop()

@@ -12,7 +12,7 @@ from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import DIGEST, LEASE, NOW, RETENTION, make_task
 from tests.fakes import FlakyStore
-from worker.retrying import claim_patiently, patiently, save_patiently
+from worker.retrying import claim_until_available, save_until_available, until_available
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ def stopping() -> threading.Event:
 
 def test_outlasts_an_outage(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
     store.failures = 3
-    assert patiently(lambda: store.get(task.id), stopping) == task
+    assert until_available(lambda: store.get(task.id), stopping) == task
 
 
 def test_gives_up_when_stopping(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
     stopping.set()
     store.failures = 1000
     with pytest.raises(StoreUnavailableError):
-        patiently(lambda: store.get(task.id), stopping)
+        until_available(lambda: store.get(task.id), stopping)
     assert store.failures == 999
 
 
@@ -51,22 +51,22 @@ def test_a_stop_ends_the_pause(store: FlakyStore, task: Task, stopping: threadin
     store.failures = 1000
     store.before_failure = stopping.set
     with pytest.raises(StoreUnavailableError):
-        patiently(lambda: store.get(task.id), stopping)
+        until_available(lambda: store.get(task.id), stopping)
 
 
 def test_works_while_stopping(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
     stopping.set()
-    assert patiently(lambda: store.get(task.id), stopping) == task
+    assert until_available(lambda: store.get(task.id), stopping) == task
 
 
 def test_other_errors_pass(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
     with pytest.raises(DuplicateTaskError):
-        patiently(lambda: store.insert(task), stopping)
+        until_available(lambda: store.insert(task), stopping)
 
 
 def test_save_outlasts_an_outage(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
     store.failures = 2
-    saved = save_patiently(store, task.claimed(NOW, LEASE), stopping)
+    saved = save_until_available(store, task.claimed(NOW, LEASE), stopping)
     assert saved == replace(task.claimed(NOW, LEASE), version=2)
     assert store.get(task.id) == saved
 
@@ -78,7 +78,7 @@ def test_save_recognises_its_own_write(
     assert claimed is not None
     store.lost_answers = 1
     done = claimed.ended(Succeeded(DIGEST), NOW, retention=RETENTION)
-    saved = save_patiently(store, done, stopping)
+    saved = save_until_available(store, done, stopping)
     assert saved == replace(done, version=3)
     assert store.get(task.id) == saved
 
@@ -97,14 +97,14 @@ def test_save_recognises_its_own_write_that_was_dispatched_meanwhile(
 
     store.lost_answers = 1
     store.before_failure = sweep
-    assert save_patiently(store, done, stopping) == written
+    assert save_until_available(store, done, stopping) == written
 
 
 def test_save_loses_against_somebody_else(
     store: FlakyStore, task: Task, stopping: threading.Event
 ) -> None:
     other = store.save(task.claimed(NOW, LEASE))
-    assert save_patiently(store, task.claimed(NOW, LEASE), stopping) is None
+    assert save_until_available(store, task.claimed(NOW, LEASE), stopping) is None
     assert store.saves == 2
     assert store.get(task.id) == other
 
@@ -117,7 +117,7 @@ def test_save_does_not_take_another_change_for_its_own(
     store.failures = 1
     store.before_failure = lambda: SQLiteStore.save(store, running.released(NOW))
     done = running.ended(Succeeded(DIGEST), NOW, retention=RETENTION)
-    assert save_patiently(store, done, stopping) is None
+    assert save_until_available(store, done, stopping) is None
     found = store.get(task.id)
     assert found is not None
     assert found.digest is None
@@ -125,14 +125,14 @@ def test_save_does_not_take_another_change_for_its_own(
 
 def test_claim_outlasts_an_outage(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
     store.failures = 2
-    claimed = claim_patiently(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping)
+    claimed = claim_until_available(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping)
     assert claimed is not None
     assert claimed == store.get(task.id)
 
 
 def test_claim_recognises_its_own(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
     store.lost_answers = 1
-    claimed = claim_patiently(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping)
+    claimed = claim_until_available(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping)
     assert claimed is not None
     assert claimed == store.get(task.id)
 
@@ -142,7 +142,7 @@ def test_claim_does_not_take_another_one_for_its_own(
 ) -> None:
     store.failures = 1
     store.before_failure = lambda: SQLiteStore.save(store, task.claimed(NOW, LEASE, "theirs"))
-    assert claim_patiently(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping) is None
+    assert claim_until_available(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping) is None
 
 
 def test_claim_that_was_lost_meanwhile_is_not_ours(
@@ -156,4 +156,4 @@ def test_claim_that_was_lost_meanwhile_is_not_ours(
 
     store.lost_answers = 1
     store.before_failure = lose
-    assert claim_patiently(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping) is None
+    assert claim_until_available(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping) is None

@@ -35,10 +35,10 @@ class UnreliableStore(SQLiteStore):
         super().__init__(path)
         self.errors: list[Exception] = []
 
-    def take_due(self, now: datetime, hold_until: datetime, limit: int) -> list[Task]:
+    def take_due(self, now: datetime, visible_again_at: datetime, limit: int) -> list[Task]:
         if self.errors:
             raise self.errors.pop()
-        return super().take_due(now, hold_until, limit)
+        return super().take_due(now, visible_again_at, limit)
 
 
 @pytest.fixture
@@ -167,8 +167,8 @@ def test_claim_renewed_just_in_time_is_left_alone(
     task = insert_due(store, make_task().claimed(store.now(), LEASE))
     take_due = store.take_due
 
-    def renew_after(now: datetime, hold_until: datetime, limit: int) -> list[Task]:
-        taken = take_due(now, hold_until, limit)
+    def renew_after(now: datetime, visible_again_at: datetime, limit: int) -> list[Task]:
+        taken = take_due(now, visible_again_at, limit)
         assert store.save(task.renewed(now, LEASE)) is not None
         return taken
 
@@ -239,9 +239,9 @@ def test_one_task_tries_a_broker_that_is_down(
     sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker, dispatcher: Dispatcher
 ) -> None:
     due = [insert_due(store, make_task()) for _ in range(20)]
-    dispatcher.is_failing = True
+    dispatcher.is_broker_down = True
     assert sweeper.sweep() == 1
-    wait_for(lambda: not dispatcher.is_failing)
+    wait_for(lambda: not dispatcher.is_broker_down)
     assert sweeper.sweep() == 19
     wait_for(lambda: len(broker.messages) == len(due))
 
@@ -252,7 +252,7 @@ def test_what_a_dead_broker_refused_is_due_after_the_hold(
     task = insert_due(store, make_task())
     broker.is_down = True
     sweeper.sweep()
-    wait_for(lambda: dispatcher.is_failing)
+    wait_for(lambda: dispatcher.is_broker_down)
     found = get(store, task)
     assert found.dispatched_at is None
     assert found.wake_at is not None

@@ -11,7 +11,7 @@ from devtools import texts
 from devtools.servers.process import PROJECT
 from settings import Settings
 
-NAMES = [*{name for name, _ in texts.TABLES}, texts.OPENAPI]
+NAMES = sorted({name for name, _ in texts.TABLES} | {texts.OPENAPI})
 
 
 @pytest.fixture

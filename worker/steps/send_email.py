@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from settings import Settings
 from tasks.address import mailbox_of
-from tasks.limits import RateLimit
 from tasks.outcome import Delayed, Failed, Outcome, RetryLater, Succeeded
+from tasks.quotas import RateLimit
 from tasks.step import ROWS, StepKind
 from tasks.task import Task
 from worker.leases import Claim
@@ -16,7 +16,7 @@ from worker.mail.errors import MailError
 from worker.mail.mailer import Mailer
 from worker.mail.message import build_message
 from worker.resources import Resources
-from worker.retrying import patiently
+from worker.retrying import until_available
 
 MAX_ATTEMPTS = ROWS[StepKind.SEND_EMAIL].max_attempts or 1
 FIRST_PAUSE = timedelta(seconds=30)
@@ -65,7 +65,7 @@ class SendEmail:
         def count() -> timedelta:
             return max(self.recipient_limit.hit([mailbox])[0], self.domain_limit.hit([domain])[0])
 
-        return patiently(count, self.stopping)
+        return until_available(count, self.stopping)
 
 
 def build(resources: Resources) -> SendEmail:

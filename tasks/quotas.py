@@ -1,4 +1,4 @@
-"""How much one client or one recipient may cause, and how much may be open in all."""
+"""Quotas: how much one client or recipient may cause, and how much may be unfinished in all."""
 
 import math
 import threading
@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tasks.errors import StoreUnavailableError
-from tasks.stores.contract import TaskStore
+from tasks.stores.contract import HitCounter, Statistics
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# A count of the unsettled tasks is good for a second, or for twenty times as long as it took.
+# A count of the unfinished tasks is valid for a second, or for twenty times as long as it took.
 COUNT_SECONDS = 1.0
 COUNT_SHARE = 20
 
 
 class RateLimit:
-    """At most so many hits of one key in each window, which all who share the store count.
+    """At most `most` hits of one key in each window, counted by all who share the store.
 
-    The windows are fixed ones: a minute is that of the clock.
+    Windows are fixed: a minute is that of the clock.
     """
 
     def __init__(
-        self, store: TaskStore, name: str, most: int, window: timedelta, *, widening: int = 1
+        self, store: HitCounter, name: str, most: int, window: timedelta, *, widening: int = 1
     ) -> None:
         """Allow a key `most` hits in each window; 0 for no limit.
 
@@ -64,30 +64,31 @@ class RateLimit:
         return pauses
 
 
-class Ceiling:
-    """At most so many unsettled tasks, give or take what comes and goes between two counts."""
+class CapacityLimit:
+    """At most `most` unfinished tasks, give or take what changes between two counts."""
 
-    def __init__(self, store: TaskStore, most: int) -> None:
+    def __init__(self, store: Statistics, most: int) -> None:
         self._store = store
         self._most = most
         self._count: int | None = None
         self._recount_at = 0.0
 
-    def room(self) -> int:
-        """For how many more tasks there is room; for one thread.
+    def remaining(self) -> int:
+        """Return how many more tasks are allowed. For one thread.
 
-        The first count is waited for, and raises StoreUnavailableError; later ones are made beside.
+        The first count is waited for, and raises StoreUnavailableError. Later ones run in the
+        background.
         """
         if self._count is None:
             self._recount()
         elif time.monotonic() > self._recount_at:
             self._recount_at = math.inf
-            threading.Thread(target=self._try_to_recount, name="ceiling", daemon=True).start()
+            threading.Thread(target=self._try_to_recount, name="capacity", daemon=True).start()
         assert self._count is not None
         return max(self._most - self._count, 0)
 
-    def note_inserts(self, count: int) -> None:
-        """So many more tasks, until the next count."""
+    def record_inserts(self, count: int) -> None:
+        """Add tasks that were inserted, until the next count."""
         assert self._count is not None
         self._count += count
 
@@ -99,6 +100,6 @@ class Ceiling:
 
     def _recount(self) -> None:
         began = time.monotonic()
-        self._count = self._store.count_unsettled(self._most)
+        self._count = self._store.count_unfinished(self._most)
         took = time.monotonic() - began
         self._recount_at = time.monotonic() + max(COUNT_SECONDS, COUNT_SHARE * took)

@@ -8,7 +8,7 @@ import pytest
 
 from devtools.waiting import wait_for
 from tasks.errors import StoreUnavailableError
-from tasks.limits import Ceiling, RateLimit
+from tasks.quotas import CapacityLimit, RateLimit
 from tasks.stores.sqlite import SQLiteStore
 from tests.examples import make_task
 
@@ -72,11 +72,11 @@ class CountingStore(ClockedStore):
     counts = 0
     is_down = False
 
-    def count_unsettled(self, most: int) -> int:
+    def count_unfinished(self, most: int) -> int:
         if self.is_down:
             raise StoreUnavailableError
         self.counts += 1
-        return super().count_unsettled(most)
+        return super().count_unfinished(most)
 
 
 @pytest.fixture
@@ -87,22 +87,22 @@ def counting(tmp_path: Path) -> Iterator[CountingStore]:
 
 
 def test_ceiling(store: ClockedStore) -> None:
-    ceiling = Ceiling(store, 2)
-    assert ceiling.room() == 2
-    ceiling.note_inserts(1)
-    assert ceiling.room() == 1
-    ceiling.note_inserts(2)
-    assert ceiling.room() == 0
+    ceiling = CapacityLimit(store, 2)
+    assert ceiling.remaining() == 2
+    ceiling.record_inserts(1)
+    assert ceiling.remaining() == 1
+    ceiling.record_inserts(2)
+    assert ceiling.remaining() == 0
 
 
 def test_ceiling_counts_again_after_a_while(counting: CountingStore) -> None:
-    ceiling = Ceiling(counting, 1)
-    assert ceiling.room() == 1
+    ceiling = CapacityLimit(counting, 1)
+    assert ceiling.remaining() == 1
     counting.insert(make_task())
-    assert ceiling.room() == 1, "the last count is still good"
+    assert ceiling.remaining() == 1, "the last count is still good"
     assert counting.counts == 1
     ceiling._recount_at = 0
-    wait_for(lambda: ceiling.room() == 0)
+    wait_for(lambda: ceiling.remaining() == 0)
 
 
 def test_ceiling_waits_longer_for_counts_that_take_long(
@@ -110,20 +110,20 @@ def test_ceiling_waits_longer_for_counts_that_take_long(
 ) -> None:
     moments = iter([100.0, 103.0, 103.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(moments))
-    ceiling = Ceiling(counting, 1)
-    ceiling.room()
+    ceiling = CapacityLimit(counting, 1)
+    ceiling.remaining()
     assert ceiling._recount_at == 163.0
 
 
 def test_ceiling_goes_on_with_the_old_count_in_an_outage(counting: CountingStore) -> None:
-    ceiling = Ceiling(counting, 5)
+    ceiling = CapacityLimit(counting, 5)
     counting.is_down = True
     with pytest.raises(StoreUnavailableError):
-        ceiling.room()
+        ceiling.remaining()
     counting.is_down = False
-    assert ceiling.room() == 5
+    assert ceiling.remaining() == 5
     counting.is_down = True
     ceiling._recount_at = 0
-    assert ceiling.room() == 5
+    assert ceiling.remaining() == 5
     wait_for(lambda: ceiling._recount_at < math.inf)
-    assert ceiling.room() == 5
+    assert ceiling.remaining() == 5
