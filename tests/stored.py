@@ -10,7 +10,7 @@ from bson import json_util
 from pymongo import MongoClient
 
 FOLDER = Path(__file__).parent / "documents" / "release-1.0"
-HOST = "http://example.com"  # in the URLs of all tasks but one
+HOST = "http://example.com"  # in the URLs of all tasks
 
 # By the name of the state: the task's id, and the status and the body of the answer of /check.
 ANSWERS: dict[str, dict[str, Any]] = json.loads((FOLDER / "answers.json").read_text())
