@@ -71,6 +71,7 @@ class StepRow:
     max_attempts: int | None  # None: as many as the settings allow
     is_repeatable: bool  # whether a second run does no harm, so that its claim need not be durable
     is_timed: bool = False  # whether its attempts share a time budget
+    format: int = 1  # of documents with such a step, which versions of a lower format leave alone
 
     @property
     def names_of_waiting(self) -> list[str]:

@@ -58,20 +58,20 @@ class Task:
         expected_md5: str | None = None,
         task_id: str | None = None,
     ) -> Self:
-        requested = {"email": email}
-        return cls(
+        task = cls(
             id=task_id or str(uuid.uuid4()),
             url=url,
             email=email,
             expected_md5=expected_md5,
             submitted_at=now,
-            steps=tuple(
-                Step(kind)
-                for kind, row in ROWS.items()
-                if row.requested_by is None or requested[row.requested_by] is not None
-            ),
             wake_at=now + UNPUBLISHED_PAUSE,
         )
+        steps = tuple(
+            Step(kind)
+            for kind, row in ROWS.items()
+            if row.requested_by is None or getattr(task, row.requested_by) is not None
+        )
+        return replace(task, steps=steps)
 
     def step(self, kind: StepKind) -> Step | None:
         """Return the step of that kind, if the task has one."""

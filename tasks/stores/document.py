@@ -1,7 +1,7 @@
 """A task as a flat document of plain values, the form in which every store keeps it.
 
 A step is stored in the two fields that its row names. Its status is missing until it is the
-step's turn. `format` is missing in documents of format 1, which all versions so far have written.
+step's turn. `format` is that of the step which needs the highest one, and missing if it is 1.
 """
 
 import logging
@@ -17,9 +17,8 @@ from tasks.task import Task
 
 Document = dict[str, Any]
 
-# The format of documents that this version understands. A version that writes documents which
-# this one would misread, such as those of a task with another kind of step, counts it up.
-FORMAT = 1
+# The highest format of documents that this version understands.
+FORMAT = max(row.format for row in ROWS.values())
 FAILURE_CODES = [code.value for code in FailureCode]
 MAX_SHORT_URL = 255  # a final URL that is longer, and that of the task, is stored once
 
@@ -38,6 +37,8 @@ _log = logging.getLogger(__name__)
 def to_document(task: Task) -> Document:
     """Every field that is not None; `_id` is the task's id. Times stay datetimes."""
     document: Document = {"_id": task.id}
+    if (document_format := max(step.row.format for step in task.steps)) > 1:
+        document["format"] = document_format
     is_future = False
     for step in task.steps:
         document[step.row.attempt_field] = step.attempt

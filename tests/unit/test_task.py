@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.errors import IllegalTransitionError
 from tasks.failure import FailureCode
 from tasks.outcome import Delayed, Failed, GivenBack, RetryLater, Succeeded
-from tasks.step import MailStatus, Status, Step, StepKind, StepState
+from tasks.step import ROWS, MailStatus, Status, Step, StepKind, StepState
 from tasks.stores.document import from_document, to_document
 from tasks.task import Task
 from tests.examples import (
@@ -405,3 +405,11 @@ def test_document_round_trip(task: Task) -> None:
 
 def test_the_full_task_has_every_field() -> None:
     assert all(getattr(FULL_TASK, each.name) is not None for each in fields(Task))
+
+
+def test_document_has_the_format_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "format" not in to_document(make_task(ADDRESS))
+    newer = {**ROWS, StepKind.SEND_EMAIL: replace(ROWS[StepKind.SEND_EMAIL], format=2)}
+    monkeypatch.setattr("tasks.step.ROWS", newer)
+    assert to_document(make_task(ADDRESS))["format"] == 2
+    assert "format" not in to_document(make_task())
