@@ -27,12 +27,13 @@ chaos: $(VENV)/dev.stamp services  ## disasters at random, MINUTES=5 of them (SE
 bench: $(VENV)/dev.stamp services nginx  ## how fast it is, beside its rivals, in minutes (BENCH="small big": these rows)
 	@$(BIN)/python -m bench $(BENCH)
 
-check: $(VENV)/dev.stamp  ## lint, format, types, imports, and generated texts
+check: $(VENV)/dev.stamp  ## lint, format, types, imports, generated texts, and words
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m devtools.texts --check
+	$(BIN)/python -m devtools.words
 
 texts: $(VENV)/dev.stamp  ## write the tables of the documentation from the code
 	$(BIN)/python -m devtools.texts

@@ -10,7 +10,7 @@ PATIENCE = 120.0  # seconds: what takes one on an idle machine may take a minute
 
 
 def wait_for(fact: Callable[[], Result], seconds: float = PATIENCE) -> Result:
-    """The first true result of `fact()`. Raises AssertionError after so many seconds."""
+    """Return the first true result of `fact()`. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (result := fact()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {fact}"

@@ -28,7 +28,7 @@ class Limits:
     connect_timeout: float
     read_timeout: float
     deadline: float
-    min_speed: float  # bytes per second, over each window of so many seconds
+    min_speed: float  # bytes per second, over each window
     min_speed_window: float = MIN_SPEED_WINDOW
 
     @classmethod
@@ -88,7 +88,7 @@ class Bounds:
     ) -> Result:
         """Repeat an operation that raises TimeoutError after a slice, until it has a result.
 
-        Raises `on_timeout()` after so many seconds, and what `check` raises at any time.
+        Raises `on_timeout()` after `seconds`, and what `check` raises at any time.
         """
         give_up_at = time.monotonic() + seconds
         while True:
@@ -134,7 +134,7 @@ class Bounds:
         return size
 
     def pause(self, seconds: float) -> None:
-        """Wait so long, unless `check` raises."""
+        """Wait for `seconds`, unless `check` raises."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.check()

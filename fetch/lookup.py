@@ -9,7 +9,7 @@ from fetch.bounds import SLICE_SECONDS, Bounds
 from fetch.errors import FetchError
 from tasks.failure import FailureCode
 
-# In the whole process. getaddrinfo has no timeout, so a look-up may outlive its download.
+# In the whole process. getaddrinfo has no timeout, so a lookup may outlive its download.
 MAX_LOOK_UPS = 64
 
 SocketAddress = tuple[Any, ...]
@@ -26,7 +26,7 @@ class Resolver:
     def look_up(self, host: str, port: int, bounds: Bounds) -> list[Endpoint]:
         """Return the endpoints of a host, in the system's order of preference.
 
-        Waiting for a free slot is a part of the look-up. Raises FetchError (`dns_error`) after
+        Waiting for a free slot is a part of the lookup. Raises FetchError (`dns_error`) after
         CONNECT_TIMEOUT.
         """
         answers: _Answers = SimpleQueue()
@@ -59,7 +59,7 @@ class Resolver:
                 self._slots.release()
 
         try:
-            threading.Thread(target=ask, name="look-up", daemon=True).start()
+            threading.Thread(target=ask, name="lookup", daemon=True).start()
         except RuntimeError:  # the system allows no more threads
             self._slots.release()
             answers.put(None)

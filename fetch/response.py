@@ -102,7 +102,7 @@ class StrictResponse(http.client.HTTPResponse):
         return size
 
     def _receive_into(self, buffer: memoryview) -> int:
-        """Wait for the network once at the most; 0 at the end of the connection.
+        """Wait for the network at most once. Returns 0 at the end of the connection.
 
         What was buffered behind a line comes first, then the socket's bytes without a detour. A
         BufferedReader's own readinto1 would wait for more although it has some.

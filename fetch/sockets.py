@@ -51,7 +51,7 @@ def _wait_until_readable(connection: socket.socket) -> None:
 
 
 def broken_connection() -> FetchError:
-    return FetchError(FailureCode.INCOMPLETE_BODY, "The server broke the connection off.")
+    return FetchError(FailureCode.INCOMPLETE_BODY, "The server closed the connection unexpectedly.")
 
 
 def silent_server() -> FetchError:

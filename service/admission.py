@@ -12,7 +12,7 @@ from settings import Settings
 from tasks.quotas import CapacityLimit, RateLimit
 from tasks.stores.contract import TaskStore
 
-CAPACITY_RETRY_SECONDS = 30  # what a client is told to wait while there are too many tasks
+CAPACITY_RETRY_SECONDS = 30  # the Retry-After while there are too many tasks
 
 Entry = Submission | InvalidSubmission
 

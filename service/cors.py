@@ -18,7 +18,7 @@ def is_preflight(request: Request) -> bool:
 
 
 async def add_headers(request: Request, response: BaseHTTPResponse) -> None:
-    """Tell the browser if the page that asks is one of those that may."""
+    """Allow the page that sends the request, if its origin is configured."""
     origins: tuple[str, ...] = request.app.ctx.settings.cors_origins
     origin = request.headers.get("origin")
     if origins != ("*",):

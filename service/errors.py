@@ -17,7 +17,7 @@ from tasks.errors import (
 )
 
 TOO_LARGE = 413  # whose name in HTTPStatus became another one with Python 3.13
-RETRY_AFTER_SECONDS = 5  # what a client is told to wait while the store is out of reach
+RETRY_AFTER_SECONDS = 5  # the Retry-After while the store is unreachable
 
 _log = logging.getLogger(__name__)
 

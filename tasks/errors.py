@@ -6,11 +6,11 @@ class TaskError(Exception):
 
 
 class InvalidURLError(TaskError):
-    """Raised when a text is no URL that we would fetch; the message says which rule it breaks."""
+    """Raised when a text is not a URL that we would fetch. The message names the rule."""
 
 
 class InvalidAddressError(TaskError):
-    """Raised when a text is no e-mail address that we would write to; the message says why."""
+    """Raised when a text is not an email address that we would write to. The message says why."""
 
 
 class IllegalTransitionError(TaskError):

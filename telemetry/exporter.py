@@ -1,8 +1,8 @@
 """Exports the metrics of all processes of the service, or of `dramatiq actors`, to Prometheus.
 
 Each process writes its values to files of a folder, from which any of them adds them up
-(prometheus_client's multiprocess mode). The folder belongs to one start of the program and to
-nobody else: its name comes from a secret that Python gives to a process and to its children.
+(prometheus_client's multiprocess mode). The folder belongs to one start of the program only.
+Its name comes from a secret that Python gives to a process and to its children.
 """
 
 import fcntl

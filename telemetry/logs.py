@@ -30,7 +30,7 @@ _MAX_FRAMES = 20  # of a trace, the innermost ones
 
 @contextmanager
 def task_context(task_id: str) -> Iterator[None]:
-    """What this thread logs meanwhile is about one task."""
+    """Within the block, what this thread logs is about one task."""
     token = current_task.set(task_id)
     try:
         yield

@@ -58,7 +58,7 @@ class _Consumer(ThriftyConsumer):
     """Acknowledges what it has delivered itself, and leaves no message in a dead-letter queue.
 
     After a reconnect delivery tags begin at 1 again, so an actor that began before it would
-    acknowledge somebody else's message.
+    acknowledge a message of another consumer.
     """
 
     def __init__(self, *args: Any, availability: Availability, **options: Any) -> None:

@@ -17,7 +17,7 @@ from telemetry import logs
 from worker import metrics
 from worker.retrying import find_saved, save_until_available, until_available
 
-# How often progress is written, at the most; a shorter lease is renewed three times in its length.
+# How often progress is written. A shorter lease is renewed three times in its length.
 PROGRESS_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class LeaseKeeper:
                 try:
                     claim.renew()
                 except StoreUnavailableError:
-                    break  # the store has told
+                    break  # the store has logged it
                 except Exception:  # noqa: BLE001  the edge: the other claims must go on
                     with logs.task_context(claim.task.id):
                         _log.exception("the lease is not renewed")

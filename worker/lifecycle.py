@@ -74,7 +74,7 @@ class LifecycleMiddleware(Middleware):
             )
 
     def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
-        with suppress(ValueError, TypeError, OverflowError):  # a message of somebody else's
+        with suppress(ValueError, TypeError, OverflowError):  # a message that is not ours
             kind = StepKind(message.queue_name)
             self._companions.dispatcher.record_consumed(kind, published_at(message))
 

@@ -60,7 +60,7 @@ class Dispatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Publish what is waiting, for a few seconds at the most."""
+        """Publish what is waiting, for at most a few seconds."""
         self._tasks.put(None)
         self._thread.join(STOP_SECONDS)
 
@@ -78,7 +78,7 @@ class Dispatcher:
             return self._accepted
 
     def is_broker_reachable(self, seconds: float) -> bool:
-        """Whether the broker answers this dispatcher now, within so many seconds."""
+        """Return whether the broker answers this dispatcher within the time."""
         with self._ping_done:
             before = self._pings
             self._tasks.put(PING)
@@ -110,7 +110,7 @@ class Dispatcher:
         disconnect(self._broker)
 
     def _next(self) -> Task | None:
-        """The next task, None to stop; the connection is kept alive meanwhile."""
+        """Return the next task, or None to stop. Keeps the connection alive while it waits."""
         while True:
             try:
                 task: Task | None = self._tasks.get(timeout=PING_SECONDS)
@@ -124,7 +124,7 @@ class Dispatcher:
     def _ping(self) -> None:
         try:
             ping(self._broker)
-        except Exception as error:  # noqa: BLE001  pika raises what is no AMQPError, too
+        except Exception as error:  # noqa: BLE001  pika also raises errors of its own
             self._fail(error)
         else:
             self._recover()
@@ -136,7 +136,7 @@ class Dispatcher:
         except Empty:
             return None
         if task is PING:
-            return self._poll()  # what is published tells as well
+            return self._poll()  # publishing shows it as well
         if task is None:
             self._tasks.put(None)  # the stop is for the outer loop
         return task
@@ -154,7 +154,7 @@ class Dispatcher:
                     self._broker.enqueue(_make_message(task.id, task.next_step, now))
                     marked.append(task.dispatched(now))
                 self._recover()
-        except Exception as error:  # noqa: BLE001  pika raises what is no AMQPError, too
+        except Exception as error:  # noqa: BLE001  pika also raises errors of its own
             self._fail(error)
         self._finish_ping()
         self._store.mark_dispatched(marked)

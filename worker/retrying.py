@@ -79,7 +79,7 @@ def find_saved(store: TaskStore, task: Task) -> Task | None:
 
 
 def _get(store: TaskStore, task_id: str) -> Task | None:
-    """`store.get`, but None if a newer version has written the task meanwhile."""
+    """`store.get`, but None if a newer version has written the task."""
     try:
         return store.get(task_id)
     except NewerTaskError:

@@ -60,7 +60,7 @@ class Sweeper:
                     self._wait_for_dispatcher()
                 self._trimmer.trim()
             except StoreUnavailableError:
-                pass  # the store has told
+                pass  # the store has logged it
             except Exception:  # noqa: BLE001  the edge: the loop must go on
                 _log.exception("a sweep failed; the next one follows")
 
@@ -76,7 +76,7 @@ class Sweeper:
             self._store.ping()
             self._note_outage()
             return 0
-        # While the broker is down, one task is enough to see whether it is back.
+        # While the broker is down, one task is enough to see whether it has recovered.
         limit = 1 if self._dispatcher.is_broker_down else BATCH
         now = self._store.now()
         if self._has_to_wake_all:
@@ -103,7 +103,7 @@ class Sweeper:
         self._swept_at = now
 
     def _wake(self, task: Task) -> Task | None:
-        """The task as it is to be dispatched; None when somebody else has moved it meanwhile."""
+        """Return the task to dispatch, or None if another process has changed it."""
         if task.next_step is not None:
             if task.retry_at is None:
                 metrics.repairs.inc("message")

@@ -28,7 +28,7 @@ def find_program(name: str) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that no outgoing connection is given meanwhile."""
+    """Return a free port that the system does not give to outgoing connections."""
     while True:
         port = random.randint(11_000, 32_000)  # below Linux's ephemeral ports
         with socket.socket() as probe, suppress(OSError):

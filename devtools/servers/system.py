@@ -34,7 +34,7 @@ class Service(Process):
         return response.status_code == HTTPStatus.OK
 
     def submit(self, url: str, *, seconds: float = REPLY_SECONDS, **data: str) -> str:
-        """The id of a new task, answered within so many seconds."""
+        """Return the id of a new task."""
         response = self.try_to_submit(url, seconds=seconds, **data)
         assert response.status_code == HTTPStatus.ACCEPTED, response.text
         return str(response.json()["id"])

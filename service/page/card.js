@@ -21,7 +21,7 @@ export class Card {
     this.#part(".remove").addEventListener("click", () => actions.remove(this.#task));
     this.#part(".again").addEventListener("click", () => actions.retry(this.#task));
     this.#part(".copy").addEventListener("click", () => this.#copy(actions.announce));
-    this.#part(".pace").textContent = "Asking how it stands";
+    this.#part(".pace").textContent = "Checking status…";
     this.update(task);
     if (task.end) this.show(task.end);
   }
@@ -80,7 +80,7 @@ export class Card {
     this.#showVerdict(body.verified);
     this.#part(".fact").textContent = `${exactBytes(body.size)} · ${moment(body.finished_at)}`;
     this.#note([
-      body.final_url !== body.url && `The server led on to ${body.final_url}`,
+      body.final_url !== body.url && `Redirected to ${body.final_url}`,
       body.length_verified === false &&
         "The server did not say how long the file is, so a cut would not have been seen.",
       mail(body.mail_status),
@@ -150,7 +150,7 @@ function inHalves(md5) {
   return [md5.slice(0, md5.length / 2), document.createElement("wbr"), md5.slice(md5.length / 2)];
 }
 
-/** A link, or plain text for what is no web address; undefined for nothing. */
+/** Return a link, or plain text if the text is not a web address, or undefined if it is empty. */
 function linkTo(url) {
   if (!url) return undefined;
   if (!/^https?:$/.test(parseUrl(url)?.protocol)) return url;

@@ -47,8 +47,9 @@ export function isUnsettled(answer) {
 }
 
 /**
- * Tell each answer about a task, at the pace that the service asks for; slower and slower in
- * trouble and for a mail, and not at all while nobody looks. Returns a function that stops it.
+ * Report each answer about a task, at the pace that the service asks for. Slow down after errors
+ * and while only the mail is missing, and pause while the page is hidden. Returns a function that
+ * stops it.
  */
 export function follow(id, tell) {
   const stopping = new AbortController();

@@ -41,7 +41,7 @@ async function submit() {
   const task = { id: answer.body.id, url, expected: md5 || undefined };
   remember(task);
   const card = add(task);
-  announce(`${card.name}: begun.`);
+  announce(`${card.name}: started.`);
   card.element.scrollIntoView({ block: "nearest" });
   clearForm(url);
   history.replaceState(null, "", location.pathname);
@@ -103,7 +103,7 @@ function add(task) {
   return card;
 }
 
-/** The task with what the answer tells about it, remembered and shown. */
+/** Store and show the task with what the answer says about it. */
 function learn(task, answer, card) {
   const hadEnded = Boolean(task.end);
   if (hadEnded && !isEnd(answer)) return task; // nothing new of its mail

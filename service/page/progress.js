@@ -5,7 +5,7 @@ import { bytes, duration, time } from "./words.js";
 const WINDOW_MS = 12_000; // the speed is that of this long; the service writes progress every 2 s
 const STALE_MS = 6_000; // without a new byte for this long, the speed goes down
 
-/** The speed of a download, from what is told about it now and then. */
+/** Estimate the speed of a download from occasional reports. */
 export class Speed {
   #samples = [];
 
@@ -28,7 +28,7 @@ function lastOf(list) {
   return list[list.length - 1];
 }
 
-/** A running task in words, and the part that is done (undefined: nobody knows). */
+/** A running task in words, and the part that is done (undefined: unknown). */
 export function describe(task, speed, now) {
   const { attempt, bytes_done: done, bytes_total: total } = task;
   const parts = [];

@@ -14,7 +14,7 @@ export function recent() {
 
 /** Keep a task: at its place if it is known, else as the newest. */
 export function remember(task) {
-  const tasks = recent(); // read anew: another tab may have written
+  const tasks = recent(); // read again: another tab may have written
   const place = tasks.findIndex(({ id }) => id === task.id);
   if (place < 0) tasks.unshift(task);
   else tasks[place] = task;

@@ -28,7 +28,7 @@ _SCHEMA = """
 
 def connect(path: Path, synchronous: str) -> sqlite3.Connection:
     """Open a connection for any thread. Raises sqlite3.Error."""
-    # Nobody else on the machine may read a new file. Those that SQLite adds have the same mode.
+    # Other users of the machine may not read a new file. Files that SQLite adds have its mode.
     with suppress(OSError):  # it exists, or SQLite will say what is wrong
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, mode=0o600))
     connection = sqlite3.connect(

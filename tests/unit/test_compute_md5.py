@@ -21,7 +21,7 @@ from worker.runner import StepRunner
 from worker.steps.compute_md5 import ComputeMD5
 
 BUDGET = 1000.0
-BREAK = FetchError(FailureCode.INCOMPLETE_BODY, "The server broke the connection off.")
+BREAK = FetchError(FailureCode.INCOMPLETE_BODY, "The server closed the connection unexpectedly.")
 DEADLINE = FetchError(
     FailureCode.DEADLINE, "The download took longer than 600 seconds.", is_permanent=True
 )

@@ -17,7 +17,7 @@ class Mailer(Protocol):
     """Something that takes mails."""
 
     def send(self, message: EmailMessage) -> None:
-        """Return when somebody else is responsible for the mail. Raises MailError."""
+        """Return when another server is responsible for the mail. Raises MailError."""
 
     def interrupt(self) -> None:
         """End every `send` that waits for a server: it raises MailError."""

@@ -37,7 +37,7 @@ class SMTPMailer:
         self._tls_option = parse_qs(self._url.query).get("tls", [""])[0]
         self._tls = _make_context(ca_bundle, is_verified=self._tls_option != "unverified")
         self._watch = SessionWatch(threads)
-        self._own_name: str | None = None  # looked up once, as the look-up has no timeout
+        self._own_name: str | None = None  # looked up once, as the lookup has no timeout
         self._availability = Availability("the mail server", logging.getLogger(__name__))
 
     def send(self, message: EmailMessage) -> None:

@@ -37,7 +37,7 @@ def test_a_download_from_submit_to_copy(context: BrowserContext, page: Page, ser
     assert page.evaluate("navigator.clipboard.readText()") == MD5
     # What is announced: the begin and the end, nothing in between.
     expect(news(page).locator("p")).to_have_text(
-        ["file.bin: begun.", f"file.bin: the MD5 is {MD5}.", "Copied."]
+        ["file.bin: started.", f"file.bin: the MD5 is {MD5}.", "Copied."]
     )
 
 
