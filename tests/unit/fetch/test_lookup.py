@@ -45,7 +45,7 @@ def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
 
 
 def count_look_ups() -> int:
-    return sum(thread.name == "look-up" for thread in threading.enumerate())
+    return sum(thread.name == "lookup" for thread in threading.enumerate())
 
 
 @pytest.fixture
