@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast fuzz chaos bench check texts lock format services nginx clean
+.PHONY: help run test coverage test-fast fuzz chaos bench check texts lock format services nginx clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -14,6 +14,12 @@ run: $(VENV)/run.stamp  ## the service on port 8000, with nothing else to start 
 
 test: $(VENV)/dev.stamp services  ## all tests (REQUIRE_SERVICES=1: fail where a program is missing)
 	$(BIN)/python -m pytest -n 4 --dist loadfile
+
+coverage: $(VENV)/dev.stamp services  ## all tests, measured: fails below the floor of pyproject.toml
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 4 --dist loadfile -k "not growth"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 test-fast: $(VENV)/dev.stamp  ## the tests that need no server
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit

@@ -36,6 +36,11 @@ def free_port() -> int:
             return port
 
 
+def _coverage() -> dict[str, str]:
+    """Return the variables by which `coverage` measures the programs that a test starts."""
+    return {name: text for name, text in os.environ.items() if name.startswith("COVERAGE")}
+
+
 class Process:
     """A program in a process group of its own, its output in a file."""
 
@@ -46,7 +51,7 @@ class Process:
             self._process = subprocess.Popen(
                 command,
                 cwd=PROJECT,
-                env=environ,
+                env={**_coverage(), **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -6,7 +6,7 @@ import { exactBytes, mail, moment, parseUrl, shortName } from "./words.js";
 
 const COPIED_MS = 2000;
 const NOT_FOUND =
-  "There is no such task. The link may be incomplete, or the result has been forgotten: " +
+  "No such task. The link may be incomplete, or the result has expired: " +
   "results are kept for a limited time.";
 
 export class Card {
@@ -50,7 +50,7 @@ export class Card {
   show(answer) {
     const { status, body } = answer;
     if (isTrouble(answer)) {
-      this.#note(["The service cannot be reached just now. It is asked again."]);
+      this.#note(["The service is unreachable. Trying again."]);
       return;
     }
     this.#note([]);
@@ -82,7 +82,7 @@ export class Card {
     this.#note([
       body.final_url !== body.url && `Redirected to ${body.final_url}`,
       body.length_verified === false &&
-        "The server did not say how long the file is, so a cut would not have been seen.",
+        "The server did not state the length of the file, so truncation could not be detected.",
       mail(body.mail_status),
     ]);
     this.#switchTo(".done");

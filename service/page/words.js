@@ -11,9 +11,9 @@ const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle:
 const watch = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
 const MAIL = {
-  pending: "The mail is on its way; while its server is unreachable, it is retried for about a day.",
+  pending: "The mail is on its way. If its server is unreachable, it is retried for about a day.",
   sending: "The mail is on its way.",
-  delayed: "This address or its domain has had as many mails as it may in an hour; this one goes out later.",
+  delayed: "This address or its domain has reached its limit of mails per hour. This one goes out later.",
   sent: "The mail has been sent.",
   refused: "The mail was not sent or could not be delivered.",
 };

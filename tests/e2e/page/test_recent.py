@@ -94,8 +94,8 @@ def test_a_link_to_a_task(context: BrowserContext, service: Service, serve: Serv
 def test_a_link_to_no_task(context: BrowserContext, task_id: str) -> None:
     page = context.new_page()
     page.goto(f"/?id={task_id}")
-    expect(page.get_by_role("listitem")).to_contain_text("There is no such task.")
-    expect(news(page)).to_contain_text("There is no such task.")
+    expect(page.get_by_role("listitem")).to_contain_text("No such task.")
+    expect(news(page)).to_contain_text("No such task.")
     expect(page.locator("#tasks img")).to_have_count(0)
     page.goto("/")
     expect(page.get_by_role("listitem")).to_have_count(0)
