@@ -55,7 +55,7 @@ def _with_unit(value: float, units: Mapping[str, int]) -> str:
     for unit, size in units.items():
         if value and value % size == 0:
             return f"{value / size:g}{unit}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.10g}"
 
 
 def failure_codes_table() -> str:

@@ -50,7 +50,8 @@ class Availability:
         if not self.is_down:
             return
         with self._lock:
-            if not self.is_down or time.monotonic() - self._failed_at < self._quiet_seconds:
+            # Another thread may have been first.
+            if not self.is_down or time.monotonic() - self._failed_at < self._quiet_seconds:  # type: ignore[redundant-expr]
                 return
             self.is_down = False
             self._repeat_at = -math.inf

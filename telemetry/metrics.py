@@ -67,10 +67,13 @@ class Metric(ABC, Generic[Made]):
 
     def _of(self, values: Sequence[str]) -> Made:
         """Return the series of those values."""
-        if self._made is None:
-            with _making:
-                self._made = self._made or self._make()
-        return self._made.labels(*values) if values else self._made
+        made = self._made or self._make_once()
+        return made.labels(*values) if values else made
+
+    def _make_once(self) -> Made:
+        with _making:  # another thread may have been first
+            self._made = self._made or self._make()
+            return self._made
 
 
 class Counter(Metric[prometheus_client.Counter]):

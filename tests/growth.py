@@ -32,13 +32,9 @@ def assert_linear(
         if not _is_steep(times[number - 1], times[number]):
             continue
         pair = sizes[number - 1 : number + 1]
-        for _ in range(TRIALS):
-            before, after = (_measure(work, size, ROUNDS, clock) for size in pair)
-            if not _is_steep(before, after):
-                break
-        assert not _is_steep(before, after), (
-            f"{sizes[number - 1]} bytes took {before:.4f} s of CPU time,"
-            f" {sizes[number]} bytes took {after:.4f} s"
+        trials = [[_measure(work, size, ROUNDS, clock) for size in pair] for _ in range(TRIALS)]
+        assert not all(_is_steep(before, after) for before, after in trials), (
+            f"{pair[0]} and {pair[1]} bytes took these seconds of CPU time: {trials}"
         )
 
 

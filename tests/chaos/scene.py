@@ -8,12 +8,12 @@ import uuid
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.mongod import Mongod
 from devtools.servers.process import Process
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.servers.system import Workers
-from tests.e2e.conftest import System
 
 PROGRAMS = 2  # of workers; each has two processes of four threads
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.system import Service
@@ -17,7 +18,6 @@ from tasks.stores.contract import TaskStore
 from tasks.stores.mongodb import MongoStore
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
-from tests.e2e.conftest import System
 
 
 def assert_kept(

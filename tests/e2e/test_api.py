@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.mongod import Mongod
 from devtools.servers.process import free_port
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
 from settings import VERSION
-from tests.e2e.conftest import System
 
 URL = "http://127.0.0.1:1025/never-fetched"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

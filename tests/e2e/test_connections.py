@@ -9,9 +9,9 @@ from functools import partial
 
 import pytest
 
+from devtools.servers.deployment import System
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 from tests.e2e.scraping import scrape
 from tests.wire import connect, exchange, read_to_end, status_of
 

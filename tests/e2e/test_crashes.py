@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.process import Process
 from devtools.servers.system import Service
-from tests.e2e.conftest import System
 from tests.e2e.ledger import all_tasks, assert_kept, make_all_due
 
 Serve = Callable[[Mapping[str, bytes]], Origin]

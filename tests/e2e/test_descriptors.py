@@ -8,8 +8,8 @@ from pathlib import Path
 
 import requests
 
+from devtools.servers.deployment import System
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 from tests.unit.fetch.origin import RawOrigin, reply
 from worker.descriptors import MAX_DESCRIPTORS
 

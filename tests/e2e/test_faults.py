@@ -7,12 +7,12 @@ from http import HTTPStatus
 
 import pytest
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.mongod import Mongod
 from devtools.servers.origin import Origin
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 from tests.e2e.ledger import make_all_due
 
 Serve = Callable[[Mapping[str, bytes]], Origin]

@@ -7,8 +7,8 @@ from urllib.parse import quote_from_bytes
 
 import pytest
 
+from devtools.servers.deployment import System
 from devtools.servers.system import Service
-from tests.e2e.conftest import System
 from tests.growth import assert_linear
 from tests.wire import exchange, status_of
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from devtools.servers.deployment import System
 from devtools.servers.system import Service
-from tests.e2e.conftest import System
 from tests.wire import exchange, status_of
 
 TOKEN = "a-token-of-the-tests"

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.origin import Origin
 from devtools.servers.system import Service
-from tests.e2e.conftest import System
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 

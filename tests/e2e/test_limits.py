@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 

@@ -5,8 +5,8 @@ from http import HTTPStatus
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 from tests.unit.fetch.origin import RawOrigin, redirect
 
 MARKS = ("\u0301" * 70_000 + "\u0316" * 70_000).encode().decode("latin-1")

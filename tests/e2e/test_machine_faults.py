@@ -15,12 +15,12 @@ from typing import BinaryIO
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.process import Process, free_port
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 from tests.e2e.ledger import assert_done_and_mailed, make_due, wait_for_first_mailing
 
 Serve = Callable[[Mapping[str, bytes]], Origin]

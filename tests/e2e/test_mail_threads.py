@@ -6,12 +6,12 @@ from http import HTTPStatus
 
 import pytest
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
 from tasks.step import MailStatus, StepKind
-from tests.e2e.conftest import System
 from tests.e2e.ledger import all_tasks
 from tests.examples import attempts_at
 

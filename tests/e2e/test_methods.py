@@ -3,8 +3,8 @@
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.system import Service
-from tests.e2e.conftest import System
 
 ID = "0e4fac17-f367-4807-8c28-8a059a2f82ac"
 GET_PATHS = (

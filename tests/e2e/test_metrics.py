@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.mongod import Mongod
 from devtools.servers.origin import Origin
 from devtools.servers.process import PROJECT, Process, free_port
@@ -20,7 +21,6 @@ from devtools.waiting import wait_for
 from service.metrics import REFUSALS
 from tasks.failure import FailureCode
 from telemetry import exporter
-from tests.e2e.conftest import System
 from tests.e2e.ledger import wait_until_settled
 from tests.e2e.scraping import scrape
 from tests.faults.mongodb import frozen

@@ -11,13 +11,13 @@ from http import HTTPStatus
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.mongod import Mongod
 from devtools.servers.origin import Origin
 from devtools.servers.system import Service, Workers
 from devtools.waiting import wait_for
 from tasks.task import Task
-from tests.e2e.conftest import System
 from tests.e2e.ledger import assert_done_and_mailed
 from tests.faults.mongodb import (
     frozen,

@@ -14,12 +14,12 @@ import schemathesis
 from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from devtools.servers.deployment import System
 from devtools.servers.process import free_port
 from devtools.servers.system import Service
 from service import docs
 from tasks.step import StepKind
 from tasks.task import Task
-from tests.e2e.conftest import System
 from tests.examples import DIGEST, STATES, with_attempt
 
 URL = "http://127.0.0.1:1025/never-fetched"

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.mongod import Mongod
 from devtools.servers.origin import Origin
 from devtools.servers.process import Process
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 from tests.e2e.ledger import (
     make_all_due,
     make_due,

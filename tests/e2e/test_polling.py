@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
+from devtools.servers.deployment import System
 from devtools.servers.process import free_port
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 
 
 def test_a_task_that_waits_for_its_next_attempt(system: System) -> None:

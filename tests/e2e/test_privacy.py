@@ -4,9 +4,9 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from devtools.servers.deployment import System
 from devtools.servers.origin import Origin
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 
 
 def test_files_in_an_open_folder_are_private(

@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
 from tasks.step import Status
-from tests.e2e.conftest import System
 from tests.e2e.ledger import all_tasks, assert_kept, make_all_due, submit_all
 from tests.faults.rabbitmq import down, frozen, out_of_memory
 

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.process import Process, free_port
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 Run = Callable[..., str]

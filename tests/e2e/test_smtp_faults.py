@@ -6,11 +6,11 @@ from http import HTTPStatus
 import pytest
 import trustme
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.system import Service
 from tasks.step import MailStatus, StepKind
-from tests.e2e.conftest import System
 from tests.e2e.ledger import (
     assert_done_and_mailed,
     make_due,

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from devtools.servers.deployment import System
 from devtools.servers.origin import Origin
 from devtools.servers.process import Process, free_port
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
-from tests.e2e.conftest import System
 from tests.e2e.ledger import make_all_due, wait_until_settled
 from tests.e2e.scraping import scrape
 from tests.faults.rabbitmq import down

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.mongod import Mongod
 from devtools.servers.origin import Origin
@@ -17,7 +18,6 @@ from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
 from tasks.step import MailStatus, Status
 from tests import stored
-from tests.e2e.conftest import System
 from tests.e2e.ledger import count_mails, unsettled
 
 BODY = b"the file behind every URL"

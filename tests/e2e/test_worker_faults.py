@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.system import Workers
 from devtools.waiting import wait_for
 from tasks.step import Status
-from tests.e2e.conftest import System
 from tests.e2e.ledger import all_tasks, assert_kept, submit_all
 
 pytestmark = pytest.mark.services

@@ -1,6 +1,7 @@
-"""The fixtures of the tests of what publishes messages; each has a `store` of its own."""
+"""The fixtures that unit tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,13 @@ from tasks.stores.sqlite import SQLiteStore
 from tests.fakes import RecordingBroker
 from worker.broker import broker_availability
 from worker.publisher import Dispatcher
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    opened = SQLiteStore(tmp_path / "tasks.sqlite3")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -103,12 +103,12 @@ def test_deep_traces_keep_their_innermost_frames_and_the_cause(
     def second(depth: int) -> None:
         fall(depth, first)
 
-    try:
+    with pytest.raises(RuntimeError) as caught:
         first(300)
-    except RuntimeError as error:
-        record = make_record("failed", error=error)
-        record.exc_info = (type(error), error, error.__traceback__)
-        text = make().format(record)
+    error = caught.value
+    record = make_record("failed", error=error)
+    record.exc_info = (type(error), error, error.__traceback__)
+    text = make().format(record)
     assert "RuntimeError: the cause" in text
     assert len(text) < MAX_CHARS + 300
 

@@ -1,9 +1,8 @@
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,13 +34,6 @@ SECOND = timedelta(seconds=1)
 RUNNING = make_task().claimed(NOW, LEASE)
 
 Values = dict[str, float]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SQLiteStore]:
-    opened = SQLiteStore(tmp_path / "tasks.sqlite3")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,7 @@
 import threading
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -25,13 +23,6 @@ PAUSING = {
         RetryLater(PAUSE), NOW, retention=RETENTION
     ),
 }
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SQLiteStore]:
-    opened = SQLiteStore(tmp_path / "tasks.sqlite3")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from devtools.servers.browser import open_browser
+from devtools.servers.deployment import System
 from devtools.servers.system import Service
-from tests.e2e.conftest import System
 
 # What the oldest browsers that the page is for do not have. All tests run without it.
 YOUNG_APIS = """

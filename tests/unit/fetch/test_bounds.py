@@ -12,7 +12,7 @@ from fetch.bounds import MIN_SPEED_WINDOW, Limits
 from fetch.errors import FetchCancelledError
 from settings import Settings
 from tasks.failure import FailureCode
-from tests.unit.fetch.conftest import Fetch
+from tests.unit.fetch.fetching import Fetch
 from tests.unit.fetch.origin import (
     CHUNKED,
     Peer,

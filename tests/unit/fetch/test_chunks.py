@@ -8,7 +8,7 @@ import pytest
 
 from fetch.download import download
 from tasks.failure import FailureCode
-from tests.unit.fetch.conftest import LIMITS, Fetch
+from tests.unit.fetch.fetching import LIMITS, Fetch
 from tests.unit.fetch.origin import CHUNKED, RawOrigin, chunked
 
 Originate = Callable[..., RawOrigin]

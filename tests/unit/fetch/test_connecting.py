@@ -17,7 +17,7 @@ from fetch.guard import Guard
 from fetch.lookup import Endpoint
 from fetch.transport import Transport
 from tasks.failure import FailureCode
-from tests.unit.fetch.conftest import Fetch
+from tests.unit.fetch.fetching import Fetch
 from tests.unit.fetch.origin import RawOrigin, reply
 from tests.unit.fetch.test_kept import count_sockets
 

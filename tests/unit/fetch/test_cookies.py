@@ -11,7 +11,7 @@ import pytest
 from fetch.cookies import MAX_COOKIES, MAX_HEADER_BYTES, CookieJar
 from tasks.failure import FailureCode
 from tests.growth import assert_linear
-from tests.unit.fetch.conftest import Fetch
+from tests.unit.fetch.fetching import Fetch
 from tests.unit.fetch.origin import Peer, RawOrigin, redirect, reply, reset
 
 Originate = Callable[..., RawOrigin]

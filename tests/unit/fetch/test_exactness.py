@@ -18,7 +18,7 @@ from fetch.guard import Guard
 from fetch.transport import Transport
 from settings import VERSION
 from tasks.failure import FailureCode
-from tests.unit.fetch.conftest import LOOPBACK, Fetch
+from tests.unit.fetch.fetching import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
     CHUNKED,
     RawOrigin,

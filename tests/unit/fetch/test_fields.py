@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks.failure import FailureCode
-from tests.unit.fetch.conftest import Fetch
+from tests.unit.fetch.fetching import Fetch
 from tests.unit.fetch.origin import RawOrigin, reply
 
 Originate = Callable[..., RawOrigin]

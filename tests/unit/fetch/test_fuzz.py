@@ -22,7 +22,7 @@ from fetch.guard import Guard
 from fetch.transport import Transport
 from tasks.digests import Digest
 from tasks.failure import FailureCode
-from tests.unit.fetch.conftest import LIMITS, LOOPBACK, Fetch
+from tests.unit.fetch.fetching import LIMITS, LOOPBACK, Fetch
 from tests.unit.fetch.origin import CHUNKED, RawOrigin, chunked, redirect, reply
 
 EXAMPLES = settings().max_examples  # of the profile: a few seconds in all, or minutes

@@ -22,7 +22,7 @@ from fetch.transport import Transport, _GuardedConnection, _GuardedTLSConnection
 from tasks.errors import InvalidURLError
 from tasks.failure import FailureCode
 from tasks.url import parse_url
-from tests.unit.fetch.conftest import LIMITS, LOOPBACK, Fetch
+from tests.unit.fetch.fetching import LIMITS, LOOPBACK, Fetch
 from tests.unit.fetch.origin import RawOrigin, redirect, reply
 
 Originate = Callable[..., RawOrigin]

@@ -8,7 +8,7 @@ import pytest
 
 from fetch.errors import FetchError
 from tests.growth import assert_linear
-from tests.unit.fetch.conftest import Fetch
+from tests.unit.fetch.fetching import Fetch
 from tests.unit.fetch.origin import CHUNKED, RawOrigin, Script, redirect, reply
 
 LARGEST = 256 * 1024

@@ -14,7 +14,7 @@ from fetch.lookup import Resolver
 from fetch.transport import Transport
 from tasks.failure import FailureCode
 from tests.growth import assert_linear
-from tests.unit.fetch.conftest import LOOPBACK, Fetch
+from tests.unit.fetch.fetching import LOOPBACK, Fetch
 from tests.unit.fetch.origin import RawOrigin, reply
 
 Originate = Callable[..., RawOrigin]

@@ -15,7 +15,7 @@ from fetch.guard import Guard
 from fetch.resume import next_pause, patience
 from fetch.transport import Transport
 from tasks.failure import FailureCode
-from tests.unit.fetch.conftest import LOOPBACK, Fetch
+from tests.unit.fetch.fetching import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
     Peer,
     RawOrigin,

@@ -15,7 +15,7 @@ from devtools.waiting import wait_for
 from fetch.guard import Guard
 from fetch.transport import Transport
 from tasks.failure import FailureCode
-from tests.unit.fetch.conftest import LOOPBACK, Fetch
+from tests.unit.fetch.fetching import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
     CHUNKED,
     Peer,

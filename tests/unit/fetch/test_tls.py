@@ -19,7 +19,7 @@ from fetch.guard import Guard
 from fetch.tls import TLSContext
 from fetch.transport import Transport
 from tasks.failure import FailureCode
-from tests.unit.fetch.conftest import LOOPBACK, Fetch
+from tests.unit.fetch.fetching import LOOPBACK, Fetch
 from tests.unit.fetch.origin import (
     CHUNKED,
     Peer,
