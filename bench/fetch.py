@@ -8,12 +8,12 @@ import time
 
 from fetch.kept import KeptConnections
 from settings import Settings
-from worker.downloader import make_fetch
+from worker.downloader import Downloader
 
 
 def main() -> None:
     """Fetch once, as a worker does; the figures go to the standard output."""
-    fetch = make_fetch(Settings.from_env(os.environ), KeptConnections())
+    fetch = Downloader(Settings.from_env(os.environ), KeptConnections()).fetch
     cpu, began = time.process_time(), time.monotonic()
     digest = fetch(sys.argv[1], lambda _done, _total: None, lambda: False, math.inf)
     seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu

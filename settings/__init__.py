@@ -60,25 +60,11 @@ class Settings:
     Durations are seconds, sizes are bytes.
     """
 
-    host: str = _setting(
-        "127.0.0.1",
-        str,
-        "The address on which the service listens.",
-    )
-    port: int = _setting(
-        8000,
-        parse_count(1, 65535),
-        "The port on which the service listens.",
-    )
-    web_workers: int = _setting(
-        1,
-        parse_count(1, 64),
-        "Processes of the service.",
-    )
+    host: str = _setting("127.0.0.1", str, "The address on which the service listens.")
+    port: int = _setting(8000, parse_count(1, 65535), "The port on which the service listens.")
+    web_workers: int = _setting(1, parse_count(1, 64), "Processes of the service.")
     worker_threads: int = _setting(
-        8,
-        parse_count(1, 256),
-        "Concurrent downloads inside the service, without RabbitMQ.",
+        8, parse_count(1, 256), "Concurrent downloads inside the service, without RabbitMQ."
     )
     rabbitmq_url: str | None = _setting(
         None,
@@ -93,9 +79,7 @@ class Settings:
         is_secret=True,
     )
     data_dir: Path = _setting(
-        Path("data"),
-        Path,
-        "The folder of the SQLite file, and of the mails without `SMTP_URL`.",
+        Path("data"), Path, "The folder of the SQLite file, and of the mails without `SMTP_URL`."
     )
     smtp_url: str | None = _setting(
         None,
@@ -106,14 +90,10 @@ class Settings:
         is_secret=True,
     )
     mail_from: str = _setting(
-        "MD5 light <md5-light@localhost>",
-        parse_mailbox,
-        "The sender of mails.",
+        "MD5 light <md5-light@localhost>", parse_mailbox, "The sender of mails."
     )
     public_url: str | None = _setting(
-        None,
-        parse_url("http", "https"),
-        "Where users reach the service, for the link in mails.",
+        None, parse_url("http", "https"), "Where users reach the service, for the link in mails."
     )
     allow_networks: tuple[Network, ...] = _setting(
         (),
@@ -132,35 +112,19 @@ class Settings:
         "(+PUBLIC_URL)` as a contact if `PUBLIC_URL` is set.",
     )
     ca_bundle: Path | None = _setting(
-        None,
-        parse_ca_bundle,
-        "A file with the certificate authorities to trust.",
+        None, parse_ca_bundle, "A file with the certificate authorities to trust."
     )
-    max_bytes: int = _setting(
-        100 * 2**30,
-        parse_size,
-        "The largest file.",
-    )
-    max_redirects: int = _setting(
-        10,
-        parse_count(0, 100),
-        "The most redirects of one download.",
-    )
+    max_bytes: int = _setting(100 * 2**30, parse_size, "The largest file.")
+    max_redirects: int = _setting(10, parse_count(0, 100), "The most redirects of one download.")
     connect_timeout: float = _setting(
         10.0,
         parse_duration,
         "Timeout of a lookup, of each address, of the TLS handshake, and of a silent kept"
         " connection.",
     )
-    read_timeout: float = _setting(
-        30.0,
-        parse_duration,
-        "The longest silence of a server.",
-    )
+    read_timeout: float = _setting(30.0, parse_duration, "The longest silence of a server.")
     min_speed: int = _setting(
-        1024,
-        parse_size,
-        "Bytes per second, measured over a minute from the first byte of a body.",
+        1024, parse_size, "Bytes per second, measured over a minute from the first byte of a body."
     )
     download_deadline: float = _setting(
         6 * 3600.0,
@@ -173,26 +137,16 @@ class Settings:
         "The longest duration of all attempts of a task together. Pauses between them do "
         "not count. 0 = no limit.",
     )
-    max_attempts: int = _setting(
-        5,
-        parse_count(1, 100),
-        "The most attempts at one task.",
-    )
+    max_attempts: int = _setting(5, parse_count(1, 100), "The most attempts at one task.")
     retry_base: float = _setting(
         5.0,
         parse_duration,
         "Delay before the first retry. It doubles each time, plus up to 50 % jitter.",
     )
     lease: float = _setting(
-        30.0,
-        parse_duration,
-        "How long after a worker's death its tasks are taken over.",
+        30.0, parse_duration, "How long after a worker's death its tasks are taken over."
     )
-    retention: float = _setting(
-        30 * 86400.0,
-        parse_duration,
-        "How long a settled task is kept.",
-    )
+    retention: float = _setting(30 * 86400.0, parse_duration, "How long a settled task is kept.")
     submits_per_minute: int = _setting(
         600,
         parse_count(0, 10**9),
@@ -206,9 +160,7 @@ class Settings:
         "Gmail) count as one. 0 = no limit.",
     )
     mails_per_hour_to_domain: int = _setting(
-        1000,
-        parse_count(0, 10**9),
-        "Mails to all recipients of one domain per hour. 0 = no limit.",
+        1000, parse_count(0, 10**9), "Mails to all recipients of one domain per hour. 0 = no limit."
     )
     mails_per_hour_of_client: int = _setting(
         100,
@@ -216,9 +168,7 @@ class Settings:
         "Submissions with an `email` from one client per hour. 0 = no limit.",
     )
     max_unfinished: int = _setting(
-        1_000_000,
-        parse_count(1, 10**12),
-        "Unfinished tasks of all clients together.",
+        1_000_000, parse_count(1, 10**12), "Unfinished tasks of all clients together."
     )
     max_stored: int = _setting(
         10_000_000,
@@ -256,9 +206,7 @@ class Settings:
         "the API from a browser. `*` = all.",
     )
     log_format: str = _setting(
-        "text",
-        parse_choice("text", "json"),
-        "`text`, or `json` for one object per line.",
+        "text", parse_choice("text", "json"), "`text`, or `json` for one object per line."
     )
     metrics_port: int = _setting(
         0,

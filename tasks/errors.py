@@ -18,7 +18,7 @@ class IllegalTransitionError(TaskError):
 
 
 class DuplicateTaskError(TaskError):
-    """Raised when a task is inserted whose id is taken."""
+    """Raised when a task is submitted whose id is taken."""
 
 
 class StoreUnavailableError(TaskError):

@@ -7,6 +7,7 @@ from tasks.digests import Digest
 from tasks.failure import Failure, FailureCode
 from tasks.outcome import Delayed, Failed, RetryLater, Succeeded
 from tasks.step import Step, StepKind, StepState
+from tasks.stores.contract import TaskRepository
 from tasks.task import Task
 
 NOW = datetime(2024, 5, 1, 12, 0, 0, 123_000, tzinfo=UTC)
@@ -20,6 +21,11 @@ ADDRESS = "someone@example.com"
 
 def make_task(email: str | None = None, now: datetime = NOW) -> Task:
     return Task.new("http://example.com/a", now, email=email)
+
+
+def insert(store: TaskRepository, task: Task) -> None:
+    """Store a new task."""
+    assert store.insert_all([task]) == set()
 
 
 def attempts_at(task: Task, kind: StepKind) -> int:

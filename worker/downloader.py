@@ -1,4 +1,4 @@
-"""Downloads with the operator's limits, over connections that each thread keeps for itself."""
+"""The download of a worker: fetch/ with the settings and the metrics."""
 
 import threading
 from collections.abc import Callable
@@ -13,30 +13,26 @@ from fetch.transport import Transport
 from settings import Settings
 from tasks.digests import Digest
 from worker import metrics
-from worker.resources import Fetch
 
 
-def make_fetch(settings: Settings, kept: KeptConnections) -> Fetch:
-    """Return a download with the operator's limits, over the calling thread's own connections."""
-    guard = Guard(allow=settings.allow_networks, deny=settings.deny_networks)
-    resolver = Resolver()
-    limits = Limits.from_settings(settings)
-    local = threading.local()
+class Downloader:
+    """Downloads with the operator's limits, over the calling thread's own connections."""
+
+    def __init__(self, settings: Settings, kept: KeptConnections) -> None:
+        self._settings = settings
+        self._kept = kept
+        self._guard = Guard(allow=settings.allow_networks, deny=settings.deny_networks)
+        self._resolver = Resolver()
+        self._limits = Limits.from_settings(settings)
+        self._local = threading.local()
 
     def fetch(
-        url: str, progress: Progress, is_cancelled: Callable[[], bool], seconds_left: float
+        self, url: str, progress: Progress, is_cancelled: Callable[[], bool], seconds_left: float
     ) -> Digest:
-        if not hasattr(local, "transport"):
-            local.transport = Transport(
-                guard,
-                resolver=resolver,
-                kept=kept,
-                ca_bundle=settings.ca_bundle,
-                user_agent=settings.sent_user_agent,
-            )
+        """Download once. Raises FetchError and FetchCancelledError."""
         bytes_done = 0
 
-        def note_progress(done: int, total: int | None) -> None:
+        def record_progress(done: int, total: int | None) -> None:
             nonlocal bytes_done
             metrics.download_bytes.inc(amount=max(0, done - bytes_done))  # it may start again
             bytes_done = done
@@ -45,10 +41,21 @@ def make_fetch(settings: Settings, kept: KeptConnections) -> Fetch:
         with metrics.download_seconds.time():
             return download(
                 url,
-                local.transport,
-                replace(limits, deadline=min(limits.deadline, seconds_left)),
-                progress=note_progress,
+                self._transport(),
+                replace(self._limits, deadline=min(self._limits.deadline, seconds_left)),
+                progress=record_progress,
                 is_cancelled=is_cancelled,
             )
 
-    return fetch
+    def _transport(self) -> Transport:
+        """Return the transport of this thread."""
+        if not hasattr(self._local, "transport"):
+            self._local.transport = Transport(
+                self._guard,
+                resolver=self._resolver,
+                kept=self._kept,
+                ca_bundle=self._settings.ca_bundle,
+                user_agent=self._settings.sent_user_agent,
+            )
+        transport: Transport = self._local.transport
+        return transport

@@ -21,7 +21,7 @@ from telemetry import exporter, logs
 from worker import metrics
 from worker.broker import broker_availability, make_broker
 from worker.descriptors import raise_descriptor_limit
-from worker.downloader import make_fetch
+from worker.downloader import Downloader
 from worker.leases import LeaseKeeper
 from worker.lifecycle import Companions, LifecycleMiddleware
 from worker.mail.mailer import open_mailer
@@ -56,7 +56,7 @@ def build_worker(settings: Settings, store: TaskStore) -> WorkerRuntime:
     resources = Resources(
         settings=settings,
         store=store,
-        fetch=make_fetch(settings, kept),
+        fetch=Downloader(settings, kept).fetch,
         mailer=open_mailer(settings, MAIL_THREADS),
         stopping=threading.Event(),
     )

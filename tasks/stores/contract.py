@@ -51,9 +51,6 @@ class Clock(Protocol):
 class TaskRepository(Clock, Protocol):
     """Stores one document per task."""
 
-    def insert(self, task: Task) -> None:
-        """Store a new task. Raises DuplicateTaskError if its id is taken."""
-
     def insert_all(self, tasks: Sequence[Task]) -> set[str]:
         """Store new tasks in one write. Returns the ids that were taken already."""
 

@@ -16,7 +16,7 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from settings import Settings
-from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.errors import StoreUnavailableError
 from tasks.step import ROWS, StepKind, StepState
 from tasks.stores.clock import ServerClock
 from tasks.stores.contract import BacklogStats
@@ -45,15 +45,10 @@ DUPLICATE_KEY = 11000
 REFUSALS = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, and both on Atlas
 REMEDY = "Check the user, the password, authSource and the user's roles in MONGODB_URL"
 
-# What a claim removes. The last two could let a sweeper that is just at it take the task.
-UNCLAIMED_FIELDS = (
-    "retry_at",
-    "dispatched_at",
-    "bytes_done",
-    "bytes_total",
-    "taken_by",
-    "due_since",
-)
+# What a claim removes. The sweep's could let a sweeper that is just at it take the task.
+PROGRESS_FIELDS = ("bytes_done", "bytes_total")
+SWEEP_FIELDS = ("taken_by", "due_since")
+UNCLAIMED_FIELDS = ("retry_at", "dispatched_at", *PROGRESS_FIELDS, *SWEEP_FIELDS)
 # Documents that this version can read. An equality with None also matches a missing field.
 READABLE: Document = {
     "format": {"$in": [None, FORMAT]},
@@ -111,10 +106,6 @@ class MongoStore:
             return cast("datetime", self._client.admin.command("hello")["localTime"]).replace(
                 tzinfo=UTC
             )
-
-    def insert(self, task: Task) -> None:
-        if self.insert_all([task]):
-            raise DuplicateTaskError(task.id)
 
     def insert_all(self, tasks: Sequence[Task]) -> set[str]:
         if not tasks:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from settings import Settings
-from tasks.errors import DuplicateTaskError, NewerTaskError, StoreUnavailableError
+from tasks.errors import NewerTaskError, StoreUnavailableError
 from tasks.step import ROWS, StepKind
 from tasks.stores import sqlite_file
 from tasks.stores.clock import ClockMark, MachineClock
@@ -83,10 +83,6 @@ class SQLiteStore:
         """Set the clock by the file's mark. Returns the mark to write instead, if it is time."""
         row = connection.execute("SELECT zero, latest FROM clock").fetchone()
         return self._clock.agree(ClockMark(*row) if row else None)
-
-    def insert(self, task: Task) -> None:
-        if self.insert_all([task]):
-            raise DuplicateTaskError(task.id)
 
     def insert_all(self, tasks: Sequence[Task]) -> set[str]:
         taken: set[str] = set()

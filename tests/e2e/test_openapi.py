@@ -20,7 +20,7 @@ from devtools.servers.system import Service
 from service import docs
 from tasks.step import StepKind
 from tasks.task import Task
-from tests.examples import DIGEST, STATES, with_attempt
+from tests.examples import DIGEST, STATES, insert, with_attempt
 
 URL = "http://127.0.0.1:1025/never-fetched"
 TOKEN = "a-token-of-the-tests"
@@ -92,7 +92,7 @@ def test_a_task_in_each_state_is_as_documented(
     system: System, service: Service, task: Task
 ) -> None:
     task = replace(task, id=str(uuid.uuid4()))
-    system.store.insert(task)
+    insert(system.store, task)
     response = service.check(task.id)
     assert response.status_code in {200, 202, 424}
     CHECK.validate_response(response)

@@ -13,7 +13,7 @@ from devtools.servers.rabbitmq import RabbitMQ
 from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.stores.mongodb import MongoStore
-from tests.examples import NOW, make_task
+from tests.examples import NOW, insert, make_task
 from worker.broker import broker_availability, make_broker, ping, report_failure
 
 pytestmark = pytest.mark.services
@@ -143,7 +143,7 @@ def test_mongodb_with_users(locked_mongod: Mongod, caplog: pytest.LogCaptureFixt
 
     store = open_as(f"md5:{PASSWORD}@")
     task = make_task()
-    store.insert(task)
+    insert(store, task)
     assert store.take_due(NOW, NOW, 10) == []
     store.ping()
     store.close()

@@ -24,7 +24,7 @@ from devtools.servers.mongod import Mongod
 from devtools.servers.process import free_port
 from devtools.waiting import wait_for
 from settings import Settings
-from tasks.errors import DuplicateTaskError, NewerTaskError, StoreUnavailableError
+from tasks.errors import NewerTaskError, StoreUnavailableError
 from tasks.outcome import RetryLater, Succeeded
 from tasks.step import Status, StepKind
 from tasks.stores.contract import BacklogStats, TaskStore
@@ -40,6 +40,7 @@ from tests.examples import (
     PAUSE,
     RETENTION,
     STATES,
+    insert,
     make_task,
     with_attempt,
 )
@@ -132,7 +133,7 @@ def insert_due(store: TaskStore, count: int) -> list[Task]:
     """Tasks due one second apart, the first one longest, inserted in another order."""
     due = [replace(make_task(), wake_at=NOW - (count - i) * SECOND) for i in range(count)]
     for task in random.sample(due, count):
-        store.insert(task)
+        insert(store, task)
     return due
 
 
@@ -167,14 +168,14 @@ def test_ping(store: TaskStore) -> None:
 
 def test_insert_and_get(store: TaskStore) -> None:
     task, other = make_task(), make_task()
-    store.insert(task)
+    insert(store, task)
     assert store.get(task.id) == task
     assert store.get(other.id) is None
 
 
 @pytest.mark.parametrize("task", [*STATES.values(), FULL_TASK], ids=[*STATES, "full"])
 def test_round_trip(store: TaskStore, task: Task) -> None:
-    store.insert(task)
+    insert(store, task)
     found = get(store, task)
     assert found == task
     assert found.submitted_at.tzinfo is not None
@@ -183,15 +184,14 @@ def test_round_trip(store: TaskStore, task: Task) -> None:
 
 def test_insert_of_a_taken_id(store: TaskStore) -> None:
     task = make_task()
-    store.insert(task)
-    with pytest.raises(DuplicateTaskError):
-        store.insert(replace(task, url="http://example.com/other"))
+    insert(store, task)
+    assert store.insert_all([replace(task, url="http://example.com/other")]) == {task.id}
     assert store.get(task.id) == task
 
 
 def test_insert_all_but_those_whose_ids_are_taken(store: TaskStore) -> None:
     first, taken, last = make_task(), make_task(), make_task()
-    store.insert(taken)
+    insert(store, taken)
     others = [first, replace(taken, url="http://example.com/other"), last]
     assert store.insert_all(others) == {taken.id}
     assert [get(store, each) for each in others] == [first, taken, last]
@@ -200,7 +200,7 @@ def test_insert_all_but_those_whose_ids_are_taken(store: TaskStore) -> None:
 
 def test_save_writes_the_next_version(store: TaskStore) -> None:
     task = make_task()
-    store.insert(task)
+    insert(store, task)
     claimed = task.claimed(NOW, LEASE)
     assert store.save(claimed) == replace(claimed, version=2)
     assert get(store, task) == replace(claimed, version=2)
@@ -208,7 +208,7 @@ def test_save_writes_the_next_version(store: TaskStore) -> None:
 
 def test_save_forgets_what_is_no_more(store: TaskStore) -> None:
     running = replace(STATES["running"], bytes_done=5, failure=STATES["retrying"].failure)
-    store.insert(running)
+    insert(store, running)
     done = save(store, running.ended(Succeeded(DIGEST), NOW, retention=RETENTION))
     assert get(store, running) == done
     assert done.failure is None
@@ -216,7 +216,7 @@ def test_save_forgets_what_is_no_more(store: TaskStore) -> None:
 
 def test_save_over_a_newer_version_writes_nothing(store: TaskStore) -> None:
     task = make_task()
-    store.insert(task)
+    insert(store, task)
     winner = save(store, task.claimed(NOW, LEASE))
     assert store.save(task.claimed(NOW + SECOND, LEASE)) is None
     assert store.save(replace(winner, version=3).released(NOW)) is None
@@ -232,7 +232,7 @@ def test_save_of_an_unknown_task_writes_nothing(store: TaskStore) -> None:
 @pytest.mark.parametrize("step", StepKind)
 @pytest.mark.parametrize("task", STATES.values(), ids=STATES)
 def test_claim_is_that_of_the_task(store: TaskStore, task: Task, step: StepKind) -> None:
-    store.insert(task)
+    insert(store, task)
     for now in (NOW, NOW + PAUSE):
         expected = get(store, task).claimed_for(step, now, LEASE, "token")
         claimed = store.claim(task.id, step, now, LEASE, "token")
@@ -251,7 +251,7 @@ def test_claim_of_an_unknown_task(store: TaskStore) -> None:
 
 def test_take_due_takes_what_has_been_due_longest(store: TaskStore) -> None:
     due = insert_due(store, 5)
-    store.insert(replace(make_task(), wake_at=NOW + timedelta(milliseconds=1)))
+    insert(store, replace(make_task(), wake_at=NOW + timedelta(milliseconds=1)))
     assert set(ids(store.take_due(NOW, HOLD, 2))) == set(ids(due[:2]))
     assert set(ids(store.take_due(NOW, HOLD, 10))) == set(ids(due[2:]))
     assert store.take_due(NOW, HOLD, 10) == []
@@ -264,13 +264,13 @@ def test_take_due_returns_the_longest_due_first(store: TaskStore) -> None:
 
 def test_take_due_includes_this_very_moment(store: TaskStore) -> None:
     task = replace(make_task(), wake_at=NOW)
-    store.insert(task)
+    insert(store, task)
     assert ids(store.take_due(NOW, HOLD, 10)) == [task.id]
 
 
 def test_take_due_moves_wake_at_and_nothing_else(store: TaskStore) -> None:
     task = replace(FULL_TASK, wake_at=NOW)
-    store.insert(task)
+    insert(store, task)
     assert store.take_due(NOW, HOLD, 10) == [task]
     held = replace(task, wake_at=HOLD)
     assert get(store, task) == held
@@ -286,14 +286,14 @@ def test_a_taken_task_can_be_saved(store: TaskStore) -> None:
 
 
 def test_take_due_leaves_settled_tasks(store: TaskStore) -> None:
-    store.insert(replace(STATES["done"], expires_at=NOW + RETENTION))
+    insert(store, replace(STATES["done"], expires_at=NOW + RETENTION))
     assert store.take_due(NOW + SECOND, HOLD, 10) == []
 
 
 def test_mark_dispatched(store: TaskStore) -> None:
     tasks_ = [make_task(), make_task("someone@example.com"), make_task()]
     for task in tasks_:
-        store.insert(task)
+        insert(store, task)
     once = [task.dispatched(NOW) for task in tasks_]
     store.mark_dispatched([*once[:1], once[1].dispatched(NOW + SECOND)])
     assert get(store, tasks_[0]) == once[0]
@@ -304,7 +304,7 @@ def test_mark_dispatched(store: TaskStore) -> None:
 
 def test_mark_dispatched_leaves_what_has_moved_on(store: TaskStore) -> None:
     task = make_task()
-    store.insert(task)
+    insert(store, task)
     claimed = save(store, task.claimed(NOW, LEASE))
     store.mark_dispatched([task.dispatched(NOW), make_task().dispatched(NOW)])
     assert get(store, task) == claimed
@@ -318,7 +318,7 @@ def test_wake_unclaimed(store: TaskStore) -> None:
     now = NOW + timedelta(milliseconds=7)
     waiting_or_not = [replace(task, id=state) for state, task in STATES.items()]
     for task in waiting_or_not:
-        store.insert(task)
+        insert(store, task)
     store.wake_unclaimed(now)
     for task in waiting_or_not:
         is_waiting = task.next_step is not None and (task.retry_at is None or task.dispatched_at)
@@ -357,7 +357,7 @@ def test_count_hits_is_shared(open_shared: Open) -> None:
 def test_count_unsettled(store: TaskStore) -> None:
     assert store.count_unfinished(100) == 0
     for state, task in STATES.items():
-        store.insert(replace(task, id=state))
+        insert(store, replace(task, id=state))
     assert store.count_unfinished(100) == sum(not task.is_settled for task in STATES.values())
     assert store.count_unfinished(2) == 2
 
@@ -365,7 +365,7 @@ def test_count_unsettled(store: TaskStore) -> None:
 def test_count_stored(store: TaskStore) -> None:
     assert store.count_stored() == 0
     for state, task in STATES.items():
-        store.insert(replace(task, id=state))
+        insert(store, replace(task, id=state))
     assert store.count_stored() == len(STATES)
 
 
@@ -393,9 +393,9 @@ def test_remove_settled_removes_what_expires_first(store: TaskStore) -> None:
 
 
 def test_remove_settled_leaves_every_unfinished_task(store: TaskStore) -> None:
-    store.insert(FULL_TASK)
+    insert(store, FULL_TASK)
     for state, task in STATES.items():
-        store.insert(replace(task, id=state))
+        insert(store, replace(task, id=state))
     unfinished = {state: task for state, task in STATES.items() if not task.is_settled}
     assert store.remove_settled(100) == len(STATES) - len(unfinished)
     assert get(store, FULL_TASK) == FULL_TASK
@@ -419,7 +419,7 @@ def test_long_url_is_stored_once_and_as_it_is(tmp_path: Path) -> None:
     store = SQLiteStore(path)
     done = replace(make_task(), url=url).claimed(NOW, LEASE)
     task = done.ended(Succeeded(replace(DIGEST, final_url=url)), NOW, retention=RETENTION)
-    store.insert(task)
+    insert(store, task)
     assert get(store, task) == task
     store.close()
     with closing(sqlite3.connect(path)) as connection:
@@ -434,10 +434,10 @@ def test_survey_of_nothing(store: TaskStore) -> None:
 
 def test_survey(store: TaskStore) -> None:
     for state, task in STATES.items():
-        store.insert(replace(task, id=state))
+        insert(store, replace(task, id=state))
     first = replace(make_task(), submitted_at=AGES_AGO)
-    store.insert(first)
-    store.insert(replace(make_task(), submitted_at=AGES_AGO - SECOND, wake_at=None))  # settled
+    insert(store, first)
+    insert(store, replace(make_task(), submitted_at=AGES_AGO - SECOND, wake_at=None))  # settled
 
     unsettled = [first, *(task for task in STATES.values() if not task.is_settled)]
     times = sorted(task.wake_at for task in unsettled if task.wake_at is not None)
@@ -569,16 +569,12 @@ def test_each_due_task_is_taken_once(open_shared: Open) -> None:
 def test_one_thread_inserts_an_id(open_shared: Open) -> None:
     store, task, barrier = open_shared(), make_task(), threading.Barrier(8)
 
-    def insert(number: int) -> int:
+    def try_to_insert(number: int) -> bool:
         barrier.wait()
-        try:
-            store.insert(with_attempt(task, StepKind.COMPUTE_MD5, number))
-        except DuplicateTaskError:
-            return 0
-        return 1
+        return not store.insert_all([with_attempt(task, StepKind.COMPUTE_MD5, number)])
 
     with ThreadPoolExecutor(8) as threads:
-        assert sum(threads.map(insert, range(8))) == 1
+        assert sum(threads.map(try_to_insert, range(8))) == 1
 
 
 def test_many_open_a_new_store_at_once(open_shared: Open) -> None:
@@ -587,7 +583,7 @@ def test_many_open_a_new_store_at_once(open_shared: Open) -> None:
     def open_and_use(_: int) -> None:
         barrier.wait()
         store = open_shared()
-        store.insert(make_task())
+        insert(store, make_task())
         store.take_due(NOW, HOLD, 1)
 
     with ThreadPoolExecutor(8) as threads:
@@ -613,8 +609,8 @@ def test_mongod_has_indexes_after_a_look_at_what_is_due(mongod: Mongod, connect:
 def test_mongod_removes_what_has_expired(mongod: Mongod, connect: Connect) -> None:
     store = connect(mongod_url(mongod))
     expired, kept = replace(STATES["done"], expires_at=AGES_AGO), make_task()
-    store.insert(expired)
-    store.insert(kept)
+    insert(store, expired)
+    insert(store, kept)
     store.take_due(AGES_AGO, HOLD, 1)
     wait_for(lambda: store.get(expired.id) is None)
     assert store.get(kept.id) == kept
@@ -629,13 +625,13 @@ def test_mongod_keeps_what_was_inserted_through_a_kill(
     inserted = insert_due(store, 20)
     own_mongod.process.kill()
     with pytest.raises(StoreUnavailableError):
-        store.insert(make_task())
+        insert(store, make_task())
     own_mongod.start()
     assert [get(store, task) for task in inserted] == inserted
 
 
 UNREACHABLE: list[Callable[[TaskStore], object]] = [
-    lambda store: store.insert(make_task()),
+    lambda store: insert(store, make_task()),
     lambda store: store.insert_all([make_task(), make_task()]),
     lambda store: store.get("x"),
     lambda store: store.save(make_task()),
@@ -752,7 +748,7 @@ def test_mongod_takes_no_other_error_for_a_taken_id(mongod: Mongod, connect: Con
     with pymongo.MongoClient[dict[str, object]](url) as client:
         client.get_default_database().create_collection("tasks", validator={"url": "nothing"})
     with pytest.raises(StoreUnavailableError):
-        connect(url).insert(make_task())
+        insert(connect(url), make_task())
 
 
 @pytest.mark.services
@@ -776,8 +772,8 @@ def test_sqlite_removes_what_has_expired(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "tasks.sqlite3")
     expired = replace(STATES["done"], id="a", expires_at=NOW)
     kept = replace(STATES["failed"], id="b", expires_at=NOW + timedelta(milliseconds=1))
-    store.insert(expired)
-    store.insert(kept)
+    insert(store, expired)
+    insert(store, kept)
     store.count_hits({"x": 1}, NOW)
     store.take_due(NOW, HOLD, 1)
     assert store.count_hits({"x": 1}, NOW) == {"x": 1}
@@ -789,7 +785,7 @@ def test_sqlite_removes_what_has_expired(tmp_path: Path) -> None:
 def test_sqlite_survives_a_restart(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "new" / "folder")
     store = open_store(settings)
-    store.insert(FULL_TASK)
+    insert(store, FULL_TASK)
     running = save(store, FULL_TASK)
     store.close()
     store = open_store(settings)
@@ -809,7 +805,7 @@ def test_open_store_opens_what_the_settings_name(mongod: Mongod, tmp_path: Path)
 def test_retry_is_due_after_its_pause(store: TaskStore) -> None:
     running, failure = STATES["running"], STATES["retrying"].failure
     assert failure is not None
-    store.insert(running)
+    insert(store, running)
     save(store, running.ended(RetryLater(PAUSE, failure), NOW, retention=RETENTION))
     assert store.take_due(NOW + PAUSE - SECOND, HOLD, 1) == []
     assert ids(store.take_due(NOW + PAUSE, HOLD, 1)) == [running.id]
@@ -843,7 +839,7 @@ def test_task_of_a_newer_version_is_left_alone(
     newer = replace(STATES[state], id="newer", wake_at=NOW - SECOND)
     known = replace(make_task(), wake_at=NOW)
     for task in (newer, known):
-        store.insert(task)
+        insert(store, task)
     change_document(store, newer, fields)
 
     with pytest.raises(NewerTaskError, match="newer"):

@@ -14,7 +14,7 @@ from settings import Settings
 from tasks.step import MailStatus, Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
-from tests.examples import attempts_at
+from tests.examples import attempts_at, insert
 from tests.unit.fetch.origin import RawOrigin, redirect
 from worker.runtime import build_worker
 
@@ -39,7 +39,7 @@ def begin(store: SQLiteStore) -> Iterator[Callable[..., Callable[[], Task]]]:
         # Its first sweep makes all tasks due, as after a restart: that is not what is tested.
         wait_for(lambda: not runtime.companions.sweeper._has_to_wake_all)
         task = Task.new(url, store.now(), email=email)
-        store.insert(task)
+        insert(store, task)
         runtime.dispatcher.dispatch([task])
 
         def current() -> Task:

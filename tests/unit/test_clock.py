@@ -12,7 +12,7 @@ from tasks.outcome import RetryLater
 from tasks.step import Status, StepKind
 from tasks.stores import clock
 from tasks.stores.sqlite import SQLiteStore
-from tests.examples import FAILURE, LEASE, PAUSE, RETENTION, make_task
+from tests.examples import FAILURE, LEASE, PAUSE, RETENTION, insert, make_task
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -124,7 +124,7 @@ def test_a_retry_does_not_wait_for_the_clock(
     machine.uptime = uptime
     store = open_store()
     task = make_task(now=store.now()).claimed(store.now(), LEASE)
-    store.insert(task)
+    insert(store, task)
     sweep(store)
     assert store.save(task.ended(RetryLater(PAUSE, FAILURE), store.now(), retention=RETENTION))
 
@@ -145,7 +145,7 @@ def test_a_retry_does_not_wait_for_the_clock_in_the_next_process(
     store = open_store()
     sweep_for(machine, 2 * MINUTE, store)
     task = make_task(now=store.now()).claimed(store.now(), LEASE)
-    store.insert(task)
+    insert(store, task)
     assert store.save(task.ended(RetryLater(PAUSE, FAILURE), store.now(), retention=RETENTION))
     store.close()
 
@@ -167,7 +167,7 @@ def test_a_process_that_starts_later_has_the_same_time(machine: Machine, open_st
     second = open_store()
     assert abs(first.now() - second.now()) < SECOND
     running = make_task(now=second.now()).claimed(second.now(), LEASE)
-    second.insert(running)
+    insert(second, running)
     assert sweep(first) == [], "a lease was stolen"
 
 

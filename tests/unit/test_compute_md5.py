@@ -14,7 +14,7 @@ from tasks.failure import FailureCode
 from tasks.step import Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
-from tests.examples import DIGEST, RETENTION, make_task
+from tests.examples import DIGEST, RETENTION, insert, make_task
 from worker.leases import LeaseKeeper
 from worker.runner import StepRunner
 from worker.steps.compute_md5 import ComputeMD5
@@ -83,7 +83,7 @@ def compute(store: SQLiteStore, origin: Origin, **changes: object) -> Task:
         **changes,  # type: ignore[arg-type]
     )
     task = replace(make_task(now=store.now()), wake_at=store.now())
-    store.insert(task)
+    insert(store, task)
     while True:
         ended = attempt(store, origin, settings, task)
         if ended is not None and ended.status is not Status.QUEUED:
@@ -109,7 +109,7 @@ def test_budget_that_is_already_used(store: SQLiteStore, clock: Clock) -> None:
     """A lost worker leaves such a task. It is not asked for again."""
     origin = Origin(clock, 1, BREAK)
     task = replace(make_task(now=store.now()), seconds_used=BUDGET)
-    store.insert(task)
+    insert(store, task)
     ended = attempt(store, origin, Settings(download_budget=BUDGET), task)
     assert ended is not None
     assert ended.failure is not None

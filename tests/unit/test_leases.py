@@ -12,7 +12,7 @@ from tasks.outcome import Succeeded
 from tasks.step import MailStatus, Status
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
-from tests.examples import ADDRESS, DIGEST, RETENTION, make_task
+from tests.examples import ADDRESS, DIGEST, RETENTION, insert, make_task
 from tests.fakes import FlakyStore
 from worker.leases import Claim, LeaseKeeper
 
@@ -43,7 +43,7 @@ def stopping() -> threading.Event:
 
 def claim_new(store: FlakyStore, lease: timedelta = LEASE) -> Task:
     task = make_task(ADDRESS, store.now())
-    store.insert(task)
+    insert(store, task)
     claimed = store.save(task.claimed(store.now(), lease))
     assert claimed is not None
     return claimed

@@ -20,6 +20,7 @@ from tests.examples import (
     NOW,
     PAUSE,
     RETENTION,
+    insert,
     make_task,
     with_attempt,
 )
@@ -97,7 +98,7 @@ def test_repairs(store: SQLiteStore, changes: Callable[[], Values]) -> None:
     running = make_task(now=now).claimed(now, LEASE)
     last = with_attempt(running, StepKind.COMPUTE_MD5, 2)
     for number, task in enumerate((forgotten, failed_before, running, last)):
-        store.insert(replace(task, id=f"task {number}", wake_at=now - SECOND))
+        insert(store, replace(task, id=f"task {number}", wake_at=now - SECOND))
     settings = Settings(rabbitmq_url="amqp://elsewhere", max_attempts=2, lease=1e-9)
     sweeper = Sweeper(store, Dispatcher(RecordingBroker(), store, broker_availability()), settings)
 

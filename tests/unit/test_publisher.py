@@ -14,7 +14,7 @@ from tasks.outcome import Succeeded
 from tasks.step import StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import PUBLISHED_PAUSE, Task
-from tests.examples import ADDRESS, DIGEST, LEASE, NOW, RETENTION, make_task
+from tests.examples import ADDRESS, DIGEST, LEASE, NOW, RETENTION, insert, make_task
 from tests.fakes import RecordingBroker
 from worker.broker import broker_availability
 from worker.publisher import BATCH, Dispatcher, published_at
@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Iterator[ForgetfulStore]:
 def insert_new(store: ForgetfulStore, count: int = 1) -> list[Task]:
     made = [make_task(now=store.now()) for _ in range(count)]
     for task in made:
-        store.insert(task)
+        insert(store, task)
     return made
 
 
@@ -77,7 +77,7 @@ def test_pending_mail_becomes_a_message(
     ended = (
         make_task(ADDRESS).claimed(NOW, LEASE).ended(Succeeded(DIGEST), NOW, retention=RETENTION)
     )
-    store.insert(ended)
+    insert(store, ended)
     dispatcher.dispatch([ended])
     wait_for(lambda: is_dispatched(store, ended))
     assert broker.messages == [("send_email", ended.id)]
@@ -210,7 +210,7 @@ def waiting(store: ForgetfulStore, broker: RecordingBroker) -> Task:
     """A task dispatched ten minutes ago, whose message still stands in the queue."""
     long_ago = store.now() - 10 * MINUTE
     task = replace(make_task(now=long_ago).dispatched(long_ago), wake_at=store.now())
-    store.insert(task)
+    insert(store, task)
     broker.enqueue(message_for("another task"))
     broker.messages.clear()
     return task
@@ -279,7 +279,7 @@ def test_a_message_from_the_future_breeds_no_copies(
     broker.enqueue(message_for("another task"))
     broker.messages.clear()
     task = make_task(now=store.now()).dispatched(store.now())
-    store.insert(task)
+    insert(store, task)
     dispatcher.record_consumed(StepKind.COMPUTE_MD5, store.now() + 100 * MINUTE)
     dispatcher.dispatch([task])
     wait_for(lambda: dispatcher.has_handled(1))

@@ -10,7 +10,7 @@ from devtools.waiting import wait_for
 from tasks.errors import StoreUnavailableError
 from tasks.quotas import CapacityLimit, RateLimit
 from tasks.stores.sqlite import SQLiteStore
-from tests.examples import make_task
+from tests.examples import insert, make_task
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
@@ -98,7 +98,7 @@ def test_ceiling(store: ClockedStore) -> None:
 def test_ceiling_counts_again_after_a_while(counting: CountingStore) -> None:
     ceiling = CapacityLimit(counting, 1)
     assert ceiling.remaining() == 1
-    counting.insert(make_task())
+    insert(counting, make_task())
     assert ceiling.remaining() == 1, "the last count is still good"
     assert counting.counts == 1
     ceiling._recount_at = 0

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import DuplicateTaskError, StoreUnavailableError
+from tasks.errors import IllegalTransitionError, StoreUnavailableError
 from tasks.outcome import Succeeded
 from tasks.step import StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
-from tests.examples import DIGEST, LEASE, NOW, RETENTION, make_task
+from tests.examples import DIGEST, LEASE, NOW, RETENTION, insert, make_task
 from tests.fakes import FlakyStore
 from worker.retrying import claim_until_available, save_until_available, until_available
 
@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[FlakyStore]:
 @pytest.fixture
 def task(store: FlakyStore) -> Task:
     made = make_task()
-    store.insert(made)
+    insert(store, made)
     return made
 
 
@@ -60,8 +60,8 @@ def test_works_while_stopping(store: FlakyStore, task: Task, stopping: threading
 
 
 def test_other_errors_pass(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
-    with pytest.raises(DuplicateTaskError):
-        until_available(lambda: store.insert(task), stopping)
+    with pytest.raises(IllegalTransitionError):
+        until_available(lambda: store.save(task.renewed(NOW, LEASE)), stopping)
 
 
 def test_save_outlasts_an_outage(store: FlakyStore, task: Task, stopping: threading.Event) -> None:
@@ -87,7 +87,7 @@ def test_save_recognises_its_own_write_that_was_dispatched_meanwhile(
     store: FlakyStore, stopping: threading.Event
 ) -> None:
     running = make_task("someone@example.com").claimed(NOW, LEASE)
-    store.insert(running)
+    insert(store, running)
     done = running.ended(Succeeded(DIGEST), NOW, retention=RETENTION)
     written = replace(done, version=2)
 

@@ -9,7 +9,7 @@ from tasks.outcome import GivenBack, Outcome, RetryLater, Succeeded
 from tasks.step import StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
-from tests.examples import DIGEST, NOW, PAUSE, RETENTION, STATES
+from tests.examples import DIGEST, NOW, PAUSE, RETENTION, STATES, insert
 from worker.leases import Claim, LeaseKeeper
 from worker.runner import StepRunner
 
@@ -30,10 +30,10 @@ def runner(store: SQLiteStore) -> StepRunner:
     return StepRunner(store, LeaseKeeper(store, 30), RETENTION, threading.Event())
 
 
-def insert(store: SQLiteStore, task: Task) -> str:
+def insert_copy(store: SQLiteStore, task: Task) -> str:
     """Insert a copy of an example under an id of its own."""
     copy = replace(task, id=str(uuid.uuid4()))
-    store.insert(copy)
+    insert(store, copy)
     return copy.id
 
 
@@ -45,7 +45,7 @@ def refuse(_claim: Claim) -> Outcome:
 def test_run_claims_attempts_and_settles(
     store: SQLiteStore, runner: StepRunner, kind: StepKind
 ) -> None:
-    task_id = insert(store, DUE[kind])
+    task_id = insert_copy(store, DUE[kind])
     outcome = Succeeded(DIGEST if kind is StepKind.COMPUTE_MD5 else None)
 
     def attempt(claim: Claim) -> Outcome:
@@ -67,7 +67,7 @@ def test_run_claims_attempts_and_settles(
 def test_attempt_given_back_is_due_and_does_not_count(
     store: SQLiteStore, runner: StepRunner, kind: StepKind
 ) -> None:
-    released = runner.run(insert(store, DUE[kind]), kind, lambda _claim: GivenBack())
+    released = runner.run(insert_copy(store, DUE[kind]), kind, lambda _claim: GivenBack())
     assert released is not None
     assert released.next_step is kind
     assert released.steps == DUE[kind].steps
@@ -81,7 +81,7 @@ def test_run_leaves_a_task_whose_step_is_another_one(
 ) -> None:
     for task in STATES.values():
         if task.next_step is not kind:
-            assert runner.run(insert(store, task), kind, refuse) is None
+            assert runner.run(insert_copy(store, task), kind, refuse) is None
     assert runner.run("unknown", kind, refuse) is None
 
 
@@ -90,7 +90,7 @@ def test_run_does_not_cut_a_pause_short(
     store: SQLiteStore, runner: StepRunner, kind: StepKind
 ) -> None:
     ahead = store.now() + timedelta(hours=1)
-    task_id = insert(store, replace(PAUSING[kind], wake_at=ahead, retry_at=ahead))
+    task_id = insert_copy(store, replace(PAUSING[kind], wake_at=ahead, retry_at=ahead))
     before = store.get(task_id)
 
     assert runner.run(task_id, kind, refuse) is None
@@ -101,7 +101,7 @@ def test_run_does_not_cut_a_pause_short(
 def test_run_gives_a_task_back_while_the_worker_stops(
     store: SQLiteStore, runner: StepRunner, kind: StepKind
 ) -> None:
-    task_id = insert(store, DUE[kind])
+    task_id = insert_copy(store, DUE[kind])
     runner.stopping.set()
 
     released = runner.run(task_id, kind, refuse)

@@ -15,6 +15,7 @@ from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
+from tests.examples import insert
 
 SETTINGS = Settings(submits_per_minute=0)
 
@@ -94,7 +95,7 @@ def test_a_write_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_each_gets_its_own_verdict(tmp_path: Path) -> None:
     async def scene(writer: SubmissionWriter, store: WatchedStore) -> None:
         twin = submission("earlier").as_task(store.now())
-        store.insert(twin)
+        insert(store, twin)
         outcomes = await asyncio.gather(
             writer.submit(submission("one")),
             writer.submit(submission("two", twin.id)),

@@ -18,7 +18,7 @@ from tasks.outcome import Succeeded
 from tasks.step import MailStatus, Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
-from tests.examples import ADDRESS, DIGEST, LEASE, RETENTION, make_task, with_attempt
+from tests.examples import ADDRESS, DIGEST, LEASE, RETENTION, insert, make_task, with_attempt
 from tests.fakes import RecordingBroker
 from worker.broker import broker_availability
 from worker.publisher import BATCH, Dispatcher
@@ -63,7 +63,7 @@ def make_watching(store: UnreliableStore, dispatcher: Dispatcher) -> Sweeper:
 
 def insert_due(store: UnreliableStore, task: Task) -> Task:
     due = replace(task, wake_at=store.now() - SECOND)
-    store.insert(due)
+    insert(store, due)
     return due
 
 
@@ -101,7 +101,7 @@ def test_what_is_not_due_is_left_alone(
     settled = running.ended(Succeeded(DIGEST), store.now(), retention=RETENTION)
     untouched = [task, running, replace(settled, id="settled")]
     for each in untouched:
-        store.insert(each)
+        insert(store, each)
     assert sweeper.sweep() == 0
     assert [get(store, each) for each in untouched] == untouched
     assert broker.messages == []
@@ -268,8 +268,8 @@ def test_only_an_embedded_start_wakes_everything(
 ) -> None:
     queued = make_task(now=store.now()).dispatched(store.now())
     running = make_task(now=store.now()).claimed(store.now(), LEASE)
-    store.insert(queued)
-    store.insert(running)
+    insert(store, queued)
+    insert(store, running)
     sweeper = Sweeper(store, dispatcher, Settings(rabbitmq_url=rabbitmq_url))
     assert sweeper.sweep() == is_woken
     assert sweeper.sweep() == 0
