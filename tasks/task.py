@@ -214,7 +214,7 @@ class Task:
                 return self.released(now)
             case RetryLater(pause, failure):
                 waiting = replace(step, state=StepState.WAITING)
-                return self._paused(waiting, now + pause, failure=failure or self.failure)
+                return self._paused(waiting, now + pause, **self._failed_with(failure))
             case Delayed(pause) if StepState.DELAYED not in step.row.names:
                 raise self._illegal("delayed")
             case Delayed(pause):
@@ -226,11 +226,14 @@ class Task:
                 changes: dict[str, Any] = {"digest": digest, "failure": None} if digest else {}
                 return self._over(succeeded, now, retention, **changes)
             case Failed(failure, allow_deliveries):
-                # Only the first step has a result. That of a delivery must not replace it.
-                changes = {"failure": failure} if self.finished_at is None else {}
                 failed = replace(step, state=StepState.FAILED)
                 over = self if allow_deliveries else self._without_deliveries()
+                changes = self._failed_with(failure)
                 return over._over(failed, now, retention, **changes)  # noqa: SLF001  our own
+
+    def _failed_with(self, failure: Failure | None) -> dict[str, Any]:
+        """Return the changes of a failure. A delivery's must not replace the task's result."""
+        return {} if failure is None or self.finished_at else {"failure": failure}
 
     def _without_deliveries(self) -> Self:
         first, *others = self.steps

@@ -96,7 +96,7 @@ def shown(task: Task) -> dict[str, object]:
         for transition in sorted(TRANSITIONS.keys() - legal)
     ],
 )
-def test_illegal_transition(state: str, transition: str) -> None:
+def test_transitions_from_the_wrong_state_raise(state: str, transition: str) -> None:
     with pytest.raises(IllegalTransitionError, match=STATES[state].id):
         TRANSITIONS[transition](STATES[state])
 
@@ -118,7 +118,7 @@ def test_legal_transition_leaves_identity_and_version(state: str, transition: st
     }
 
 
-def test_new() -> None:
+def test_new_task_is_queued_with_its_steps() -> None:
     task = Task.new("http://example.com/", NOW, email=ADDRESS, expected_md5="0" * 32)
     assert str(uuid.UUID(task.id)) == task.id
     assert task == Task(
@@ -135,13 +135,13 @@ def test_new() -> None:
     assert make_task().id != make_task().id
 
 
-def test_is_immutable() -> None:
+def test_task_is_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         make_task().version = 2  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("state", ["queued", "done, mail pending"])
-def test_dispatched(state: str) -> None:
+def test_dispatched_puts_off_the_next_look(state: str) -> None:
     before = STATES[state]
     assert changes(before, before.dispatched(LATER)) == {
         "dispatched_at": LATER,
@@ -161,7 +161,7 @@ def test_still_waiting_doubles_the_pause_to_a_limit() -> None:
     assert (task.dispatched_at, task.version) == (NOW, 1)
 
 
-def test_claimed() -> None:
+def test_claimed_starts_an_attempt_with_a_lease() -> None:
     before = with_attempt(STATES["dispatched"], StepKind.COMPUTE_MD5, 2)
     before = replace(before, bytes_done=7, bytes_total=9)
     assert changes(before, before.claimed(LATER, LEASE, "token")) == {
@@ -176,12 +176,12 @@ def test_claimed() -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "done, mail sending"])
-def test_renewed(state: str) -> None:
+def test_renewed_extends_the_lease_only(state: str) -> None:
     before = STATES[state]
     assert changes(before, before.renewed(LATER, LEASE)) == {"wake_at": LATER + LEASE}
 
 
-def test_progressed() -> None:
+def test_progressed_changes_the_progress_only() -> None:
     before = STATES["running"]
     assert changes(before, before.progressed(5, 9)) == {"bytes_done": 5, "bytes_total": 9}
     assert changes(before, before.progressed(5, None)) == {"bytes_done": 5}
@@ -201,7 +201,7 @@ def test_released_before_it_was_claimed() -> None:
     assert changes(before, before.released(LATER)) == {"wake_at": LATER, "dispatched_at": None}
 
 
-def test_retry() -> None:
+def test_transient_failure_waits_for_its_retry() -> None:
     before = STATES["running"]
     assert changes(
         before, before.ended(RetryLater(PAUSE, FAILURE), LATER, retention=RETENTION)
@@ -276,7 +276,7 @@ def test_failed_with_a_mail_is_not_settled() -> None:
     }
 
 
-def test_mail_claimed() -> None:
+def test_claiming_the_mail_starts_an_attempt_with_a_lease() -> None:
     before = STATES["done, mail pending"].dispatched(NOW)
     assert changes(before, before.claimed(LATER, LEASE, "token")) == {
         "mail_status": MailStatus.SENDING,
@@ -297,7 +297,13 @@ def test_mail_delayed_burns_no_attempt() -> None:
     }
 
 
-def test_mail_retry() -> None:
+def test_delivery_that_failed_does_not_replace_the_result() -> None:
+    before = STATES["done, mail sending"]
+    for outcome in (RetryLater(PAUSE, FAILURE), Failed(FAILURE)):
+        assert before.ended(outcome, LATER, retention=RETENTION).failure is None
+
+
+def test_transient_mail_failure_waits_for_its_retry() -> None:
     before = STATES["done, mail sending"]
     assert changes(before, before.ended(RetryLater(PAUSE), LATER, retention=RETENTION)) == {
         "mail_status": MailStatus.PENDING,
@@ -322,7 +328,10 @@ def test_mail_sent_or_refused_settles() -> None:
 @pytest.mark.parametrize(
     ("expected", "is_verified"), [(None, None), (DIGEST.md5, True), ("0" * 32, False)]
 )
-def test_is_verified(expected: str | None, is_verified: bool | None) -> None:  # noqa: FBT001
+def test_task_is_verified_if_the_digest_is_the_expected_one(
+    expected: str | None,
+    is_verified: bool | None,  # noqa: FBT001
+) -> None:
     running = replace(STATES["running"], expected_md5=expected)
     assert running.is_verified is None
     assert running.ended(Succeeded(DIGEST), NOW, retention=RETENTION).is_verified is is_verified
