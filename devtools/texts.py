@@ -18,6 +18,22 @@ from settings.parsing import parse_size
 from tasks.failure import FailureCode
 from worker import metrics as worker_metrics
 
+# The settings that docker-compose.yml itself makes, or that have a place above the others.
+SET_BY_COMPOSE = frozenset(
+    {
+        "CA_BUNDLE",
+        "DATA_DIR",
+        "HOST",
+        "MAIL_FROM",
+        "METRICS_PORT",
+        "MONGODB_URL",
+        "PORT",
+        "PUBLIC_URL",
+        "RABBITMQ_URL",
+        "SMTP_URL",
+        "WORKER_THREADS",
+    }
+)
 # The defaults that depend on something else.
 _DEFAULTS = {"user_agent": DEFAULT_USER_AGENT, "ca_bundle": "that of certifi"}
 _DURATIONS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
@@ -58,6 +74,15 @@ def _with_unit(value: float, units: Mapping[str, int]) -> str:
     return f"{value:.10g}"
 
 
+def env_example() -> str:
+    """Return a line for each setting that `.env` may change, with its default."""
+    return "\n".join(
+        f"#{each.name.upper()}={_default(each).strip('`')}"
+        for each in fields(Settings)
+        if each.name.upper() not in SET_BY_COMPOSE
+    )
+
+
 def failure_codes_table() -> str:
     """Return the table of the codes with which a task fails."""
     rows = ((f"`{code.value}`", code.meaning, code.retried) for code in FailureCode)
@@ -90,22 +115,26 @@ def _table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-TABLES: Mapping[tuple[str, str], Callable[[], str]] = {
+BLOCKS: Mapping[tuple[str, str], Callable[[], str]] = {
     ("docs/configuration.md", "settings"): settings_table,
     ("docs/errors.md", "failure codes"): failure_codes_table,
     ("docs/operations.md", "metrics"): metrics_table,
+    (".env.example", "settings"): env_example,
 }
 OPENAPI = "service/docs/openapi.json"
 
 
-def with_table(text: str, name: str, table: str) -> str:
-    """Return the text with the table between its markers. Raises ValueError without them."""
-    begin, end = f"<!-- {name}: written by make texts -->", f"<!-- end of {name} -->"
+def with_block(text: str, marker: str, name: str, block: str) -> str:
+    """Return the text with the block between its markers. Raises ValueError without them."""
+    begin, end = (
+        marker.format(f"{name}: written by make texts"),
+        marker.format(f"end of {name}"),
+    )
     before, found, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
     if not found or not found_end:
         raise ValueError(f"the markers of {name} are missing")
-    return f"{before}{begin}\n{table}\n{end}{after}"
+    return f"{before}{begin}\n{block}\n{end}{after}"
 
 
 def with_failure_codes(text: str) -> str:
@@ -128,11 +157,12 @@ def with_failure_codes(text: str) -> str:
 
 def write(folder: Path, *, is_check: bool) -> list[str]:
     """Write the texts below a folder, or only check them. Returns the names of those outdated."""
-    texts = {name: (folder / name).read_text() for name, _ in TABLES}
+    texts = {name: (folder / name).read_text() for name, _ in BLOCKS}
     texts[OPENAPI] = (folder / OPENAPI).read_text()
     changed = dict(texts)
-    for (name, table), make in TABLES.items():
-        changed[name] = with_table(changed[name], table, make())
+    for (name, block), make in BLOCKS.items():
+        marker = "<!-- {} -->" if name.endswith(".md") else "# {}"
+        changed[name] = with_block(changed[name], marker, block, make())
     changed[OPENAPI] = with_failure_codes(changed[OPENAPI])
     outdated = [name for name, text in texts.items() if changed[name] != text]
     if not is_check:

@@ -42,4 +42,4 @@ def test_workers_fetch_through_a_network_without_servers() -> None:
 def test_servers_ask_for_a_password() -> None:
     for variable in ("RABBITMQ_PASSWORD", "MONGODB_PASSWORD"):
         assert TEXT.count(f"${{{variable}:-") == 2, "for the server and for its clients"
-        assert re.search(rf"^{variable}=", (PROJECT / ".env.example").read_text(), re.MULTILINE)
+        assert re.search(rf"^#{variable}=", (PROJECT / ".env.example").read_text(), re.MULTILINE)
