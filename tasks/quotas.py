@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from tasks.errors import StoreUnavailableError
@@ -67,9 +67,13 @@ class RateLimit:
 class CapacityLimit:
     """At most `most` unfinished tasks, give or take what changes between two counts."""
 
-    def __init__(self, store: Statistics, most: int) -> None:
+    def __init__(
+        self, store: Statistics, most: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Allow `most` tasks. `clock` says how old a count is, in seconds."""
         self._store = store
         self._most = most
+        self._clock = clock
         self._count: int | None = None
         self._recount_at = 0.0
 
@@ -81,7 +85,7 @@ class CapacityLimit:
         """
         if self._count is None:
             self._recount()
-        elif time.monotonic() > self._recount_at:
+        elif self._clock() > self._recount_at:
             self._recount_at = math.inf
             threading.Thread(target=self._try_to_recount, name="capacity", daemon=True).start()
         assert self._count is not None
@@ -96,10 +100,10 @@ class CapacityLimit:
         try:
             self._recount()
         except StoreUnavailableError:  # the old count has to do
-            self._recount_at = time.monotonic() + COUNT_SECONDS
+            self._recount_at = self._clock() + COUNT_SECONDS
 
     def _recount(self) -> None:
-        began = time.monotonic()
+        began = self._clock()
         self._count = self._store.count_unfinished(self._most)
-        took = time.monotonic() - began
-        self._recount_at = time.monotonic() + max(COUNT_SECONDS, COUNT_SHARE * took)
+        took = self._clock() - began
+        self._recount_at = self._clock() + max(COUNT_SECONDS, COUNT_SHARE * took)

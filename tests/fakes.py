@@ -2,8 +2,11 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dramatiq import Message
 from dramatiq.brokers.stub import StubBroker
@@ -11,56 +14,125 @@ from dramatiq.brokers.stub import StubBroker
 from tasks.errors import StoreUnavailableError
 from tasks.step import StepKind
 from tasks.stores.sqlite import SQLiteStore
-from tasks.task import Task
+
+METHODS = (
+    "claim",
+    "count_hits",
+    "count_stored",
+    "count_unfinished",
+    "get",
+    "insert_all",
+    "mark_dispatched",
+    "now",
+    "save",
+    "take_due",
+)
 
 
-class FlakyStore(SQLiteStore):
-    """A store that a test takes out of reach.
+@dataclass
+class Fault:
+    """Calls of a store that are going to fail."""
 
-    `failures` calls of get, save and claim fail before they do anything; then `lost_answers` saves
-    and claims fail after they have written. `before_failure` is called at each failure.
+    methods: tuple[str, ...]
+    times: float
+    error: Exception
+    is_written: bool
+    before: Callable[[], object]
+
+
+class ScriptedStore(SQLiteStore):
+    """A SQLite store whose calls a test records and makes fail, and whose time a test sets.
+
+    Calls that the store makes of itself, and calls through the class, as in
+    `SQLiteStore.save(store, task)`, are neither recorded nor do they fail.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.failures = 0
-        self.lost_answers = 0
-        self.saves = 0
-        self.before_failure: Callable[[], object] = lambda: None
+        self.time: datetime | None = None
+        self._calls: list[tuple[str, tuple[Any, ...]]] = []
+        self._faults: list[Fault] = []
+        self._guard = threading.Lock()
+        self._thread = threading.local()
+        for name in METHODS:
+            setattr(self, name, partial(self._play, name, getattr(self, name)))
 
-    def get(self, task_id: str) -> Task | None:
-        self._maybe_fail()
-        return super().get(task_id)
+    def now(self) -> datetime:
+        return super().now() if self.time is None else self.time
 
-    def save(self, task: Task) -> Task | None:
-        self.saves += 1
-        self._maybe_fail()
-        saved = super().save(task)
-        self._maybe_lose_the_answer()
-        return saved
+    def advance(self, duration: timedelta) -> None:
+        """Move the time that was set."""
+        assert self.time is not None
+        self.time += duration
 
-    def claim(
-        self, task_id: str, step: StepKind, now: datetime, lease: timedelta, token: str
-    ) -> Task | None:
-        self._maybe_fail()
-        claimed = SQLiteStore.claim(self, task_id, step, now, lease, token)
-        self._maybe_lose_the_answer()
-        return claimed
+    def fail(
+        self,
+        *methods: str,
+        times: float = 1,
+        error: Exception | None = None,
+        is_written: bool = False,
+        before: Callable[[], object] = lambda: None,
+    ) -> Fault:
+        """Let the next `times` calls of these methods fail; without a name, get, save and claim.
 
-    def _maybe_lose_the_answer(self) -> None:
-        if self.lost_answers:
-            self.lost_answers -= 1
-            self._fail()
+        With `is_written` the method does its work first and only the answer is lost. `before` is
+        called before the first failure.
+        """
+        fault = Fault(
+            methods or ("get", "save", "claim"),
+            times,
+            error or StoreUnavailableError("out of reach"),
+            is_written,
+            before,
+        )
+        self._faults.append(fault)
+        return fault
 
-    def _maybe_fail(self) -> None:
-        if self.failures:
-            self.failures -= 1
-            self._fail()
+    def recover(self) -> None:
+        """Let no further call fail."""
+        self._faults.clear()
 
-    def _fail(self) -> None:
-        before, self.before_failure = self.before_failure, lambda: None
+    def calls(self, method: str) -> list[tuple[Any, ...]]:
+        """Return the arguments of each call of a method."""
+        return [arguments for name, arguments in self._calls if name == method]
+
+    def _play(self, name: str, call: Callable[..., object], *arguments: object) -> object:
+        if getattr(self._thread, "is_inside", False):
+            return call(*arguments)
+        self._calls.append((name, arguments))
+        self._maybe_fail(name, is_written=False)
+        self._thread.is_inside = True
+        try:
+            answer = call(*arguments)
+        finally:
+            self._thread.is_inside = False
+        self._maybe_fail(name, is_written=True)
+        return answer
+
+    def _maybe_fail(self, name: str, *, is_written: bool) -> None:
+        with self._guard:
+            matching = (
+                fault
+                for fault in self._faults
+                if fault.times and name in fault.methods and fault.is_written is is_written
+            )
+            fault = next(matching, None)
+            if fault is None:
+                return
+            fault.times -= 1
+        before, fault.before = fault.before, lambda: None
         before()
-        raise StoreUnavailableError("out of reach")
+        raise fault.error
+
+
+class FakeClock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
 
 
 class RecordingBroker(StubBroker):

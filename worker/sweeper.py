@@ -5,6 +5,7 @@ import math
 import random
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from settings import Settings
@@ -29,8 +30,16 @@ _log = logging.getLogger(__name__)
 class Sweeper:
     """The loop that repairs everything: one in each worker process, any number in all."""
 
-    def __init__(self, store: TaskStore, dispatcher: Dispatcher, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: TaskStore,
+        dispatcher: Dispatcher,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Sweep once `start` is called. `clock` measures outages, in seconds."""
         self._store = store
+        self._clock = clock
         self._dispatcher = dispatcher
         self._trimmer = Trimmer(store, settings.max_stored)
         self._max_attempts = settings.max_attempts
@@ -97,7 +106,7 @@ class Sweeper:
 
         A sweeper that has just been started cannot know whether there was one.
         """
-        now = time.monotonic()
+        now = self._clock()
         if now - self._swept_at > max(self._lease_seconds / 2, 2 * INTERVAL_SECONDS):
             self._grace_until = now + self._hold.total_seconds()
         self._swept_at = now
@@ -108,7 +117,7 @@ class Sweeper:
             if task.retry_at is None:
                 metrics.repairs.inc("message")
             return task
-        if time.monotonic() < self._grace_until:
+        if self._clock() < self._grace_until:
             return None
         step = task.claimed_step
         return self._take_from_lost_worker(task, step) if step else None

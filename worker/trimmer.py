@@ -1,6 +1,8 @@
 """Keeps the number of stored tasks near MAX_STORED."""
 
+import math
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from tasks.stores.contract import TaskStore
@@ -20,13 +22,16 @@ class Trimmer:
     Unfinished tasks are never removed: MAX_UNFINISHED bounds these.
     """
 
-    def __init__(self, store: TaskStore, most: int) -> None:
-        """`most` tasks; 0 for no limit."""
+    def __init__(
+        self, store: TaskStore, most: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Keep at most `most` tasks; 0 for no limit. `clock` measures how long a count takes."""
         self._store = store
         self._most = most
+        self._clock = clock
         self._window_end = EPOCH
         self._excess = 0
-        self._count_at = 0.0
+        self._count_at = -math.inf
 
     def trim(self) -> None:
         """Remove some tasks if there are too many, and if it is the turn of this process.
@@ -48,12 +53,12 @@ class Trimmer:
 
     def _count_excess(self) -> int:
         """How many tasks are too many; 0 if another process has this window's turn."""
-        began = time.monotonic()
+        began = self._clock()
         if began < self._count_at:
             return 0
         if self._store.count_hits({"trim": 1}, self._window_end)["trim"] > 1:
             return 0
         stored = self._store.count_stored()
-        ended = time.monotonic()
+        ended = self._clock()
         self._count_at = ended + COUNT_SHARE * (ended - began)
         return stored - self._most

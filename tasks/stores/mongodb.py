@@ -19,7 +19,7 @@ from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.step import ROWS, StepKind, StepState
 from tasks.stores.clock import ServerClock
-from tasks.stores.contract import BacklogStats
+from tasks.stores.contract import BacklogStats, Clock
 from tasks.stores.document import (
     FAILURE_CODES,
     FORMAT,
@@ -72,12 +72,13 @@ class MongoStore:
 
     description = "MongoDB"
 
-    def __init__(self, database: Database[Document]) -> None:
+    def __init__(self, database: Database[Document], clock: Clock | None = None) -> None:
+        """Keep tasks in a database; the time is the server's unless there is a `clock`."""
         self._client = database.client
         self._tasks = database.get_collection("tasks", write_concern=DURABLE)
         self._hints = database.get_collection("tasks", write_concern=HINT)
         self._counters = database.get_collection("counters", write_concern=HINT)
-        self._clock = ServerClock(self._ask_for_time)
+        self._clock = clock or ServerClock(self._ask_for_time)
         self._availability = Availability("MongoDB", logging.getLogger(__name__))
         self._has_indexes = False
 

@@ -2,7 +2,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ from tasks.step import MailStatus, Status
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import ADDRESS, DIGEST, RETENTION, insert, make_task
-from tests.fakes import FlakyStore
+from tests.fakes import ScriptedStore
 from worker.leases import Claim, LeaseKeeper
 
 LEASE = timedelta(seconds=30)
@@ -21,14 +20,7 @@ DONE = Succeeded(DIGEST)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[FlakyStore]:
-    opened = FlakyStore(tmp_path / "tasks.sqlite3")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def keeper(store: FlakyStore) -> Iterator[LeaseKeeper]:
+def keeper(store: ScriptedStore) -> Iterator[LeaseKeeper]:
     """Renews every 20 ms."""
     started = LeaseKeeper(store, 0.06)
     started.start()
@@ -36,12 +28,7 @@ def keeper(store: FlakyStore) -> Iterator[LeaseKeeper]:
     started.stop()
 
 
-@pytest.fixture
-def stopping() -> threading.Event:
-    return threading.Event()
-
-
-def claim_new(store: FlakyStore, lease: timedelta = LEASE) -> Task:
+def claim_new(store: ScriptedStore, lease: timedelta = LEASE) -> Task:
     task = make_task(ADDRESS, store.now())
     insert(store, task)
     claimed = store.save(task.claimed(store.now(), lease))
@@ -49,13 +36,13 @@ def claim_new(store: FlakyStore, lease: timedelta = LEASE) -> Task:
     return claimed
 
 
-def get(store: FlakyStore, task: Task) -> Task:
+def get(store: ScriptedStore, task: Task) -> Task:
     found = store.get(task.id)
     assert found is not None
     return found
 
 
-def test_renew_writes_lease_and_progress(store: FlakyStore) -> None:
+def test_renew_writes_lease_and_progress(store: ScriptedStore) -> None:
     task = claim_new(store, timedelta(0))
     claim = Claim(store, task, LEASE)
     claim.progress(5, 9)
@@ -71,7 +58,7 @@ def test_renew_writes_lease_and_progress(store: FlakyStore) -> None:
 
 
 def test_renewals_write_the_time_of_the_attempt(
-    store: FlakyStore, stopping: threading.Event
+    store: ScriptedStore, stopping: threading.Event
 ) -> None:
     claim = Claim(store, claim_new(store), LEASE)
     written: list[float] = []
@@ -85,7 +72,7 @@ def test_renewals_write_the_time_of_the_attempt(
     assert settled.seconds_used >= written[1]
 
 
-def test_time_of_a_lost_worker_is_kept(store: FlakyStore) -> None:
+def test_time_of_a_lost_worker_is_kept(store: ScriptedStore) -> None:
     claim = Claim(store, replace(claim_new(store), seconds_used=100), LEASE)
     wait_for(lambda: claim.seconds > 0.01)
     claim.renew()
@@ -95,7 +82,7 @@ def test_time_of_a_lost_worker_is_kept(store: FlakyStore) -> None:
     assert get(store, lost).seconds_used >= 100.01
 
 
-def test_mail_is_renewed_too(store: FlakyStore) -> None:
+def test_mail_is_renewed_too(store: ScriptedStore) -> None:
     pending = store.save(claim_new(store).ended(DONE, store.now(), retention=RETENTION))
     assert pending is not None
     sending = store.save(pending.claimed(store.now(), timedelta(0)))
@@ -106,7 +93,7 @@ def test_mail_is_renewed_too(store: FlakyStore) -> None:
     assert store.take_due(store.now(), store.now(), 1) == []
 
 
-def test_renewed_claim_settles(store: FlakyStore, stopping: threading.Event) -> None:
+def test_renewed_claim_settles(store: ScriptedStore, stopping: threading.Event) -> None:
     claim = Claim(store, claim_new(store), LEASE)
     claim.renew()
     claim.renew()
@@ -116,7 +103,7 @@ def test_renewed_claim_settles(store: FlakyStore, stopping: threading.Event) -> 
     assert (settled.status, settled.version) == (Status.DONE, 5)
 
 
-def test_settled_claim_is_not_renewed(store: FlakyStore, stopping: threading.Event) -> None:
+def test_settled_claim_is_not_renewed(store: ScriptedStore, stopping: threading.Event) -> None:
     claim = Claim(store, claim_new(store), LEASE)
     settled = claim.settle(DONE, retention=RETENTION, stopping=stopping)
     assert settled is not None
@@ -124,7 +111,7 @@ def test_settled_claim_is_not_renewed(store: FlakyStore, stopping: threading.Eve
     assert get(store, settled) == settled
 
 
-def test_lost_claim_writes_nothing(store: FlakyStore, stopping: threading.Event) -> None:
+def test_lost_claim_writes_nothing(store: ScriptedStore, stopping: threading.Event) -> None:
     task = claim_new(store)
     claim = Claim(store, task, LEASE)
     winner = store.save(task.released(store.now()))
@@ -135,23 +122,25 @@ def test_lost_claim_writes_nothing(store: FlakyStore, stopping: threading.Event)
     assert get(store, task) == winner
 
 
-def test_claim_lost_unnoticed_writes_nothing(store: FlakyStore, stopping: threading.Event) -> None:
+def test_claim_lost_unnoticed_writes_nothing(
+    store: ScriptedStore, stopping: threading.Event
+) -> None:
     task = claim_new(store)
     winner = store.save(task.released(store.now()))
     assert Claim(store, task, LEASE).settle(DONE, retention=RETENTION, stopping=stopping) is None
     assert get(store, task) == winner
 
 
-def test_settle_outlasts_an_outage(store: FlakyStore, stopping: threading.Event) -> None:
+def test_settle_outlasts_an_outage(store: ScriptedStore, stopping: threading.Event) -> None:
     task = claim_new(store)
-    store.failures = 2
+    store.fail(times=2)
     settled = Claim(store, task, LEASE).settle(DONE, retention=RETENTION, stopping=stopping)
     assert settled is not None
     assert get(store, task) == settled
 
 
 def test_settle_outlasts_an_outage_of_the_clock(
-    store: FlakyStore, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
+    store: ScriptedStore, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = claim_new(store)
     is_first = iter([True])
@@ -167,9 +156,9 @@ def test_settle_outlasts_an_outage_of_the_clock(
     )
 
 
-def test_renewal_that_failed_loses_nothing(store: FlakyStore, stopping: threading.Event) -> None:
+def test_renewal_that_failed_loses_nothing(store: ScriptedStore, stopping: threading.Event) -> None:
     claim = Claim(store, claim_new(store), LEASE)
-    store.failures = 1
+    store.fail()
     with pytest.raises(StoreUnavailableError):
         claim.renew()
     claim.renew()
@@ -177,9 +166,9 @@ def test_renewal_that_failed_loses_nothing(store: FlakyStore, stopping: threadin
     assert claim.settle(DONE, retention=RETENTION, stopping=stopping) is not None
 
 
-def test_renewal_whose_answer_got_lost_loses_no_claim(store: FlakyStore) -> None:
+def test_renewal_whose_answer_got_lost_loses_no_claim(store: ScriptedStore) -> None:
     claim = Claim(store, claim_new(store), LEASE)
-    store.lost_answers = 1
+    store.fail(is_written=True)
     with pytest.raises(StoreUnavailableError):
         claim.renew()
     claim.renew()
@@ -188,32 +177,32 @@ def test_renewal_whose_answer_got_lost_loses_no_claim(store: FlakyStore) -> None
 
 
 def test_renewal_whose_answer_got_lost_loses_no_result(
-    store: FlakyStore, stopping: threading.Event
+    store: ScriptedStore, stopping: threading.Event
 ) -> None:
     task = claim_new(store)
     claim = Claim(store, task, LEASE)
-    store.lost_answers = 1
+    store.fail(is_written=True)
     with pytest.raises(StoreUnavailableError):
         claim.renew()
     assert claim.settle(DONE, retention=RETENTION, stopping=stopping) is not None
     assert get(store, task).status is Status.DONE
 
 
-def test_keeper_renews_again_and_again(store: FlakyStore, keeper: LeaseKeeper) -> None:
+def test_keeper_renews_again_and_again(store: ScriptedStore, keeper: LeaseKeeper) -> None:
     task = claim_new(store)
     with keeper.keep(task) as claim:
         wait_for(lambda: get(store, task).version >= task.version + 3)
     assert not claim.is_lost
 
 
-def test_keeper_writes_progress(store: FlakyStore, keeper: LeaseKeeper) -> None:
+def test_keeper_writes_progress(store: ScriptedStore, keeper: LeaseKeeper) -> None:
     task = claim_new(store)
     with keeper.keep(task) as claim:
         claim.progress(7, None)
         wait_for(lambda: get(store, task).bytes_done == 7)
 
 
-def test_keeper_lets_go_after_the_block(store: FlakyStore, keeper: LeaseKeeper) -> None:
+def test_keeper_lets_go_after_the_block(store: ScriptedStore, keeper: LeaseKeeper) -> None:
     task, other = claim_new(store), claim_new(store)
     with keeper.keep(task) as claim:
         pass
@@ -222,17 +211,17 @@ def test_keeper_lets_go_after_the_block(store: FlakyStore, keeper: LeaseKeeper) 
     assert get(store, task).version <= claim.task.version
 
 
-def test_keeper_goes_on_after_an_outage(store: FlakyStore, keeper: LeaseKeeper) -> None:
+def test_keeper_continues_after_an_outage(store: ScriptedStore, keeper: LeaseKeeper) -> None:
     task, other = claim_new(store), claim_new(store)
     with keeper.keep(task) as claim, keeper.keep(other) as another:
-        store.failures = 5
-        wait_for(lambda: not store.failures)
+        fault = store.fail(times=5)
+        wait_for(lambda: not fault.times)
         wait_for(lambda: claim.task.version > task.version and another.task.version > other.version)
     assert not claim.is_lost
     assert not another.is_lost
 
 
-def test_keeper_notices_a_lost_claim(store: FlakyStore, keeper: LeaseKeeper) -> None:
+def test_keeper_notices_a_lost_claim(store: ScriptedStore, keeper: LeaseKeeper) -> None:
     task = claim_new(store)
     with keeper.keep(task) as claim:
 

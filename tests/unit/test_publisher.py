@@ -1,61 +1,38 @@
 import threading
-from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from dramatiq import Message
 
 import worker.publisher
 from devtools.waiting import wait_for
-from tasks.errors import StoreUnavailableError
 from tasks.outcome import Succeeded
 from tasks.step import StepKind
-from tasks.stores.sqlite import SQLiteStore
 from tasks.task import PUBLISHED_PAUSE, Task
 from tests.examples import ADDRESS, DIGEST, LEASE, NOW, RETENTION, insert, make_task
-from tests.fakes import RecordingBroker
+from tests.fakes import RecordingBroker, ScriptedStore
 from worker.broker import broker_availability
 from worker.publisher import BATCH, Dispatcher, published_at
 
 MINUTE = timedelta(minutes=1)
 
 
-class ForgetfulStore(SQLiteStore):
-    """Fails to mark so many batches."""
-
-    failures = 0
-
-    def mark_dispatched(self, tasks: Collection[Task]) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise StoreUnavailableError("out of reach")
-        super().mark_dispatched(tasks)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ForgetfulStore]:
-    opened = ForgetfulStore(tmp_path / "tasks.sqlite3")
-    yield opened
-    opened.close()
-
-
-def insert_new(store: ForgetfulStore, count: int = 1) -> list[Task]:
+def insert_new(store: ScriptedStore, count: int = 1) -> list[Task]:
     made = [make_task(now=store.now()) for _ in range(count)]
     for task in made:
         insert(store, task)
     return made
 
 
-def is_dispatched(store: ForgetfulStore, task: Task) -> bool:
+def is_dispatched(store: ScriptedStore, task: Task) -> bool:
     found = store.get(task.id)
     assert found is not None
     return found.dispatched_at is not None
 
 
 def test_task_becomes_its_message_and_is_marked(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     (task,) = insert_new(store)
     before = store.now()
@@ -72,7 +49,7 @@ def test_task_becomes_its_message_and_is_marked(
 
 
 def test_pending_mail_becomes_a_message(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     ended = (
         make_task(ADDRESS).claimed(NOW, LEASE).ended(Succeeded(DIGEST), NOW, retention=RETENTION)
@@ -83,8 +60,8 @@ def test_pending_mail_becomes_a_message(
     assert broker.messages == [("send_email", ended.id)]
 
 
-def test_what_needs_no_message_gets_none(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+def test_claimed_and_settled_tasks_get_no_message(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     running = make_task().claimed(NOW, LEASE)
     settled = running.ended(Succeeded(DIGEST), NOW, retention=RETENTION)
@@ -94,7 +71,7 @@ def test_what_needs_no_message_gets_none(
     assert broker.messages == [("compute_md5", last.id)]
 
 
-def test_a_claim_in_flight_is_left_alone(dispatcher: Dispatcher, store: ForgetfulStore) -> None:
+def test_a_claim_in_flight_is_left_alone(dispatcher: Dispatcher, store: ScriptedStore) -> None:
     task, last = insert_new(store, 2)
     claimed = store.save(task.claimed(store.now(), LEASE))
     dispatcher.dispatch([task, last])
@@ -103,7 +80,7 @@ def test_a_claim_in_flight_is_left_alone(dispatcher: Dispatcher, store: Forgetfu
 
 
 def test_more_than_a_batch_keeps_its_order(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     (last,) = insert_new(store)
     many = [make_task() for _ in range(BATCH + 10)]
@@ -112,8 +89,8 @@ def test_more_than_a_batch_keeps_its_order(
     assert [task_id for _, task_id in broker.messages] == [task.id for task in [*many, last]]
 
 
-def test_what_comes_too_fast_is_left_to_a_sweeper(
-    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ForgetfulStore
+def test_tasks_beyond_the_queue_are_left_to_a_sweeper(
+    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     monkeypatch.setattr(worker.publisher, "MAX_WAITING", 2)
     made = insert_new(store, 3)
@@ -125,7 +102,7 @@ def test_what_comes_too_fast_is_left_to_a_sweeper(
     assert store.get(made[2].id) == made[2]
 
 
-def test_stop_publishes_what_is_waiting(broker: RecordingBroker, store: ForgetfulStore) -> None:
+def test_stop_publishes_the_waiting_tasks(broker: RecordingBroker, store: ScriptedStore) -> None:
     made = insert_new(store, 20)
     dispatcher = Dispatcher(broker, store, broker_availability())
     last = dispatcher.dispatch(made)
@@ -138,7 +115,7 @@ def test_stop_publishes_what_is_waiting(broker: RecordingBroker, store: Forgetfu
 
 
 def test_broker_that_raises_is_survived(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     lost, back = insert_new(store, 2)
     broker.is_down = True
@@ -152,8 +129,8 @@ def test_broker_that_raises_is_survived(
     assert broker.messages == [("compute_md5", back.id)]
 
 
-def test_what_was_published_before_a_failure_is_marked(
-    broker: RecordingBroker, store: ForgetfulStore
+def test_messages_published_before_a_failure_are_marked(
+    broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     sent, unsent, never_tried = insert_new(store, 3)
     broker.lasts = 1
@@ -169,7 +146,7 @@ def test_what_was_published_before_a_failure_is_marked(
     assert store.get(never_tried.id) == never_tried
 
 
-def test_stop_while_the_broker_is_down(broker: RecordingBroker, store: ForgetfulStore) -> None:
+def test_stop_while_the_broker_is_down(broker: RecordingBroker, store: ScriptedStore) -> None:
     broker.is_down = True
     dispatcher = Dispatcher(broker, store, broker_availability())
     dispatcher.dispatch(insert_new(store, 5))
@@ -180,7 +157,7 @@ def test_stop_while_the_broker_is_down(broker: RecordingBroker, store: Forgetful
 
 
 def test_broker_that_is_back_is_noticed_while_nothing_is_published(
-    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ForgetfulStore
+    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     monkeypatch.setattr(worker.publisher, "PING_SECONDS", 0.02)
     dispatcher = Dispatcher(broker, store, broker_availability())
@@ -193,12 +170,12 @@ def test_broker_that_is_back_is_noticed_while_nothing_is_published(
 
 
 def test_store_out_of_reach_is_survived(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     first, second = insert_new(store, 2)
-    store.failures = 1
+    fault = store.fail("mark_dispatched")
     dispatcher.dispatch([first])
-    wait_for(lambda: not store.failures)
+    wait_for(lambda: not fault.times)
     dispatcher.dispatch([second])
     wait_for(lambda: is_dispatched(store, second))
     assert [task_id for _, task_id in broker.messages] == [first.id, second.id]
@@ -206,7 +183,7 @@ def test_store_out_of_reach_is_survived(
 
 
 @pytest.fixture
-def waiting(store: ForgetfulStore, broker: RecordingBroker) -> Task:
+def waiting(store: ScriptedStore, broker: RecordingBroker) -> Task:
     """A task dispatched ten minutes ago, whose message still stands in the queue."""
     long_ago = store.now() - 10 * MINUTE
     task = replace(make_task(now=long_ago).dispatched(long_ago), wake_at=store.now())
@@ -221,7 +198,7 @@ def message_for(task_id: str) -> Message[None]:
     return Message(queue_name=name, actor_name=name, args=(task_id,), kwargs={}, options={})
 
 
-def wake_at(store: ForgetfulStore, task: Task) -> datetime:
+def wake_at(store: ScriptedStore, task: Task) -> datetime:
     found = store.get(task.id)
     assert found is not None
     assert found.wake_at is not None
@@ -229,7 +206,7 @@ def wake_at(store: ForgetfulStore, task: Task) -> datetime:
 
 
 def test_a_task_in_a_long_queue_gets_no_second_message(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore, waiting: Task
 ) -> None:
     dispatcher.dispatch([waiting])
     wait_for(lambda: wake_at(store, waiting) > store.now() + 9 * MINUTE)
@@ -237,7 +214,7 @@ def test_a_task_in_a_long_queue_gets_no_second_message(
 
 
 def test_a_task_whose_message_is_lost_gets_another_one(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore, waiting: Task
 ) -> None:
     broker.queues[StepKind.COMPUTE_MD5.value].get()
     dispatcher.dispatch([waiting])
@@ -246,7 +223,7 @@ def test_a_task_whose_message_is_lost_gets_another_one(
 
 
 def test_a_task_passed_by_later_messages_gets_another_one(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore, waiting: Task
 ) -> None:
     dispatcher.record_consumed(StepKind.COMPUTE_MD5, store.now() - 8 * MINUTE)
     dispatcher.record_consumed(StepKind.COMPUTE_MD5, store.now() - 11 * MINUTE)
@@ -255,7 +232,7 @@ def test_a_task_passed_by_later_messages_gets_another_one(
 
 
 def test_a_task_passed_by_earlier_messages_waits(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore, waiting: Task
 ) -> None:
     dispatcher.record_consumed(StepKind.COMPUTE_MD5, store.now() - 11 * MINUTE)
     dispatcher.record_consumed(StepKind.SEND_EMAIL, store.now())
@@ -265,7 +242,7 @@ def test_a_task_passed_by_earlier_messages_waits(
 
 
 def test_a_task_passed_within_the_tolerance_waits(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore, waiting: Task
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore, waiting: Task
 ) -> None:
     dispatcher.record_consumed(StepKind.COMPUTE_MD5, store.now() - 9.5 * MINUTE)
     dispatcher.dispatch([waiting])
@@ -274,7 +251,7 @@ def test_a_task_passed_within_the_tolerance_waits(
 
 
 def test_a_message_from_the_future_breeds_no_copies(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     broker.enqueue(message_for("another task"))
     broker.messages.clear()
@@ -289,7 +266,7 @@ def test_a_message_from_the_future_breeds_no_copies(
 def test_the_queue_is_measured_once_a_batch(
     monkeypatch: pytest.MonkeyPatch,
     broker: RecordingBroker,
-    store: ForgetfulStore,
+    store: ScriptedStore,
     waiting: Task,
 ) -> None:
     lengths = iter([1])
@@ -302,8 +279,8 @@ def test_the_queue_is_measured_once_a_batch(
     assert not dispatcher.is_broker_down
 
 
-def test_a_message_tells_when_it_was_published(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ForgetfulStore
+def test_message_carries_its_time_of_publication(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     (task,) = insert_new(store)
     dispatcher.dispatch([task])
@@ -315,7 +292,7 @@ def test_a_message_tells_when_it_was_published(
 
 
 def test_whether_the_broker_answers(
-    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ForgetfulStore
+    monkeypatch: pytest.MonkeyPatch, broker: RecordingBroker, store: ScriptedStore
 ) -> None:
     answers = threading.Event()
     is_down = False

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Mapping, Sequence
+import math
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -13,31 +13,11 @@ from service.submission import InvalidSubmission, Submission
 from service.submission_writer import SubmissionWriter, Submitted
 from settings import Settings
 from tasks.errors import StoreUnavailableError
-from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import insert
+from tests.fakes import ScriptedStore
 
 SETTINGS = Settings(submits_per_minute=0)
-
-
-class WatchedStore(SQLiteStore):
-    """Notes the sizes of its writes, and may be out of reach."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.sizes: list[int] = []
-        self.is_down = False
-        self.counts = 0
-
-    def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
-        self.counts += 1
-        return super().count_hits(hits, until)
-
-    def insert_all(self, tasks: Sequence[Task]) -> set[str]:
-        if self.is_down:
-            raise StoreUnavailableError("away")
-        self.sizes.append(len(tasks))
-        return super().insert_all(tasks)
 
 
 URL = "http://example.com/"
@@ -45,6 +25,11 @@ URL = "http://example.com/"
 
 def submission(client: str, task_id: str | None = None) -> Submission:
     return Submission(url=URL, task_id=task_id, networks=(client,))
+
+
+def sizes(store: ScriptedStore) -> list[int]:
+    """Return how many tasks each write had."""
+    return [len(tasks) for (tasks,) in store.calls("insert_all")]
 
 
 class BrokenSubmission(Submission):
@@ -56,9 +41,9 @@ class BrokenSubmission(Submission):
         raise ZeroDivisionError(now)
 
 
-def run(folder: Path, scene: object, settings: Settings = SETTINGS) -> WatchedStore:
+def run(folder: Path, scene: object, settings: Settings = SETTINGS) -> ScriptedStore:
     """Let a scene play with a new writer; its store afterwards."""
-    store = WatchedStore(folder / "tasks.sqlite3")
+    store = ScriptedStore(folder / "tasks.sqlite3")
 
     async def play() -> None:
         with ThreadPoolExecutor(1) as threads:
@@ -73,27 +58,27 @@ def run(folder: Path, scene: object, settings: Settings = SETTINGS) -> WatchedSt
     return store
 
 
-def test_what_has_gathered_goes_in_in_one_write(tmp_path: Path) -> None:
-    async def scene(writer: SubmissionWriter, store: WatchedStore) -> None:
+def test_gathered_submissions_share_one_write(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, store: ScriptedStore) -> None:
         made = await asyncio.gather(*(writer.submit(submission("client")) for _ in range(50)))
         assert all(store.get(each.task.id) == each.task for each in made)
 
-    assert len(run(tmp_path, scene).sizes) < 10
+    assert len(sizes(run(tmp_path, scene))) < 10
 
 
 def test_a_write_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.submission_writer, "BATCH", 3)
 
-    async def scene(writer: SubmissionWriter, _: WatchedStore) -> None:
+    async def scene(writer: SubmissionWriter, _: ScriptedStore) -> None:
         await asyncio.gather(*(writer.submit(submission("client")) for _ in range(20)))
 
     store = run(tmp_path, scene)
-    assert max(store.sizes) == 3
-    assert sum(store.sizes) == 20
+    assert max(sizes(store)) == 3
+    assert sum(sizes(store)) == 20
 
 
-def test_each_gets_its_own_verdict(tmp_path: Path) -> None:
-    async def scene(writer: SubmissionWriter, store: WatchedStore) -> None:
+def test_each_submission_gets_its_own_outcome(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, store: ScriptedStore) -> None:
         twin = submission("earlier").as_task(store.now())
         insert(store, twin)
         outcomes = await asyncio.gather(
@@ -109,8 +94,8 @@ def test_each_gets_its_own_verdict(tmp_path: Path) -> None:
     run(tmp_path, scene, Settings(submits_per_minute=1))
 
 
-def test_one_that_fails_fails_alone(tmp_path: Path) -> None:
-    async def scene(writer: SubmissionWriter, _: WatchedStore) -> None:
+def test_invalid_submission_fails_alone(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, _: ScriptedStore) -> None:
         outcomes = await asyncio.gather(
             writer.submit(submission("client")),
             writer.submit(BrokenSubmission(url=URL, networks=("client",))),
@@ -122,19 +107,19 @@ def test_one_that_fails_fails_alone(tmp_path: Path) -> None:
     run(tmp_path, scene)
 
 
-def test_an_outage_is_told_and_survived(tmp_path: Path) -> None:
-    async def scene(writer: SubmissionWriter, store: WatchedStore) -> None:
-        store.is_down = True
+def test_writer_survives_an_outage(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, store: ScriptedStore) -> None:
+        store.fail("insert_all", times=math.inf)
         with pytest.raises(StoreUnavailableError):
             await writer.submit(submission("client"))
-        store.is_down = False
+        store.recover()
         await writer.submit(submission("client"))
 
     run(tmp_path, scene)
 
 
-def test_one_who_no_longer_waits_holds_nobody_up(tmp_path: Path) -> None:
-    async def scene(writer: SubmissionWriter, _: WatchedStore) -> None:
+def test_cancelled_client_does_not_block_others(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, _: ScriptedStore) -> None:
         waiting = [asyncio.ensure_future(writer.submit(submission("client"))) for _ in range(9)]
         await asyncio.sleep(0)  # all are on their way
         waiting[0].cancel()
@@ -145,17 +130,17 @@ def test_one_who_no_longer_waits_holds_nobody_up(tmp_path: Path) -> None:
     run(tmp_path, scene)
 
 
-def test_what_waits_at_the_end_is_written(tmp_path: Path) -> None:
-    async def scene(writer: SubmissionWriter, _store: WatchedStore) -> None:
+def test_waiting_submissions_are_written_at_the_end(tmp_path: Path) -> None:
+    async def scene(writer: SubmissionWriter, _store: ScriptedStore) -> None:
         for _number in range(20):
             asyncio.ensure_future(writer.submit(submission("client")))  # noqa: RUF006
         await asyncio.sleep(0)
 
-    assert sum(run(tmp_path, scene).sizes) == 20
+    assert sum(sizes(run(tmp_path, scene))) == 20
 
 
 def test_refused_submissions_count_for_their_client(tmp_path: Path) -> None:
-    async def scene(writer: SubmissionWriter, _store: WatchedStore) -> None:
+    async def scene(writer: SubmissionWriter, _store: ScriptedStore) -> None:
         await writer.count(InvalidSubmission(("one",)))
         await writer.submit(submission("one"))
         with pytest.raises(RefusedError):
@@ -165,11 +150,11 @@ def test_refused_submissions_count_for_their_client(tmp_path: Path) -> None:
         await writer.submit(submission("two"))
 
     store = run(tmp_path, scene, Settings(submits_per_minute=2))
-    assert sum(store.sizes) == 2
+    assert sum(sizes(store)) == 2
 
 
 def test_refused_submissions_take_no_room(tmp_path: Path) -> None:
-    async def scene(writer: SubmissionWriter, _store: WatchedStore) -> None:
+    async def scene(writer: SubmissionWriter, _store: ScriptedStore) -> None:
         for _ in range(3):
             await writer.count(InvalidSubmission(("one",)))
         await writer.submit(submission("one"))
@@ -179,9 +164,9 @@ def test_refused_submissions_take_no_room(tmp_path: Path) -> None:
 
 
 def test_refused_submissions_are_counted_together(tmp_path: Path) -> None:
-    async def scene(writer: SubmissionWriter, _store: WatchedStore) -> None:
+    async def scene(writer: SubmissionWriter, _store: ScriptedStore) -> None:
         await asyncio.gather(*(writer.count(InvalidSubmission(("one",))) for _ in range(50)))
 
     store = run(tmp_path, scene, Settings(submits_per_minute=100))
-    assert store.counts < 10
-    assert store.sizes == []
+    assert len(store.calls("count_hits")) < 10
+    assert sizes(store) == []

@@ -1,10 +1,7 @@
-import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -16,10 +13,9 @@ from tasks.errors import StoreUnavailableError
 from tasks.failure import FailureCode
 from tasks.outcome import Succeeded
 from tasks.step import MailStatus, Status, StepKind
-from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import ADDRESS, DIGEST, LEASE, RETENTION, insert, make_task, with_attempt
-from tests.fakes import RecordingBroker
+from tests.fakes import FakeClock, RecordingBroker, ScriptedStore
 from worker.broker import broker_availability
 from worker.publisher import BATCH, Dispatcher
 from worker.sweeper import HOLD, Sweeper
@@ -28,53 +24,40 @@ SECOND = timedelta(seconds=1)
 SETTINGS = Settings(rabbitmq_url="amqp://elsewhere", max_attempts=2)
 
 
-class UnreliableStore(SQLiteStore):
-    """Raises these when it is asked for what is due."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.errors: list[Exception] = []
-
-    def take_due(self, now: datetime, visible_again_at: datetime, limit: int) -> list[Task]:
-        if self.errors:
-            raise self.errors.pop()
-        return super().take_due(now, visible_again_at, limit)
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[UnreliableStore]:
-    opened = UnreliableStore(tmp_path / "tasks.sqlite3")
-    yield opened
-    opened.close()
+def sweeper(store: ScriptedStore, dispatcher: Dispatcher, clock: FakeClock) -> Sweeper:
+    """Return a sweeper that is not started: tests let it sweep."""
+    return make_watching(store, dispatcher, clock)
 
 
-@pytest.fixture
-def sweeper(store: UnreliableStore, dispatcher: Dispatcher) -> Sweeper:
-    """One that is not started: tests let it sweep."""
-    return make_watching(store, dispatcher)
-
-
-def make_watching(store: UnreliableStore, dispatcher: Dispatcher) -> Sweeper:
-    """A sweeper that has been at it for a while."""
-    made = Sweeper(store, dispatcher, SETTINGS)
-    made._swept_at = time.monotonic()
+def make_watching(store: ScriptedStore, dispatcher: Dispatcher, clock: FakeClock) -> Sweeper:
+    """Return a sweeper that knows that the store was not out of reach just now."""
+    made = Sweeper(store, dispatcher, SETTINGS, clock)
+    made.sweep()
+    clock.seconds += HOLD.total_seconds()
+    made.sweep()
     return made
 
 
-def insert_due(store: UnreliableStore, task: Task) -> Task:
+def insert_due(store: ScriptedStore, task: Task) -> Task:
     due = replace(task, wake_at=store.now() - SECOND)
     insert(store, due)
     return due
 
 
-def get(store: UnreliableStore, task: Task) -> Task:
+def get(store: ScriptedStore, task: Task) -> Task:
     found = store.get(task.id)
     assert found is not None
     return found
 
 
 def test_due_task_is_dispatched_again(
-    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+    sweeper: Sweeper, store: ScriptedStore, broker: RecordingBroker
 ) -> None:
     task = insert_due(store, make_task().dispatched(store.now()))
     assert sweeper.sweep() == 1
@@ -84,7 +67,7 @@ def test_due_task_is_dispatched_again(
 
 
 def test_pending_mail_is_dispatched_again(
-    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+    sweeper: Sweeper, store: ScriptedStore, broker: RecordingBroker
 ) -> None:
     running = make_task(ADDRESS).claimed(store.now(), LEASE)
     task = insert_due(store, running.ended(Succeeded(DIGEST), store.now(), retention=RETENTION))
@@ -93,8 +76,8 @@ def test_pending_mail_is_dispatched_again(
     assert broker.messages == [("send_email", task.id)]
 
 
-def test_what_is_not_due_is_left_alone(
-    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+def test_tasks_that_are_not_due_are_left_alone(
+    sweeper: Sweeper, store: ScriptedStore, broker: RecordingBroker
 ) -> None:
     task = make_task(now=store.now())
     running = make_task(now=store.now()).claimed(store.now(), LEASE)
@@ -108,7 +91,7 @@ def test_what_is_not_due_is_left_alone(
 
 
 def test_expired_claim_is_queued_and_dispatched(
-    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+    sweeper: Sweeper, store: ScriptedStore, broker: RecordingBroker
 ) -> None:
     task = insert_due(store, make_task().claimed(store.now(), LEASE))
     sweeper.sweep()
@@ -120,7 +103,7 @@ def test_expired_claim_is_queued_and_dispatched(
 
 
 def test_claim_that_expired_in_the_last_attempt_fails(
-    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+    sweeper: Sweeper, store: ScriptedStore, broker: RecordingBroker
 ) -> None:
     task = insert_due(
         store, with_attempt(make_task().claimed(store.now(), LEASE), StepKind.COMPUTE_MD5, 2)
@@ -135,7 +118,7 @@ def test_claim_that_expired_in_the_last_attempt_fails(
 
 
 def test_failure_of_a_lost_worker_is_mailed(
-    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+    sweeper: Sweeper, store: ScriptedStore, broker: RecordingBroker
 ) -> None:
     running = make_task(ADDRESS).claimed(store.now(), LEASE)
     task = insert_due(store, with_attempt(running, StepKind.COMPUTE_MD5, 2))
@@ -145,7 +128,7 @@ def test_failure_of_a_lost_worker_is_mailed(
 
 
 def test_expired_mail_is_pending_and_dispatched(
-    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+    sweeper: Sweeper, store: ScriptedStore, broker: RecordingBroker
 ) -> None:
     now = store.now()
     ended = (
@@ -160,10 +143,11 @@ def test_expired_mail_is_pending_and_dispatched(
 
 def test_claim_renewed_just_in_time_is_left_alone(
     dispatcher: Dispatcher,
-    store: UnreliableStore,
+    store: ScriptedStore,
     broker: RecordingBroker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    sweeper = make_watching(store, dispatcher, FakeClock())
     task = insert_due(store, make_task().claimed(store.now(), LEASE))
     take_due = store.take_due
 
@@ -173,38 +157,40 @@ def test_claim_renewed_just_in_time_is_left_alone(
         return taken
 
     monkeypatch.setattr(store, "take_due", renew_after)
-    make_watching(store, dispatcher).sweep()
+    sweeper.sweep()
     found = get(store, task)
     assert (found.status, found.version) == (Status.RUNNING, task.version + 1)
     assert broker.messages == []
 
 
 def test_several_sweepers_dispatch_each_task_once(
-    store: UnreliableStore, broker: RecordingBroker
+    store: ScriptedStore, broker: RecordingBroker
 ) -> None:
+    dispatchers = [Dispatcher(broker, store, broker_availability()) for _ in range(4)]
+    sweepers = [make_watching(store, dispatcher, FakeClock()) for dispatcher in dispatchers]
     due = [insert_due(store, make_task()) for _ in range(200)]
     due += [insert_due(store, make_task().claimed(store.now(), LEASE)) for _ in range(50)]
-    dispatchers = [Dispatcher(broker, store, broker_availability()) for _ in range(4)]
+    for dispatcher in dispatchers:
+        dispatcher.start()
     barrier = Barrier(4)
 
-    def sweep(dispatcher: Dispatcher) -> None:
-        dispatcher.start()
+    def sweep(sweeper: Sweeper) -> None:
         barrier.wait()
-        make_watching(store, dispatcher).sweep()
+        sweeper.sweep()
 
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(sweep, dispatchers))
+        list(threads.map(sweep, sweepers))
     for dispatcher in dispatchers:
         dispatcher.stop()
     assert Counter(task_id for _, task_id in broker.messages) == Counter(task.id for task in due)
 
 
 def test_sweep_waits_until_its_last_tasks_are_dispatched(
-    store: UnreliableStore, broker: RecordingBroker
+    store: ScriptedStore, broker: RecordingBroker
 ) -> None:
-    insert_due(store, make_task())
     dispatcher = Dispatcher(broker, store, broker_availability())
-    sweeper = make_watching(store, dispatcher)
+    sweeper = make_watching(store, dispatcher, FakeClock())
+    insert_due(store, make_task())
     assert sweeper.sweep() == 1
     task = insert_due(store, make_task())
     assert sweeper.sweep() == 0
@@ -216,27 +202,37 @@ def test_sweep_waits_until_its_last_tasks_are_dispatched(
 
 
 def test_sweep_does_not_wait_for_the_tasks_of_others(
-    store: UnreliableStore, broker: RecordingBroker
+    store: ScriptedStore, broker: RecordingBroker
 ) -> None:
-    insert_due(store, make_task())
     dispatcher = Dispatcher(broker, store, broker_availability())
-    dispatcher.dispatch([make_task()])
-    assert make_watching(store, dispatcher).sweep() == 1
-
-
-def test_a_sweep_that_waits_still_notes_whether_the_store_is_there(
-    store: UnreliableStore, broker: RecordingBroker
-) -> None:
+    sweeper = make_watching(store, dispatcher, FakeClock())
     insert_due(store, make_task())
-    sweeper = make_watching(store, Dispatcher(broker, store, broker_availability()))
+    dispatcher.dispatch([make_task()])
+    assert sweeper.sweep() == 1
+
+
+def test_a_sweep_that_waits_still_notices_an_outage(
+    store: ScriptedStore, broker: RecordingBroker
+) -> None:
+    clock = FakeClock()
+    dispatcher = Dispatcher(broker, store, broker_availability())
+    sweeper = make_watching(store, dispatcher, clock)
+    insert_due(store, make_task())
     sweeper.sweep()
-    sweeper._swept_at -= SETTINGS.lease
+
+    clock.seconds += SETTINGS.lease
     sweeper.sweep()
-    assert time.monotonic() < sweeper._grace_until
+
+    dispatcher.start()
+    wait_for(lambda: broker.messages)
+    running = insert_due(store, make_task().claimed(store.now(), LEASE))
+    wait_for(sweeper.sweep)
+    dispatcher.stop()
+    assert get(store, running).status is Status.RUNNING, "its worker may still renew it"
 
 
 def test_one_task_tries_a_broker_that_is_down(
-    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker, dispatcher: Dispatcher
+    sweeper: Sweeper, store: ScriptedStore, broker: RecordingBroker, dispatcher: Dispatcher
 ) -> None:
     due = [insert_due(store, make_task()) for _ in range(20)]
     dispatcher.is_broker_down = True
@@ -246,8 +242,8 @@ def test_one_task_tries_a_broker_that_is_down(
     wait_for(lambda: len(broker.messages) == len(due))
 
 
-def test_what_a_dead_broker_refused_is_due_after_the_hold(
-    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker, dispatcher: Dispatcher
+def test_refused_messages_are_due_after_the_hold(
+    sweeper: Sweeper, store: ScriptedStore, broker: RecordingBroker, dispatcher: Dispatcher
 ) -> None:
     task = insert_due(store, make_task())
     broker.is_down = True
@@ -261,7 +257,7 @@ def test_what_a_dead_broker_refused_is_due_after_the_hold(
 
 @pytest.mark.parametrize(("rabbitmq_url", "is_woken"), [(None, True), ("amqp://elsewhere", False)])
 def test_only_an_embedded_start_wakes_everything(
-    store: UnreliableStore,
+    store: ScriptedStore,
     dispatcher: Dispatcher,
     rabbitmq_url: str | None,
     is_woken: bool,  # noqa: FBT001
@@ -277,14 +273,15 @@ def test_only_an_embedded_start_wakes_everything(
 
 
 def test_loop_survives_every_error_and_empties_a_backlog(
-    store: UnreliableStore,
+    store: ScriptedStore,
     broker: RecordingBroker,
     dispatcher: Dispatcher,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(worker.sweeper, "INTERVAL_SECONDS", 0.02)
     due = [insert_due(store, make_task()) for _ in range(2 * BATCH + 5)]
-    store.errors = [StoreUnavailableError("away"), StoreUnavailableError("away"), ValueError("bug")]
+    store.fail("take_due", times=2)
+    store.fail("take_due", error=ValueError("bug"))
     sweeper = Sweeper(store, dispatcher, SETTINGS)
     sweeper.start()
     wait_for(lambda: len(broker.messages) == len(due))
@@ -293,11 +290,11 @@ def test_loop_survives_every_error_and_empties_a_backlog(
 
 
 def test_living_workers_may_renew_after_an_outage(
-    sweeper: Sweeper, store: UnreliableStore, broker: RecordingBroker
+    sweeper: Sweeper, store: ScriptedStore, broker: RecordingBroker, clock: FakeClock
 ) -> None:
     running = insert_due(store, make_task().claimed(store.now(), LEASE))
     queued = insert_due(store, make_task())
-    sweeper._swept_at -= SETTINGS.lease
+    clock.seconds += SETTINGS.lease
     assert sweeper.sweep() == 2
     wait_for(lambda: get(store, queued).dispatched_at)
     assert [task_id for _, task_id in broker.messages] == [queued.id]
@@ -305,10 +302,10 @@ def test_living_workers_may_renew_after_an_outage(
 
 
 def test_living_workers_may_renew_after_a_sweep_that_failed(
-    sweeper: Sweeper, store: UnreliableStore
+    sweeper: Sweeper, store: ScriptedStore
 ) -> None:
     running = insert_due(store, make_task().claimed(store.now(), LEASE))
-    store.errors = [StoreUnavailableError("the disk is full")]
+    store.fail("take_due")
     with pytest.raises(StoreUnavailableError):
         sweeper.sweep()
     assert sweeper.sweep() == 1
@@ -316,7 +313,7 @@ def test_living_workers_may_renew_after_a_sweep_that_failed(
 
 
 def test_a_sweeper_just_started_cannot_know_of_an_outage(
-    store: UnreliableStore, dispatcher: Dispatcher
+    store: ScriptedStore, dispatcher: Dispatcher
 ) -> None:
     running = insert_due(store, make_task().claimed(store.now(), LEASE))
     sweeper = Sweeper(store, dispatcher, SETTINGS)
@@ -324,10 +321,12 @@ def test_a_sweeper_just_started_cannot_know_of_an_outage(
     assert get(store, running).status is Status.RUNNING
 
 
-def test_after_the_grace_a_lost_worker_is_lost(sweeper: Sweeper, store: UnreliableStore) -> None:
-    sweeper._swept_at -= SETTINGS.lease
+def test_after_the_grace_a_lost_worker_is_lost(
+    sweeper: Sweeper, store: ScriptedStore, clock: FakeClock
+) -> None:
+    clock.seconds += SETTINGS.lease
     sweeper.sweep()
-    sweeper._grace_until -= SETTINGS.lease
+    clock.seconds += HOLD.total_seconds()
     task = insert_due(store, make_task().claimed(store.now(), LEASE))
     sweeper.sweep()
     assert get(store, task).status is Status.QUEUED
