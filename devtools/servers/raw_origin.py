@@ -8,9 +8,8 @@ import struct
 import termios
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Self
 
+from devtools.servers.listener import Listener
 from devtools.waiting import wait_for
 
 # What is done on a connection: bytes are sent, anything else is called with the peer.
@@ -73,7 +72,7 @@ def stall(peer: Peer) -> None:
 
 
 def forever(data: bytes, *, pause: float = 0) -> Step:
-    """Send the same bytes again and again, until nobody wants them any more."""
+    """Send the same bytes again and again, until the test ends."""
 
     def send(peer: Peer) -> None:
         while not peer.origin.is_released.wait(pause):
@@ -94,8 +93,8 @@ def drip(data: bytes, pause: float) -> Step:
     return send
 
 
-class RawOrigin:
-    """Listens on loopback; the n-th connection is served by the n-th script, or by the last one.
+class RawOrigin(Listener):
+    """An origin whose n-th connection is served by the n-th script, or by the last one.
 
     A request is read before each script begins, and at its end the connection is closed.
     """
@@ -109,40 +108,20 @@ class RawOrigin:
     ) -> None:
         self.scripts = list(scripts)
         self.requests: list[bytes] = []
-        self.connections = 0
         self.sent = 0
         self.is_released = threading.Event()
         self._context = context
         self._is_greeting = is_greeting
-        self._threads: list[threading.Thread] = []
-        self._open: list[socket.socket] = []
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family, backlog=100)
-        self.port = int(self._listener.getsockname()[1])
+        super().__init__(host)
         scheme = "http" if context is None else "https"
         self.base = f"{scheme}://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            script = self.scripts[min(self.connections, len(self.scripts) - 1)]
-            self.connections += 1
-            self._open.append(connection)
-            thread = threading.Thread(target=self._serve, args=(connection, script), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket, script: Script) -> None:
-        with suppress(OSError, EOFError), connection:
-            if self._context is not None:
-                connection = self._context.wrap_socket(connection, server_side=True)
-            with connection:
-                self._play(Peer(self, connection), script)
+    def serve(self, connection: socket.socket, number: int) -> None:
+        script = self.scripts[min(number, len(self.scripts) - 1)]
+        if self._context is not None:
+            connection = self._context.wrap_socket(connection, server_side=True)
+        with connection:
+            self._play(Peer(self, connection), script)
 
     def _play(self, peer: Peer, script: Script) -> None:
         if self._is_greeting:
@@ -160,20 +139,7 @@ class RawOrigin:
 
     def stop(self) -> None:
         self.is_released.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-        for connection in self._open:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+        super().stop()
 
 
 def reply(body: bytes, *headers: str, status: str = "200 OK") -> bytes:

@@ -158,7 +158,7 @@ def test_check_takes_an_id_in_capitals(service: Service) -> None:
     ("query", "code"),
     [("", "missing_parameter"), ("id=", "missing_parameter"), ("id=1&id=2", "repeated_parameter")],
 )
-def test_check_names_what_is_wrong_with_the_id(service: Service, query: str, code: str) -> None:
+def test_check_explains_a_malformed_id(service: Service, query: str, code: str) -> None:
     assert_refused(requests.get(f"{service.base}/check?{query}", timeout=10), code, "id")
 
 
@@ -203,7 +203,7 @@ def test_a_malformed_request_is_no_internal_error(service: Service, request_: by
 @pytest.mark.parametrize(
     "line", [b"GET http://a:99999/ HTTP/1.1", b"CONNECT 127.0.0.1:22 HTTP/1.1"]
 )
-def test_a_target_that_cannot_be_parsed_is_told(service: Service, line: bytes) -> None:
+def test_malformed_target_is_reported(service: Service, line: bytes) -> None:
     where = urlsplit(service.base)
     with socket.create_connection((where.hostname, where.port), timeout=10) as client:
         client.sendall(line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -232,7 +232,7 @@ def test_a_part_of_a_multipart_body_has_no_charset_of_its_own(service: Service) 
     assert submit(service, data=part, headers=headers).status_code == requests.codes.accepted
 
 
-def test_health(service: Service) -> None:
+def test_health_reports_the_store_and_the_broker(service: Service) -> None:
     live = requests.get(f"{service.base}/health/live", timeout=10)
     ready = requests.get(f"{service.base}/health/ready", timeout=10)
     assert live.json() == {"status": "ok", "version": VERSION}
@@ -245,7 +245,7 @@ def test_health(service: Service) -> None:
 
 
 @pytest.mark.services
-def test_an_outage_of_the_store_is_told(tmp_path: Path, mongod: Mongod) -> None:
+def test_outage_of_the_store_answers_503(tmp_path: Path, mongod: Mongod) -> None:
     """No mongod answers at a free port; the fixture only says whether this machine has one."""
     del mongod
     system = System(tmp_path, {"MONGODB_URL": f"mongodb://127.0.0.1:{free_port()}/test"})

@@ -9,8 +9,8 @@ from pathlib import Path
 import requests
 
 from devtools.servers.deployment import System
+from devtools.servers.raw_origin import RawOrigin, reply
 from devtools.waiting import wait_for
-from tests.unit.fetch.origin import RawOrigin, reply
 from worker.descriptors import MAX_DESCRIPTORS
 
 HOSTS = [f"127.0.{block}.{host}" for block in range(4) for host in range(1, 51)]

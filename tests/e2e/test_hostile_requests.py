@@ -72,7 +72,9 @@ def closed(open_system: System) -> Service:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_targets(service: Service, closed: Service, target: bytes, status: int) -> None:
+def test_malformed_targets_are_refused(
+    service: Service, closed: Service, target: bytes, status: int
+) -> None:
     answer = exchange(service, b"GET " + target + CLOSE)
     assert status_of(answer) == status, answer[:300]
     if status != 200:

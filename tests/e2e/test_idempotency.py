@@ -76,7 +76,7 @@ def test_the_same_key_for_another_task_is_refused(service: Service, other: dict[
     assert refused.json()["error"]["code"] == "idempotency_key_reused"
 
 
-def test_a_task_that_has_ended_is_not_done_again(embedded: System, serve: Serve) -> None:
+def test_ended_task_is_not_repeated(embedded: System, serve: Serve) -> None:
     origin = serve({"/file": b"x"})
     service, key, order = embedded.start(), new_key(), {"url": f"{origin.base}/file"}
     task_id = id_of(submit(service, key, order))
@@ -108,7 +108,7 @@ def test_each_token_has_keys_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ['"a b"', r'"a\"b\\c"', "a", "a;b=c", '"~"', f'"{"k" * 255}"'])
-def test_what_is_a_key(service: Service, key: str) -> None:
+def test_valid_keys_make_one_task(service: Service, key: str) -> None:
     order = {"url": f"{URL}?{uuid.uuid4()}"}
     assert id_of(submit(service, key, order)) == id_of(submit(service, key, order))
 
@@ -117,14 +117,14 @@ def test_what_is_a_key(service: Service, key: str) -> None:
     "key",
     ["", '""', '"', '"a', 'a"', "a b", r'"a\b"', '"a"b', '"a";b=c', "\xe4", '"\xe4"', "k" * 256],
 )
-def test_what_is_no_key(service: Service, key: str) -> None:
+def test_malformed_keys_are_refused(service: Service, key: str) -> None:
     response = submit(service, key)
     assert response.status_code == requests.codes.bad_request
     error = response.json()["error"]
     assert (error["code"], error["field"]) == ("invalid_parameter", "Idempotency-Key")
 
 
-def test_two_keys_are_one_too_many(service: Service) -> None:
+def test_two_keys_are_refused(service: Service) -> None:
     connection = http.client.HTTPConnection(urlsplit(service.base).netloc, timeout=10)
     connection.putrequest("POST", f"/submit?url={URL}")
     for name in ("Idempotency-Key", "idempotency-key"):
@@ -136,7 +136,7 @@ def test_two_keys_are_one_too_many(service: Service) -> None:
     connection.close()
 
 
-def test_a_repeated_submission_is_not_one_too_many(tmp_path: Path) -> None:
+def test_repeated_submission_does_not_count_again(tmp_path: Path) -> None:
     system = System(tmp_path, {"ALLOW_NETWORKS": "", "SUBMITS_PER_MINUTE": "1"})
     try:
         service = system.start_service()

@@ -36,7 +36,7 @@ def wait_for_a_fresh_minute() -> None:
     wait_for(lambda: datetime.now(UTC).second < 45, 20)
 
 
-def test_a_client_that_submits_too_much_is_told_to_wait(lone: System) -> None:
+def test_client_over_its_limit_gets_retry_after(lone: System) -> None:
     service = lone.start_service(SUBMITS_PER_MINUTE="3")
     wait_for_a_fresh_minute()
 
@@ -103,7 +103,7 @@ def test_subnets_of_one_site_have_a_limit_together(lone: System) -> None:
     assert submit(service, {"X-Forwarded-For": "2001:db8:2::1"}).status_code == 202
 
 
-def test_a_strange_address_harms_nobody(lone: System) -> None:
+def test_strange_address_does_not_affect_others(lone: System) -> None:
     service = lone.start_service(PROXIES_COUNT="1")
     for strange in ("unknown", "a" * 5000, "caf\xe9", "[]:1", "[", ",", "," * 5000, "::1%25x"):
         answer = submit(service, {"X-Forwarded-For": strange})

@@ -6,14 +6,14 @@ import pytest
 import requests
 
 from devtools.servers.deployment import System
+from devtools.servers.raw_origin import RawOrigin, redirect
 from devtools.waiting import wait_for
-from tests.unit.fetch.origin import RawOrigin, redirect
 
 MARKS = ("\u0301" * 70_000 + "\u0316" * 70_000).encode().decode("latin-1")
 
 
 @pytest.mark.parametrize("prefix", ["http://a", "//a"])
-def test_a_redirect_to_an_endless_host_freezes_nobody(embedded: System, prefix: str) -> None:
+def test_redirect_to_an_endless_host_does_not_freeze_others(embedded: System, prefix: str) -> None:
     service = embedded.start()
     with RawOrigin([redirect(f"{prefix}{MARKS}.com/")]) as origin:
         task_id = service.submit(origin.base)

@@ -64,7 +64,9 @@ def test_head_is_get_without_the_body(service: Service, path: str) -> None:
     ("path", "methods"),
     [*((path, {"GET", "HEAD", "OPTIONS"}) for path in GET_PATHS), ("/submit", {"POST", "OPTIONS"})],
 )
-def test_every_path_says_what_it_can_do(service: Service, path: str, methods: set[str]) -> None:
+def test_options_lists_the_methods_of_every_path(
+    service: Service, path: str, methods: set[str]
+) -> None:
     options = ask(service, "OPTIONS", path, Origin=SITE, **PREFLIGHT)
     assert options.status_code == requests.codes.no_content
     assert options.content == b""
@@ -126,7 +128,7 @@ def test_a_site_that_may_reads_every_answer(shared: Service) -> None:
 
 
 @pytest.mark.parametrize("origin", [OTHER, "null", f"{SITE}.evil.example", None])
-def test_a_site_that_may_not(shared: Service, origin: str | None) -> None:
+def test_unlisted_sites_get_no_cors_headers(shared: Service, origin: str | None) -> None:
     headers = {"Origin": origin} if origin else {}
     for method, more in (("GET", {}), ("OPTIONS", PREFLIGHT)):
         response = ask(shared, method, "/health/live", **headers, **more)

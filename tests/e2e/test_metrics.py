@@ -195,9 +195,7 @@ def test_a_metrics_port_that_cannot_be_had_stops_the_service(
     assert "Traceback" not in service.output
 
 
-def test_the_service_tells_of_failures_refusals_and_the_store(
-    embedded: System, origin: Origin
-) -> None:
+def test_service_counts_failures_refusals_and_the_store(embedded: System, origin: Origin) -> None:
     origin.may_finish.clear()
     service = embedded.start_service(MAX_ATTEMPTS="2", RETRY_BASE="1ms")
     assert service.try_to_submit("ftp://example.com/").status_code == HTTPStatus.BAD_REQUEST
@@ -236,7 +234,7 @@ def test_metrics_need_a_token_where_all_do(embedded: System) -> None:
     assert scrape(service.base, Authorization=f"Bearer {token}")
 
 
-def test_a_start_removes_what_a_killed_one_left(embedded: System) -> None:
+def test_start_removes_the_files_of_killed_processes(embedded: System) -> None:
     folder = embedded._folder / "tmp"
     old = folder / "md5-light-metrics-of-somebody"
     old.mkdir(parents=True)

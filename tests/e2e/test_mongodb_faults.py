@@ -172,7 +172,7 @@ def test_no_client_waits_for_long_while_mongodb_is_silent(
             assert_unavailable(answer.result())
 
 
-def test_what_was_accepted_outlives_a_kill_of_mongodb(distributed: System, mongod: Mongod) -> None:
+def test_accepted_tasks_survive_a_kill_of_mongodb(distributed: System, mongod: Mongod) -> None:
     service = distributed.start_service()
     accepted: list[str] = []
 

@@ -30,7 +30,7 @@ def test_a_task_that_waits_for_its_next_attempt(system: System) -> None:
     assert 15 < wait.total_seconds() <= 45
 
 
-def test_the_next_attempt_says_why_the_last_one_failed(embedded: System) -> None:
+def test_next_attempt_reports_the_last_failure(embedded: System) -> None:
     """While it is under way, too."""
     embedded.environ["RETRY_BASE"] = "10ms"
     service = embedded.start()

@@ -69,7 +69,7 @@ def test_the_assignments_session(system: System, serve: Serve, inbox: Inbox, run
     assert MD5 in mail.get_content()
 
 
-def test_a_failure_is_told_and_mailed(system: System, serve: Serve, inbox: Inbox) -> None:
+def test_failure_is_reported_and_mailed(system: System, serve: Serve, inbox: Inbox) -> None:
     origin = serve({})
     service = system.start()
 
@@ -153,7 +153,7 @@ def test_memory_stays_flat_for_a_gibibyte(embedded: System) -> None:
     assert after - before < 8 * 2**20
 
 
-def test_workers_say_what_is_missing(tmp_path: Path) -> None:
+def test_workers_name_the_missing_setting(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dramatiq", "actors", "-p", "1"]
     workers = Process(command, tmp_path / "workers", System(tmp_path, {}).environ)
     assert workers.wait() != 0

@@ -90,7 +90,7 @@ TRANSIENT = [
 
 
 @pytest.mark.parametrize("fault", TRANSIENT, ids=lambda fault: fault.__name__)
-def test_one_mail_arrives_when_the_server_is_well_again(
+def test_one_mail_arrives_after_the_server_recovers(
     running: tuple[System, Service], origin: Origin, inbox: Inbox, fault: Fault
 ) -> None:
     system, service = running

@@ -51,7 +51,7 @@ def test_workers_killed_in_the_middle_of_thirty_tasks(
     assert_kept(distributed, tasks, inbox, most_mails=1 if kill is kill_the_master else 2)
 
 
-def test_a_worker_told_to_stop_gives_thirty_tasks_back_at_once(
+def test_stopping_worker_releases_thirty_tasks_at_once(
     distributed: System, serve: Serve, inbox: Inbox
 ) -> None:
     origin = serve(FILES)

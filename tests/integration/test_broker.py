@@ -45,7 +45,7 @@ def count(rabbitmq: RabbitMQ, queue: str) -> int:
         connection.close()
 
 
-def test_an_ack_from_before_a_reconnect_takes_nobody_elses_message(
+def test_ack_from_before_a_reconnect_acknowledges_no_other_message(
     rabbitmq: RabbitMQ, broker: Broker, queue: str
 ) -> None:
     broker.declare_queue(queue)
@@ -89,7 +89,7 @@ def test_garbage_and_unknown_actors_are_dropped_with_a_log_line(
         assert count(rabbitmq, name) == 0
 
 
-def test_an_ack_over_a_lost_connection_holds_nobody_up(broker: Broker, queue: str) -> None:
+def test_ack_over_a_lost_connection_does_not_block(broker: Broker, queue: str) -> None:
     broker.declare_queue(queue)
     broker.enqueue(message_for(queue, "actor", "x"))
     consumer = broker.consume(queue, prefetch=1, timeout=1000)

@@ -15,6 +15,7 @@ import trustme
 
 from devtools.servers.inbox import Inbox
 from devtools.servers.process import free_port
+from devtools.servers.raw_origin import RawOrigin, drip
 from devtools.waiting import wait_for
 from settings import Settings
 from tasks.failure import Failure, FailureCode
@@ -23,7 +24,6 @@ from tasks.step import StepKind
 from tasks.task import Task
 from tests.examples import ADDRESS, DIGEST, NOW, RETENTION, STATES, with_attempt
 from tests.faults.smtp import with_tls
-from tests.unit.fetch.origin import RawOrigin, drip
 from worker.mail import smtp, smtp_session
 from worker.mail.errors import MailError
 from worker.mail.mailer import FileMailer, Mailer, open_mailer
@@ -51,7 +51,7 @@ def sent(task: Task, settings: Settings = SETTINGS) -> EmailMessage:
     return parse(build_message(task, settings).as_bytes())
 
 
-def test_headers() -> None:
+def test_mail_has_the_headers_of_an_automatic_message() -> None:
     message = sent(DONE)
     assert message["From"] == "MD5 light <md5@example.com>"
     assert message["To"] == ADDRESS
@@ -103,7 +103,7 @@ def test_no_verdict_where_nothing_was_expected() -> None:
 
 
 @pytest.mark.parametrize("public_url", ["https://md5.example.com", "https://md5.example.com/"])
-def test_link(public_url: str) -> None:
+def test_mail_links_to_the_task(public_url: str) -> None:
     lines = body(sent(DONE, replace(SETTINGS, public_url=public_url))).splitlines()
     assert f"Details:   https://md5.example.com/?id={DONE.id}" in lines
 
@@ -168,7 +168,7 @@ def test_any_accepted_address_is_one_recipient(inbox: Inbox, address: str) -> No
     assert inbox.recipients == [address]
 
 
-def test_smtp_delivers(inbox: Inbox) -> None:
+def test_smtp_delivers_the_message_unchanged(inbox: Inbox) -> None:
     SMTPMailer(inbox.url, threads=4).send(build_message(DONE, SETTINGS))
     (mail,) = inbox.mails
     assert inbox.recipients == [ADDRESS]
@@ -176,7 +176,7 @@ def test_smtp_delivers(inbox: Inbox) -> None:
     assert body(parse(mail)) == body(sent(DONE))
 
 
-def test_one_mailer_sends_many(inbox: Inbox) -> None:
+def test_mailer_sends_several_mails(inbox: Inbox) -> None:
     mailer = SMTPMailer(inbox.url, threads=4)
     for task in (DONE, FAILED, DONE):
         mailer.send(build_message(task, SETTINGS))
@@ -291,7 +291,7 @@ def test_no_session_is_transient(inbox: Inbox, make_url: Callable[[Inbox], str])
 
 
 @pytest.mark.parametrize("host", [f"{'a' * 70}.example", "mail..example"])
-def test_host_that_is_no_name_is_transient(host: str) -> None:
+def test_unresolvable_mail_host_is_transient(host: str) -> None:
     with pytest.raises(MailError) as caught:
         SMTPMailer(f"smtp://{host}", threads=4).send(build_message(DONE, SETTINGS))
     assert not caught.value.is_permanent

@@ -9,13 +9,13 @@ import pytest
 
 from devtools.servers.origin import Origin
 from devtools.servers.process import free_port
+from devtools.servers.raw_origin import RawOrigin, redirect
 from devtools.waiting import wait_for
 from settings import Settings
 from tasks.step import MailStatus, Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import attempts_at, insert
-from tests.unit.fetch.origin import RawOrigin, redirect
 from worker.runtime import build_worker
 
 

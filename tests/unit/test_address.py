@@ -89,7 +89,7 @@ def test_international_domain_becomes_a_labels(text: str, ascii_only: str) -> No
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=f"{text!a:.60}") for text in REFUSED])
-def test_refused(text: str) -> None:
+def test_invalid_addresses_are_refused(text: str) -> None:
     with pytest.raises(InvalidAddressError):
         parse_address(text)
 

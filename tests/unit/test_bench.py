@@ -38,7 +38,7 @@ def test_the_contestants_take_turns() -> None:
 
 
 @pytest.mark.parametrize(("percent", "value"), [(50, 50), (99, 99), (100, 100), (0, 1)])
-def test_percentiles(percent: float, value: float) -> None:
+def test_percentile_is_the_nearest_rank(percent: float, value: float) -> None:
     assert percentile(range(100, 0, -1), percent) == value
 
 
@@ -47,7 +47,7 @@ def test_percentiles_of_few_values() -> None:
     assert percentile([3, 1, 2], 50) == 2
 
 
-def test_the_table() -> None:
+def test_table_shows_each_row_beside_its_rival() -> None:
     headings, *lines = as_table(ROWS).splitlines()
     assert headings.split() == ["ours", "rival", "unit", "ratio", "rival", "is"]
     assert [line.split() for line in lines] == [

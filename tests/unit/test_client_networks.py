@@ -61,7 +61,7 @@ def test_other_subnets_of_one_site() -> None:
         "[x",
     ],
 )
-def test_what_is_not_an_address(text: str) -> None:
+def test_text_that_is_not_an_address_stands_for_itself(text: str) -> None:
     assert networks_of(text) == (text,)
 
 

@@ -98,7 +98,7 @@ def test_it_follows_a_clock_set_forward(machine: Machine, open_store: Open) -> N
     assert first.now() == second.now() == open_store().now() == machine.wall
 
 
-def test_it_goes_on_when_the_clock_is_set_back(machine: Machine, open_store: Open) -> None:
+def test_time_continues_when_the_clock_is_set_back(machine: Machine, open_store: Open) -> None:
     store = open_store()
     sweep(store)
     machine.wall -= HOUR
@@ -108,7 +108,7 @@ def test_it_goes_on_when_the_clock_is_set_back(machine: Machine, open_store: Ope
     assert store.now() == START + SECOND
 
 
-def test_it_goes_on_when_the_clock_is_set_back_before_the_first_mark(
+def test_time_continues_when_the_clock_is_set_back_before_the_first_mark(
     machine: Machine, open_store: Open
 ) -> None:
     store = open_store()

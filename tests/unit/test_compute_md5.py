@@ -134,7 +134,7 @@ def test_permanent_failure_is_not_hidden_by_the_budget(store: SQLiteStore, clock
     assert compute(store, Origin(clock, BUDGET, error)).failure == error.failure
 
 
-def test_no_budget(store: SQLiteStore, clock: Clock) -> None:
+def test_budget_of_zero_bounds_nothing(store: SQLiteStore, clock: Clock) -> None:
     origin = Origin(clock, 10**6, BREAK)
     task = compute(store, origin, download_budget=0.0, max_attempts=3)
     assert task.failure == BREAK.failure

@@ -20,7 +20,7 @@ INFINITY = resource.RLIM_INFINITY
         ((INFINITY, INFINITY), (INFINITY, INFINITY)),
     ],
 )
-def test_limits(
+def test_descriptor_limit_is_raised_as_far_as_allowed(
     before: tuple[int, int], after: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = [before]

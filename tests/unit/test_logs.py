@@ -22,7 +22,7 @@ def make_record(
     return logging.LogRecord("a.b", logging.INFO, "", 1, message, arguments, info)
 
 
-def test_text() -> None:
+def test_text_line_ends_with_the_task() -> None:
     line = TextFormatter().format(make_record("done, %d bytes", 3))
     assert line.endswith(" INFO a.b: done, 3 bytes")
     with logs.task_context("123"):
@@ -30,7 +30,7 @@ def test_text() -> None:
     assert line.endswith(" INFO a.b: done task=123")
 
 
-def test_json() -> None:
+def test_json_line_is_one_object() -> None:
     with logs.task_context("123"):
         line = json.loads(JSONFormatter().format(make_record('a "quoted"\n%s', "message")))
     assert line.pop("time").endswith("Z")

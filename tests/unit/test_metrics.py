@@ -91,7 +91,9 @@ def test_outcomes_are_counted(
     assert changes() == ({counted: 1} if counted else {})
 
 
-def test_repairs(store: SQLiteStore, changes: Callable[[], Values]) -> None:
+def test_repairs_are_counted_by_what_was_repaired(
+    store: SQLiteStore, changes: Callable[[], Values]
+) -> None:
     now = store.now()
     forgotten = make_task(now=now)
     failed_before = RUNNING.ended(RetryLater(PAUSE, FAILURE), now, retention=RETENTION)

@@ -27,7 +27,7 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 FAILURE_CODES = [code.value for code in FailureCode]
 
 
-def test_failure_codes() -> None:
+def test_document_lists_every_failure_code() -> None:
     assert [each["const"] for each in SCHEMAS["FailureCode"]["oneOf"]] == FAILURE_CODES
 
 
@@ -117,15 +117,15 @@ def kinds_of(kind: object) -> set[object]:
     return {dict} if is_typeddict(kind) else {kind}
 
 
-def test_mail_statuses() -> None:
+def test_document_lists_every_mail_status() -> None:
     assert SCHEMAS["MailStatus"]["enum"] == [status.value for status in MailStatus]
 
 
-def test_limits() -> None:
+def test_document_states_the_limits_of_the_code() -> None:
     assert SCHEMAS["URL"]["maxLength"] == MAX_URL_BYTES
 
 
-def test_what_is_a_key() -> None:
+def test_document_has_the_pattern_of_keys() -> None:
     pattern = DOCUMENT["components"]["parameters"]["IdempotencyKey"]["schema"]["pattern"]
     assert pattern == f"^(?:{KEY.pattern})$"
 

@@ -60,7 +60,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("reference", EXAMPLES)
-def test_resolve(reference: str) -> None:
+def test_references_resolve_as_in_the_examples_of_the_rfc(reference: str) -> None:
     assert str(URLParts.of(BASE).resolve(URLParts.of(reference))) == EXAMPLES[reference]
 
 

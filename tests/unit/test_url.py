@@ -204,7 +204,7 @@ def test_accepted_as_given(url: str) -> None:
     "url",
     [pytest.param(url, id=f"{rule}-{url!a:.60}") for rule in REFUSED for url in REFUSED[rule]],
 )
-def test_refused(url: str) -> None:
+def test_invalid_urls_are_refused(url: str) -> None:
     with pytest.raises(InvalidURLError):
         parse_url(url)
 
@@ -216,7 +216,7 @@ def test_port_of_another_protocol_is_refused(port: int) -> None:
 
 
 @pytest.mark.parametrize("letter", ["a", "\u00e9", "\u3042", "\U0001f600"])
-def test_longest_url(letter: str) -> None:
+def test_longest_url_is_accepted(letter: str) -> None:
     size = len("http://example.com/")
     count, rest = divmod(MAX_URL_BYTES - size, len(letter.encode()))
     url = f"http://example.com/{'a' * rest}{letter * count}"
@@ -286,7 +286,7 @@ def test_message_says_which_rule_is_broken(url: str, rule: str) -> None:
         ("http://B\xdcCHER.Example.:81/", "xn--bcher-kva.example.:81"),
     ],
 )
-def test_ascii_authority(url: str, authority: str) -> None:
+def test_authority_is_encoded_as_ascii(url: str, authority: str) -> None:
     assert ascii_authority(URLParts.of(parse_url(url))) == authority
 
 

@@ -67,7 +67,7 @@ def test_speed_and_time_left(page: Page) -> None:
         ("refused", "could not be delivered"),
     ],
 )
-def test_the_mail_is_told_in_words(page: Page, mail_status: str, words: str) -> None:
+def test_card_describes_the_state_of_the_mail(page: Page, mail_status: str, words: str) -> None:
     url, moment = "http://example.com/file", "2026-11-23T13:12:42.094Z"
     done = {"md5": MD5, "status": "done", "url": url, "size": 1, "length_verified": False}
     done |= {"final_url": "http://example.com/other", "finished_at": moment}
@@ -78,7 +78,7 @@ def test_the_mail_is_told_in_words(page: Page, mail_status: str, words: str) -> 
     expect(card(page, url)).to_contain_text("truncation could not be detected")
 
 
-def test_an_outage_is_told_and_outlasted(page: Page, service: Service, serve: Serve) -> None:
+def test_page_reports_and_outlasts_an_outage(page: Page, service: Service, serve: Serve) -> None:
     url = f"{serve({'/file': BODY}).base}/file"
     task_id = service.submit(url)
     page.route("**/check?*", answer(503, {}, **{"Retry-After": "1"}), times=2)
@@ -131,7 +131,7 @@ def test_an_outage_is_met_with_growing_pauses(page: Page) -> None:
     assert fourth >= 16_000
 
 
-def test_nobody_is_asked_while_nobody_looks(page: Page) -> None:
+def test_hidden_page_sends_no_requests(page: Page) -> None:
     stop_clock(page)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

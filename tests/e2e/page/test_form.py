@@ -61,7 +61,9 @@ def test_copy_without_the_clipboard_of_https(
         ("0" * 32, f"It is not the MD5 you expected, {'0' * 32}"),
     ],
 )
-def test_verdict(page: Page, serve: Serve, expected: str, verdict: str) -> None:
+def test_card_shows_whether_the_digest_matches(
+    page: Page, serve: Serve, expected: str, verdict: str
+) -> None:
     url = f"{serve({'/file': BODY}).base}/file"
     submit(page, url, md5=expected)
     expect(card(page, url).locator(".verdict")).to_have_text(verdict)
@@ -113,7 +115,7 @@ def test_a_failure_in_words_and_another_try(page: Page, serve: Serve) -> None:
         ("Expected MD5", ("http://example.com/", "12", ""), "The MD5 must be 32 hexadecimal"),
     ],
 )
-def test_an_error_is_told_at_its_field(
+def test_error_is_shown_at_its_field(
     page: Page, label: str, values: tuple[str, str, str], message: str
 ) -> None:
     url, md5, email = values
@@ -137,7 +139,7 @@ def test_an_error_is_told_at_its_field(
         (502, "<h1>Bad Gateway</h1>", "The service did not answer. Please try again."),
     ],
 )
-def test_a_refusal_of_the_service_is_told(
+def test_refusal_of_the_service_is_shown(
     page: Page, status: int, body: object, message: str
 ) -> None:
     page.route("**/submit", answer(status, body, **{"Retry-After": "7"}))

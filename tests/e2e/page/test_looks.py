@@ -52,7 +52,7 @@ def test_a_style_that_old_browsers_do_not_know_has_a_fallback() -> None:
             assert f'content: "{young} ";' in text
 
 
-def test_dark_mode(page: Page) -> None:
+def test_page_follows_the_colour_scheme(page: Page) -> None:
     colours = []
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)

@@ -48,7 +48,7 @@ def test_a_damaged_list_is_no_obstacle(page: Page, serve: Serve, kept: str) -> N
     expect(card(page, url)).to_contain_text(MD5)
 
 
-def test_a_browser_that_keeps_nothing(context: BrowserContext, serve: Serve) -> None:
+def test_page_works_without_local_storage(context: BrowserContext, serve: Serve) -> None:
     context.add_init_script(
         "Object.defineProperty(window, 'localStorage', {get() { throw new Error('denied'); }})"
     )

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from devtools.servers.raw_origin import RawOrigin
 from fetch import bounds, connecting, lookup, sockets, transport
 from fetch.bounds import Bounds
 from fetch.guard import Guard
 from fetch.transport import Transport
 from tests.unit.fetch.fetching import LOOPBACK, Fetch
-from tests.unit.fetch.origin import RawOrigin
 
 
 @pytest.fixture(autouse=True)

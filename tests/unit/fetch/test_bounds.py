@@ -8,12 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fetch.bounds import MIN_SPEED_WINDOW, Limits
-from fetch.errors import FetchCancelledError
-from settings import Settings
-from tasks.failure import FailureCode
-from tests.unit.fetch.fetching import Fetch
-from tests.unit.fetch.origin import (
+from devtools.servers.raw_origin import (
     CHUNKED,
     Peer,
     RawOrigin,
@@ -25,6 +20,11 @@ from tests.unit.fetch.origin import (
     reply,
     stall,
 )
+from fetch.bounds import MIN_SPEED_WINDOW, Limits
+from fetch.errors import FetchCancelledError
+from settings import Settings
+from tasks.failure import FailureCode
+from tests.unit.fetch.fetching import Fetch
 
 Originate = Callable[..., RawOrigin]
 
@@ -75,7 +75,7 @@ class TestTime:
             error = fetch.failure(f"http://127.0.0.1:{bound.getsockname()[1]}")
         assert (error.failure.code, error.is_permanent) == (FailureCode.CONNECT_ERROR, False)
 
-    def test_connect_that_nobody_answers(self, fetch: Fetch) -> None:
+    def test_connection_attempt_without_an_answer_times_out(self, fetch: Fetch) -> None:
         with socket.socket() as full, socket.socket() as first, socket.socket() as second:
             full.bind(("127.0.0.1", 0))
             full.listen(0)  # a queue of one: what comes later gets no answer
@@ -171,8 +171,10 @@ class TestSpeed:
         origin = originate([HEAD + b"Content-Length: 60\r\n\r\n", drip(b"x" * 60, 0.03)])
         assert fetch(origin.base, min_speed=1, min_speed_window=0.5).size == 60
 
-    def test_the_windows_begin_anew(self, originate: Originate, fetch: Fetch) -> None:
-        """What came fast at the beginning is no credit for later."""
+    def test_fast_start_is_no_credit_for_later_windows(
+        self, originate: Originate, fetch: Fetch
+    ) -> None:
+
         origin = originate([ENDLESS + b"x" * 10**6, forever(b"x", pause=0.01)])
         assert fetch.code(origin.base, min_speed=1000, min_speed_window=0.2) is FailureCode.TOO_SLOW
 
@@ -241,7 +243,7 @@ class TestSpeed:
         assert fetch("http://slow.example", min_speed=10**6, min_speed_window=0.2).size == 2
         assert time.monotonic() - began > 0.3
 
-    def test_too_slow_is_not_gone_on_with(self, originate: Originate, fetch: Fetch) -> None:
+    def test_slow_download_is_not_resumed(self, originate: Originate, fetch: Fetch) -> None:
         head = reply(b"x" * 5000, 'ETag: "1"', "Accept-Ranges: bytes")[:-5000]
         origin = originate([head, drip(b"x" * 5000, 0.01)])
         assert fetch.code(origin.base, min_speed=5000, min_speed_window=0.2) is FailureCode.TOO_SLOW

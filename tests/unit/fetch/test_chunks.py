@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from devtools.servers.raw_origin import CHUNKED, RawOrigin, chunked
 from fetch.download import download
 from tasks.failure import FailureCode
 from tests.unit.fetch.fetching import LIMITS, Fetch
-from tests.unit.fetch.origin import CHUNKED, RawOrigin, chunked
 
 Originate = Callable[..., RawOrigin]
 

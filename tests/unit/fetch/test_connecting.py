@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from devtools.servers.raw_origin import RawOrigin, reply
 from devtools.waiting import PATIENCE, wait_for
 from fetch import connecting
 from fetch.connecting import MAX_ADDRESSES, _interleave
@@ -18,7 +19,6 @@ from fetch.lookup import Endpoint
 from fetch.transport import Transport
 from tasks.failure import FailureCode
 from tests.unit.fetch.fetching import Fetch
-from tests.unit.fetch.origin import RawOrigin, reply
 from tests.unit.fetch.test_kept import count_sockets
 
 Originate = Callable[..., RawOrigin]

@@ -8,11 +8,11 @@ from email.utils import formatdate
 
 import pytest
 
+from devtools.servers.raw_origin import Peer, RawOrigin, redirect, reply, reset
 from fetch.cookies import MAX_COOKIES, MAX_HEADER_BYTES, CookieJar
 from tasks.failure import FailureCode
 from tests.growth import assert_linear
 from tests.unit.fetch.fetching import Fetch
-from tests.unit.fetch.origin import Peer, RawOrigin, redirect, reply, reset
 
 Originate = Callable[..., RawOrigin]
 
@@ -49,7 +49,7 @@ class TestDownload:
         command = [curl, "-sfL", "-b", "", f"{originate([wall]).base}/f"]
         assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout == BODY
 
-    def test_next_download_sends_none(self, originate: Originate, fetch: Fetch) -> None:
+    def test_cookies_end_with_their_download(self, originate: Originate, fetch: Fetch) -> None:
         origin = originate([wall])
         for _ in range(2):
             fetch(f"{origin.base}/f")
@@ -67,7 +67,7 @@ class TestDownload:
         assert fetch(origin.base).md5 == hashlib.md5(BODY).hexdigest()
         assert cookies(origin.requests[1]) == [b"Cookie: session=x"]
 
-    def test_other_host_gets_none(
+    def test_cookies_are_not_sent_to_another_host(
         self, originate: Originate, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         origin = originate([])
@@ -197,7 +197,7 @@ class TestLife:
     def test_expiry(self, attributes: str, is_kept: bool) -> None:  # noqa: FBT001
         assert sent(URL, f"x=y; {attributes}") == ("x=y" if is_kept else "")
 
-    def test_expires_while_the_download_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_cookie_expires_during_the_download(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 1000.0
         monkeypatch.setattr("fetch.cookies.time.monotonic", lambda: now)
         jar = CookieJar()

@@ -12,14 +12,7 @@ from email.utils import formatdate
 
 import pytest
 
-from devtools.waiting import PATIENCE
-from fetch.errors import FetchError
-from fetch.guard import Guard
-from fetch.transport import Transport
-from settings import VERSION
-from tasks.failure import FailureCode
-from tests.unit.fetch.fetching import LOOPBACK, Fetch
-from tests.unit.fetch.origin import (
+from devtools.servers.raw_origin import (
     CHUNKED,
     RawOrigin,
     Script,
@@ -30,6 +23,13 @@ from tests.unit.fetch.origin import (
     reset,
     stall,
 )
+from devtools.waiting import PATIENCE
+from fetch.errors import FetchError
+from fetch.guard import Guard
+from fetch.transport import Transport
+from settings import VERSION
+from tasks.failure import FailureCode
+from tests.unit.fetch.fetching import LOOPBACK, Fetch
 
 Originate = Callable[..., RawOrigin]
 
@@ -277,7 +277,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_case(case: Case, originate: Originate, fetch: Fetch) -> None:
+def test_answer_is_read_exactly(case: Case, originate: Originate, fetch: Fetch) -> None:
     origin = originate(case.script)
     url = f"{origin.base}/file"
     if isinstance(case.expected, FailureCode):
@@ -292,7 +292,7 @@ def test_case(case: Case, originate: Originate, fetch: Fetch) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_case_with_curl(case: Case, originate: Originate, curl: str) -> None:
+def test_answer_is_read_as_curl_does(case: Case, originate: Originate, curl: str) -> None:
     """Where we give a digest it is curl's; where we give none the table knows what curl takes.
 
     The table is about curl 7.88. Of newer ones only the digests count that both give: they fail
@@ -310,7 +310,7 @@ def test_case_with_curl(case: Case, originate: Originate, curl: str) -> None:
         assert run.returncode or run.stdout == case.curl or is_newer
 
 
-def test_request(originate: Originate, fetch: Fetch) -> None:
+def test_request_has_exactly_these_headers(originate: Originate, fetch: Fetch) -> None:
     origin = originate([reply(b"")])
     fetch(f"{origin.base}/a%20b?c=d#e")
     first, *headers = origin.requests[0].decode().split("\r\n")
@@ -323,7 +323,7 @@ def test_request(originate: Originate, fetch: Fetch) -> None:
     ]
 
 
-def test_user_agent(originate: Originate) -> None:
+def test_user_agent_of_the_transport_is_sent(originate: Originate) -> None:
     origin = originate([reply(b"")])
     over = Transport(Guard(allow=LOOPBACK), user_agent="curl/7.88.1")
     Fetch(over)(origin.base)
@@ -358,7 +358,7 @@ def test_digest_when_the_body_is_there_while_the_connection_stays(
     ],
 )
 @pytest.mark.parametrize("line", ["408 A", "425 B", "429 C", "503 D"])
-def test_retry_after(
+def test_retry_after_is_read_in_seconds_and_as_a_date(
     header: str, seconds: float | None, line: str, originate: Originate, fetch: Fetch
 ) -> None:
     error = fetch.failure(originate([reply(b"", f"Retry-After: {header}", status=line)]).base)

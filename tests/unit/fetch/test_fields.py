@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from devtools.servers.raw_origin import RawOrigin, reply
 from tasks.failure import FailureCode
 from tests.unit.fetch.fetching import Fetch
-from tests.unit.fetch.origin import RawOrigin, reply
 
 Originate = Callable[..., RawOrigin]
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devtools.servers.raw_origin import CHUNKED, RawOrigin, chunked, redirect, reply
 from devtools.waiting import PATIENCE, wait_for
 from fetch.download import download
 from fetch.errors import FetchError
@@ -23,7 +24,6 @@ from fetch.transport import Transport
 from tasks.digests import Digest
 from tasks.failure import FailureCode
 from tests.unit.fetch.fetching import LIMITS, LOOPBACK, Fetch
-from tests.unit.fetch.origin import CHUNKED, RawOrigin, chunked, redirect, reply
 
 EXAMPLES = settings().max_examples  # of the profile: a few seconds in all, or minutes
 pytestmark = pytest.mark.usefixtures("pauses")
@@ -150,7 +150,7 @@ class Damaged:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux")
-def test_damaged_answers() -> None:
+def test_damaged_answers_give_a_failure_or_the_right_digest() -> None:
     sockets, threads = open_sockets(), threading.active_count()
     damaged = Damaged()
 

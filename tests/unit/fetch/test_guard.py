@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devtools.servers.raw_origin import RawOrigin, redirect, reply
 from fetch import connecting
 from fetch import guard as guard_module
 from fetch import transport as transport_module
@@ -23,7 +24,6 @@ from tasks.errors import InvalidURLError
 from tasks.failure import FailureCode
 from tasks.url import parse_url
 from tests.unit.fetch.fetching import LIMITS, LOOPBACK, Fetch
-from tests.unit.fetch.origin import RawOrigin, redirect, reply
 
 Originate = Callable[..., RawOrigin]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -200,7 +200,7 @@ class TestAddresses:
     @pytest.mark.parametrize(
         "text", ["", "localhost", "1.2.3", "1::2::3", "fe80::1%a%b", "8.8.8.8%1"]
     )
-    def test_what_is_not_an_address(self, text: str) -> None:
+    def test_text_that_is_not_an_address_is_refused(self, text: str) -> None:
         assert not Guard(allow=[ipaddress.ip_network("0.0.0.0/0")]).admits(text)
 
     def test_allow(self) -> None:
@@ -226,7 +226,7 @@ class TestAddresses:
         assert not Guard(deny=[ipaddress.ip_network("::ffff:8.8.0.0/112")]).admits("8.8.8.8")
 
     @given(st.ip_addresses())
-    def test_what_is_admitted_is_public(self, address: Address) -> None:
+    def test_admitted_addresses_are_public(self, address: Address) -> None:
         if GUARD.admits(str(address)):
             assert unwrap(address).is_global
             assert not is_special(unwrap(address))
@@ -240,7 +240,7 @@ class TestConnections:
             assert fetch.code(f"http://a.example:{origin.port}") is FailureCode.BLOCKED_ADDRESS
         assert (origin.connections, len(resolver.questions)) == (0, 1)
 
-    def test_one_look_up_per_connection(
+    def test_each_connection_has_one_lookup(
         self, originate: Originate, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         origin = originate([redirect("/x")], [reply(b"hi")])

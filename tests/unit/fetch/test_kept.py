@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from devtools.servers.raw_origin import RawOrigin, Step, reply, stall
 from devtools.waiting import wait_for
 from fetch.guard import Guard
 from fetch.kept import KeptConnections
 from fetch.transport import Transport
 from tests.unit.fetch.fetching import LOOPBACK, Fetch
-from tests.unit.fetch.origin import RawOrigin, Step, reply, stall
 
 Originate = Callable[..., RawOrigin]
 

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import pytest
 
+from devtools.servers.raw_origin import CHUNKED, RawOrigin, Script, redirect, reply
 from fetch.errors import FetchError
 from tests.growth import assert_linear
 from tests.unit.fetch.fetching import Fetch
-from tests.unit.fetch.origin import CHUNKED, RawOrigin, Script, redirect, reply
 
 LARGEST = 256 * 1024
 
@@ -159,7 +159,7 @@ class TestTime:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_list(name: str, fetch: Fetch) -> None:
+def test_time_is_linear_in_the_length_of_a_list(name: str, fetch: Fetch) -> None:
     head, member = LISTS[name]
     assert_answer_is_linear(
         lambda size: (
@@ -170,7 +170,7 @@ def test_list(name: str, fetch: Fetch) -> None:
 
 
 @pytest.mark.parametrize("line", [b"a:\r\n", b"Set-Cookie: a=b\r\n", b"X Y: z\r\n", b" a\r\n"])
-def test_many_lines(line: bytes, fetch: Fetch) -> None:
+def test_time_is_linear_in_the_number_of_lines(line: bytes, fetch: Fetch) -> None:
     assert_answer_is_linear(
         lambda size: b"HTTP/1.1 200 OK\r\nX: y\r\n" + line * (size // len(line)) + b"\r\n",
         fetch,

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from devtools.servers.raw_origin import RawOrigin, reply
 from devtools.waiting import wait_for
 from fetch.errors import FetchCancelledError
 from fetch.guard import Guard
@@ -15,7 +16,6 @@ from fetch.transport import Transport
 from tasks.failure import FailureCode
 from tests.growth import assert_linear
 from tests.unit.fetch.fetching import LOOPBACK, Fetch
-from tests.unit.fetch.origin import RawOrigin, reply
 
 Originate = Callable[..., RawOrigin]
 FetchOver = Callable[[Resolver], Fetch]

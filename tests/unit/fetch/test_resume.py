@@ -10,13 +10,7 @@ from itertools import count
 
 import pytest
 
-from fetch.errors import FetchError
-from fetch.guard import Guard
-from fetch.resume import next_pause, patience
-from fetch.transport import Transport
-from tasks.failure import FailureCode
-from tests.unit.fetch.fetching import LOOPBACK, Fetch
-from tests.unit.fetch.origin import (
+from devtools.servers.raw_origin import (
     Peer,
     RawOrigin,
     Script,
@@ -28,6 +22,12 @@ from tests.unit.fetch.origin import (
     reset,
     stall,
 )
+from fetch.errors import FetchError
+from fetch.guard import Guard
+from fetch.resume import next_pause, patience
+from fetch.transport import Transport
+from tasks.failure import FailureCode
+from tests.unit.fetch.fetching import LOOPBACK, Fetch
 
 Originate = Callable[..., RawOrigin]
 
@@ -373,7 +373,7 @@ class TestNoProgress:
         assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
         assert origin.connections == 1 + 3
 
-    def test_beginning_anew_again_and_again(self, originate: Originate, fetch: Fetch) -> None:
+    def test_repeated_restarts_are_bounded(self, originate: Originate, fetch: Fetch) -> None:
         """An origin promises ranges, serves none, and breaks each time."""
         scripts = [[reply(BODY, *STRONG)[: MIB + 1000 * n]] for n in (5, 3, 6, 4, 7, 2, 8)]
         origin = originate(*scripts)
@@ -505,7 +505,9 @@ class TestPatience:
         (0, 10**6, 1800),
     ],
 )
-def test_patience(size: int, seconds: float, expected: float) -> None:
+def test_longer_downloads_are_resumed_more_patiently(
+    size: int, seconds: float, expected: float
+) -> None:
     assert patience(size, seconds) == expected
 
 

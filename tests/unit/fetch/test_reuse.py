@@ -11,12 +11,7 @@ from typing import NoReturn
 import pytest
 import trustme
 
-from devtools.waiting import wait_for
-from fetch.guard import Guard
-from fetch.transport import Transport
-from tasks.failure import FailureCode
-from tests.unit.fetch.fetching import LOOPBACK, Fetch
-from tests.unit.fetch.origin import (
+from devtools.servers.raw_origin import (
     CHUNKED,
     Peer,
     RawOrigin,
@@ -28,6 +23,11 @@ from tests.unit.fetch.origin import (
     reset,
     stall,
 )
+from devtools.waiting import wait_for
+from fetch.guard import Guard
+from fetch.transport import Transport
+from tasks.failure import FailureCode
+from tests.unit.fetch.fetching import LOOPBACK, Fetch
 
 Originate = Callable[..., RawOrigin]
 
@@ -56,7 +56,9 @@ def tls(tmp_path: Path) -> Iterator[tuple[ssl.SSLContext, Fetch]]:
     fetch.transport.close()
 
 
-def test_over_tls(originate: Originate, tls: tuple[ssl.SSLContext, Fetch]) -> None:
+def test_tls_connections_are_reused(
+    originate: Originate, tls: tuple[ssl.SSLContext, Fetch]
+) -> None:
     context, fetch = tls
     origin = originate([reply(b"one"), next_request, reply(b"two")], context=context)
     assert [fetch(origin.base).size, fetch(origin.base).size] == [3, 3]
@@ -73,7 +75,7 @@ def test_a_connection_that_is_to_be_closed(
 
 
 @pytest.mark.parametrize("end", [None, reset])
-def test_a_kept_connection_that_was_closed_meanwhile(
+def test_closed_kept_connection_is_replaced(
     end: Step | None, originate: Originate, fetch: Fetch
 ) -> None:
     origin = originate([reply(b"one"), *([end] if end else [])], [reply(b"two")])
@@ -113,7 +115,7 @@ STRAYS = [b"\r\n", b"\n", b"\0", b"0\r\n\r\n", b"evil", b"HTTP/1.1 20\r\n\r\n", 
 
 
 @pytest.mark.parametrize("first", [reply(b"one"), CHUNKED + chunked(b"one"), reply(b"")])
-def test_a_kept_connection_whose_path_has_gone_silent(
+def test_silent_kept_connection_is_replaced(
     first: bytes, originate: Originate, fetch: Fetch
 ) -> None:
     """It is given up after CONNECT_TIMEOUT, as a new connection without an answer would be."""
@@ -203,7 +205,7 @@ def test_bytes_in_the_record_of_the_answer(
         ([reply(b"two", status="503 Busy")], FailureCode.HTTP_STATUS),
     ],
 )
-def test_an_answer_that_has_begun_is_not_asked_for_again(
+def test_started_answer_is_not_requested_again(
     steps: list[Step], code: FailureCode, originate: Originate, fetch: Fetch
 ) -> None:
     origin = originate([reply(b"one"), next_request, *steps])
@@ -252,7 +254,7 @@ def test_a_name_is_not_looked_up_twice_when_it_fails(
     assert questions == ["other.example"]
 
 
-def test_nor_is_a_kept_one_three_times(originate: Originate, fetch: Fetch) -> None:
+def test_kept_connection_is_not_retried_three_times(originate: Originate, fetch: Fetch) -> None:
     origin = originate([reply(b"one"), next_request], [])
     fetch(origin.base)
     assert fetch.code(origin.base) is FailureCode.INCOMPLETE_BODY
@@ -280,7 +282,7 @@ def test_more_than_was_stated_is_no_answer(originate: Originate, fetch: Fetch) -
     assert fetch(origin.base).md5 == hashlib.md5(b"two").hexdigest()
 
 
-def test_nothing_is_told_of_the_first_download(originate: Originate, fetch: Fetch) -> None:
+def test_second_download_reveals_nothing_of_the_first(originate: Originate, fetch: Fetch) -> None:
     origin = originate([reply(b"one", COOKIE), next_request, reply(b"two"), stall])
     fetch(f"{origin.base}/1?token=secret")
     fetch(f"{origin.base}/2")

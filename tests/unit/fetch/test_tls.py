@@ -14,13 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from fetch.errors import FetchCancelledError, FetchError
-from fetch.guard import Guard
-from fetch.tls import TLSContext
-from fetch.transport import Transport
-from tasks.failure import FailureCode
-from tests.unit.fetch.fetching import LOOPBACK, Fetch
-from tests.unit.fetch.origin import (
+from devtools.servers.raw_origin import (
     CHUNKED,
     Peer,
     RawOrigin,
@@ -31,6 +25,12 @@ from tests.unit.fetch.origin import (
     reset,
     stall,
 )
+from fetch.errors import FetchCancelledError, FetchError
+from fetch.guard import Guard
+from fetch.tls import TLSContext
+from fetch.transport import Transport
+from tasks.failure import FailureCode
+from tests.unit.fetch.fetching import LOOPBACK, Fetch
 
 Originate = Callable[..., RawOrigin]
 
@@ -202,7 +202,7 @@ class TestCiphers:
             "ECDHE-RSA-CHACHA20-POLY1305",
         ],
     )
-    def test_what_curl_offers_is_offered(
+    def test_tls_offers_what_curl_offers(
         self, cipher: str, ca: trustme.CA, originate: Originate, tls_fetch: Fetch
     ) -> None:
         """Python built from source offers fewer by default (urllib3#3031, yt-dlp#2043)."""
@@ -213,7 +213,7 @@ class TestCiphers:
         origin = originate([reply(BODY)], context=context)
         assert tls_fetch(origin.base).md5 == hashlib.md5(BODY).hexdigest()
 
-    def test_the_offer_does_not_depend_on_who_built_python(self, tls_fetch: Fetch) -> None:
+    def test_tls_offer_does_not_depend_on_the_build_of_python(self, tls_fetch: Fetch) -> None:
         offered = {each["name"] for each in tls_fetch.transport._tls_context.get_ciphers()}
         default = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         default.set_ciphers("DEFAULT:@SECLEVEL=2")

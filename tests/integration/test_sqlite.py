@@ -1,0 +1,140 @@
+"""Properties of the SQLite store alone."""
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from settings import Settings
+from tasks.errors import StoreUnavailableError
+from tasks.outcome import Succeeded
+from tasks.stores.contract import TaskStore
+from tasks.stores.open import open_store
+from tasks.stores.sqlite import SQLiteStore
+from tests.examples import (
+    DIGEST,
+    FULL_TASK,
+    LEASE,
+    NOW,
+    RETENTION,
+    STATES,
+    insert,
+    make_task,
+)
+from tests.integration.stores import HOLD, OPERATIONS, get, ids, insert_due, overdue, save
+
+
+@pytest.mark.parametrize("call", OPERATIONS.values(), ids=OPERATIONS)
+def test_damaged_sqlite_file_is_an_outage(
+    call: Callable[[TaskStore], object], tmp_path: Path
+) -> None:
+    store = SQLiteStore(tmp_path / "tasks.sqlite3")
+    store._durable.executescript("DROP TABLE tasks; DROP TABLE counters")
+    if call is OPERATIONS["now"]:
+        call(store)  # asks nobody
+    else:
+        with pytest.raises(StoreUnavailableError):
+            call(store)
+    store.close()
+
+
+def test_sqlite_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError):
+        SQLiteStore(tmp_path / "missing" / "tasks.sqlite3")
+
+
+def test_sqlite_file_that_another_process_is_making(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.sqlite3"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE anything (a)")
+    other.execute("BEGIN IMMEDIATE")  # as at the moment in which it turns to WAL
+    with ThreadPoolExecutor(1) as threads:
+        opening = threads.submit(SQLiteStore, path)
+        try:
+            opening.exception(timeout=0.2)
+        except TimeoutError:
+            pass  # it waits, as it should
+        finally:
+            other.execute("COMMIT")
+            other.close()
+    store = opening.result()
+    store.ping()
+    store.close()
+
+
+def test_sqlite_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.sqlite3"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreUnavailableError):
+        SQLiteStore(path)
+
+
+def test_sqlite_waits_for_the_disk_where_it_matters(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "tasks.sqlite3")
+    levels = [
+        connection.execute("PRAGMA synchronous").fetchone()[0]
+        for connection in (store._durable, store._hints)
+    ]
+    assert levels == [2, 1]  # FULL, NORMAL
+    store.close()
+
+
+def test_sqlite_removes_what_has_expired(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "tasks.sqlite3")
+    expired = replace(STATES["done"], id="a", expires_at=NOW)
+    kept = replace(STATES["failed"], id="b", expires_at=NOW + timedelta(milliseconds=1))
+    insert(store, expired)
+    insert(store, kept)
+    store.count_hits({"x": 1}, NOW)
+    store.take_due(NOW, HOLD, 1)
+    assert store.count_hits({"x": 1}, NOW) == {"x": 1}
+    assert store.get(expired.id) is None
+    assert store.get(kept.id) == kept
+    store.close()
+
+
+def test_sqlite_survives_a_restart(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "new" / "folder")
+    store = open_store(settings)
+    insert(store, FULL_TASK)
+    running = save(store, FULL_TASK)
+    store.close()
+    store = open_store(settings)
+    assert get(store, FULL_TASK) == running
+    store.close()
+
+
+def test_long_url_is_stored_once_and_as_it_is(tmp_path: Path) -> None:
+    url = "http://example.com/" + 2000 * "\U0001f600"
+    path = tmp_path / "tasks.sqlite3"
+    store = SQLiteStore(path)
+    done = replace(make_task(), url=url).claimed(NOW, LEASE)
+    task = done.ended(Succeeded(replace(DIGEST, final_url=url)), NOW, retention=RETENTION)
+    insert(store, task)
+    assert get(store, task) == task
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        (document,) = connection.execute("SELECT document FROM tasks").fetchone()
+    assert len(document.encode()) < len(url.encode()) + 300
+    assert document.count(url) == 1
+
+
+def test_sqlite_file_of_an_earlier_version(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.sqlite3"
+    with closing(sqlite3.connect(path)) as earlier:
+        earlier.executescript(
+            "CREATE TABLE tasks (_id TEXT PRIMARY KEY, version INTEGER NOT NULL, wake_at INTEGER,"
+            " dispatched_at INTEGER, expires_at INTEGER, document TEXT NOT NULL) WITHOUT ROWID"
+        )
+    with ThreadPoolExecutor(4) as threads:
+        stores = list(threads.map(SQLiteStore, [path] * 4))
+    (task,) = insert_due(stores[0], 1)
+    assert ids(stores[1].take_due(NOW, HOLD, 10)) == [task.id]
+    assert overdue(stores[2]) == 1
+    for store in stores:
+        store.close()
