@@ -13,7 +13,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from bench import cpu
 from bench.lab import Lab, Tasks
 from devtools.servers.process import Process
-from tasks.digests import Digest
+from tasks.digests import Algorithm, Digest
 from tasks.outcome import Succeeded
 from tasks.step import StepKind
 from tasks.stores.document import Document, to_document
@@ -100,7 +100,9 @@ def _queued_tasks(url: str, count: int) -> Iterator[Task]:
 
 
 def _settled_tasks(url: str, count: int) -> Iterator[Task]:
-    digest = Digest("d41d8cd98f00b204e9800998ecf8427e", 0, url, is_length_verified=True)
+    digest = Digest(
+        {Algorithm.MD5: "d41d8cd98f00b204e9800998ecf8427e"}, 0, url, is_length_verified=True
+    )
     now = datetime.now(UTC)
     for _ in range(count):
         task = Task.new(url, now).claimed(now, timedelta(seconds=30))

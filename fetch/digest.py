@@ -1,9 +1,11 @@
-"""The MD5 of a body while it is read: the reader reads ahead, and another thread hashes."""
+"""The digests of a body while it is read: the reader reads ahead, and another thread hashes."""
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
+
+from tasks.digests import ALWAYS, Algorithm
 
 # A body of no more takes no extra thread. Measured: with less the threads meet too often, more
 # is no faster.
@@ -11,11 +13,11 @@ BUFFER_BYTES = 2**19
 BUFFERS = 3  # one is filled, one is hashed, and one is waiting
 
 
-class ReadAheadMD5:
-    """MD5 over a few buffers that are used again and again: no byte of a body is copied."""
+class ReadAheadHash:
+    """Hashes a few buffers that are reused, so that no byte of a body is copied."""
 
-    def __init__(self) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False)
+    def __init__(self, algorithms: Sequence[Algorithm] = ALWAYS) -> None:
+        self._hashes = {each: hashlib.new(each, usedforsecurity=False) for each in algorithms}
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._filled = 0
         self._free: SimpleQueue[memoryview] = SimpleQueue()
@@ -30,11 +32,11 @@ class ReadAheadMD5:
             self._hand_over()
         return size
 
-    def hexdigest(self) -> str:
-        """The digest of all that was read; nothing may be read afterwards."""
+    def hexdigests(self) -> dict[Algorithm, str]:
+        """Return the digests of everything that was read. Nothing may be read afterwards."""
         self.close()
-        self._md5.update(self._buffer[: self._filled])
-        return self._md5.hexdigest()
+        self._update(self._buffer[: self._filled])
+        return {algorithm: each.hexdigest() for algorithm, each in self._hashes.items()}
 
     def close(self) -> None:
         """Let the thread end, when it has hashed what it was given."""
@@ -47,7 +49,7 @@ class ReadAheadMD5:
         if self._thread is None:
             for _ in range(BUFFERS - 1):
                 self._free.put(memoryview(bytearray(BUFFER_BYTES)))
-            self._thread = threading.Thread(target=self._hash, name="md5", daemon=True)
+            self._thread = threading.Thread(target=self._hash, name="hash", daemon=True)
             self._thread.start()
         self._full.put(self._buffer)
         self._buffer = self._free.get()
@@ -55,5 +57,9 @@ class ReadAheadMD5:
 
     def _hash(self) -> None:
         while (buffer := self._full.get()) is not None:
-            self._md5.update(buffer)
+            self._update(buffer)
             self._free.put(buffer)
+
+    def _update(self, data: memoryview) -> None:
+        for each in self._hashes.values():
+            each.update(data)

@@ -17,7 +17,7 @@ from fetch.answer import (
 )
 from fetch.bounds import Bounds, Limits
 from fetch.cookies import CookieJar
-from fetch.digest import ReadAheadMD5
+from fetch.digest import ReadAheadHash
 from fetch.errors import FetchError
 from fetch.redirects import is_redirect, redirect_target
 from fetch.resume import Patience
@@ -56,7 +56,7 @@ class _Body:
     total: int | None
     coding: str | None  # the Content-Encoding, which is not decoded
     validator: str | None  # for If-Range; without one a download cannot resume
-    md5: ReadAheadMD5 = field(default_factory=ReadAheadMD5)
+    hash: ReadAheadHash = field(default_factory=ReadAheadHash)
     size: int = 0
 
 
@@ -87,7 +87,7 @@ class _Download:
 
     def close(self) -> None:
         if self._body is not None:
-            self._body.md5.close()
+            self._body.hash.close()
 
     def _start(self) -> requests.Response:
         """Return a response whose body is the file, after any redirects."""
@@ -162,7 +162,7 @@ class _Download:
         read_into = answer.read_into
         self._transport.bounds.begin_body()
         with closing(response), translated_errors():
-            while size := body.md5.read(read_into):
+            while size := body.hash.read(read_into):
                 body.size += size
                 if body.size + answer.surplus_framing > self._limits.max_bytes:
                     raise self._too_large()
@@ -173,7 +173,7 @@ class _Download:
         if body.total not in (None, body.size):
             raise _changed()
         is_length_verified = body.total is not None or bool(response.raw.chunked)
-        return Digest(body.md5.hexdigest(), body.size, body.url, is_length_verified)
+        return Digest(body.hash.hexdigests(), body.size, body.url, is_length_verified)
 
     def _too_large(self) -> FetchError:
         return FetchError(

@@ -1,7 +1,7 @@
 """The bodies of the API's answers. The schemas in openapi.json are checked against them."""
 
 from datetime import datetime
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict, cast
 
 from tasks.failure import Failure, FailureCode
 from tasks.step import MailStatus, Status
@@ -35,7 +35,7 @@ class RunningBody(TypedDict):
 
 
 class DoneBody(TypedDict):
-    """A task whose digest is computed."""
+    """A task whose digests are computed. Each has a field with the name of its algorithm."""
 
     md5: str
     status: Literal["done"]
@@ -86,8 +86,8 @@ def _represent_running(task: Task) -> RunningBody:
 def _represent_done(task: Task) -> DoneBody:
     assert task.digest is not None
     assert task.finished_at is not None
-    body: DoneBody = {
-        "md5": task.digest.md5,
+    fields: dict[str, object] = {
+        **{each.value: text for each, text in task.digest.hexdigests.items()},
         "status": "done",
         "url": task.url,
         "size": task.digest.size,
@@ -96,6 +96,7 @@ def _represent_done(task: Task) -> DoneBody:
         "submitted_at": _iso(task.submitted_at),
         "finished_at": _iso(task.finished_at),
     }
+    body = cast("DoneBody", fields)
     if task.mail_status is not None:
         body["mail_status"] = task.mail_status
     if task.is_verified is not None:

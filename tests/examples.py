@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from tasks.digests import Digest
+from tasks.digests import Algorithm, Digest
 from tasks.failure import Failure, FailureCode
 from tasks.outcome import Delayed, Failed, RetryLater, Succeeded
 from tasks.step import Step, StepKind, StepState
@@ -14,7 +14,12 @@ NOW = datetime(2024, 5, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
 RETENTION = timedelta(days=36_500)  # no store may remove an example meanwhile
 PAUSE = timedelta(seconds=5)
-DIGEST = Digest("d41d8cd98f00b204e9800998ecf8427e", 0, "http://example.com/b", True)  # noqa: FBT003
+DIGEST = Digest(
+    {Algorithm.MD5: "d41d8cd98f00b204e9800998ecf8427e"},
+    0,
+    "http://example.com/b",
+    is_length_verified=True,
+)
 FAILURE = Failure(FailureCode.HTTP_STATUS, "The server answered 404 instead of 200.", 404)
 ADDRESS = "someone@example.com"
 

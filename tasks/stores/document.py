@@ -1,7 +1,7 @@
 """A task as a flat document of plain values, the form in which every store keeps it.
 
 A step is stored in the two fields that its row names. Its status is missing until it is the
-step's turn. `format` is that of the step which needs the highest one, and missing if it is 1.
+step's turn. `format` is the highest one that a step or a digest needs, and missing if it is 1.
 """
 
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from tasks.digests import Digest
+from tasks.digests import Algorithm, Digest
 from tasks.errors import NewerTaskError
 from tasks.failure import Failure, FailureCode
 from tasks.step import ROWS, Step, StepKind, StepRow, StepState
@@ -18,7 +18,7 @@ from tasks.task import Task
 Document = dict[str, Any]
 
 # The highest format of documents that this version understands.
-FORMAT = max(row.format for row in ROWS.values())
+FORMAT = max(*(row.format for row in ROWS.values()), *(each.document_format for each in Algorithm))
 FAILURE_CODES = [code.value for code in FailureCode]
 MAX_SHORT_URL = 255  # a final URL that is longer, and that of the task, is stored once
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 def to_document(task: Task) -> Document:
     """Every field that is not None; `_id` is the task's id. Times stay datetimes."""
     document: Document = {"_id": task.id}
-    if (document_format := max(step.row.format for step in task.steps)) > 1:
+    if (document_format := _format_of(task)) > 1:
         document["format"] = document_format
     is_future = False
     for step in task.steps:
@@ -51,7 +51,7 @@ def to_document(task: Task) -> Document:
             document[name] = value
     if task.digest is not None:
         document["digest"] = {
-            "md5": task.digest.md5,
+            **{algorithm.value: text for algorithm, text in task.digest.hexdigests.items()},
             "size": task.digest.size,
             "is_length_verified": task.digest.is_length_verified,
         }
@@ -66,6 +66,12 @@ def to_document(task: Task) -> Document:
     return document
 
 
+def _format_of(task: Task) -> int:
+    algorithms = task.digest.hexdigests if task.digest else ()
+    needed = [step.row.format for step in task.steps]
+    return max(needed + [each.document_format for each in algorithms])
+
+
 def from_document(document: Mapping[str, Any]) -> Task:
     """Return the task that `to_document` was given. A missing field has its default.
 
@@ -74,11 +80,10 @@ def from_document(document: Mapping[str, Any]) -> Task:
     values: dict[str, Any] = {
         name: document.get(name, default) for name, default in _PLAIN_FIELDS.items()
     }
-    digest = document.get("digest")
     return Task(
         id=document["_id"],
         steps=_read_steps(document),
-        digest=Digest(**{"final_url": document["url"], **digest}) if digest else None,
+        digest=_read_digest(document),
         failure=_read_failure(document),
         **values,
     )
@@ -101,6 +106,15 @@ def _read_step(kind: StepKind, row: StepRow, document: Mapping[str, Any]) -> Ste
         return Step(kind, row.state_named(name) if name else StepState.WAITING, attempt)
     except ValueError as error:
         raise NewerTaskError(document["_id"]) from error
+
+
+def _read_digest(document: Mapping[str, Any]) -> Digest | None:
+    digest = document.get("digest")
+    if not digest:
+        return None
+    hexdigests = {each: digest[each.value] for each in Algorithm if each.value in digest}
+    others = {name: value for name, value in digest.items() if name not in hexdigests}
+    return Digest(hexdigests, **{"final_url": document["url"], **others})
 
 
 def _read_failure(document: Mapping[str, Any]) -> Failure | None:

@@ -45,7 +45,9 @@ def _lines(task: Task, settings: Settings) -> list[str]:
         f"Path:      {_shorten(parts.path)}",
     ]
     if task.digest is not None:
-        lines += [f"MD5:       {task.digest.md5}", f"Size:      {task.digest.size} bytes"]
+        for algorithm, text in task.digest.hexdigests.items():
+            lines.append(f"{algorithm.label + ':':<10} {text}")
+        lines.append(f"Size:      {task.digest.size} bytes")
     if task.is_verified is not None:
         verdict = "it is the one you expected" if task.is_verified else "NOT the one you expected"
         lines.append(f"Verdict:   {verdict}")

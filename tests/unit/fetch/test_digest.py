@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fetch.digest import BUFFER_BYTES, ReadAheadMD5
+from fetch.digest import BUFFER_BYTES, ReadAheadHash
+from tasks.digests import Algorithm
 
 
 def reader(body: bytes, most: int) -> Callable[[memoryview], int]:
@@ -23,10 +24,10 @@ def reader(body: bytes, most: int) -> Callable[[memoryview], int]:
 
 
 def digest(body: bytes, most: int) -> str:
-    read_into, md5 = reader(body, most), ReadAheadMD5()
-    while md5.read(read_into):
+    read_into, ahead = reader(body, most), ReadAheadHash()
+    while ahead.read(read_into):
         pass
-    return md5.hexdigest()
+    return ahead.hexdigests()[Algorithm.MD5]
 
 
 SIZES = [0, 1, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 7 * BUFFER_BYTES, 10**7]
@@ -40,20 +41,20 @@ def test_digest_is_that_of_hashlib(size: int, most: int) -> None:
 
 
 def hashing_threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == "md5"}
+    return {thread for thread in threading.enumerate() if thread.name == "hash"}
 
 
 def test_a_small_body_takes_no_thread() -> None:
-    md5, before = ReadAheadMD5(), hashing_threads()
+    ahead, before = ReadAheadHash(), hashing_threads()
     read_into = reader(b"x" * (BUFFER_BYTES - 1), BUFFER_BYTES)
-    while md5.read(read_into):
+    while ahead.read(read_into):
         assert hashing_threads() <= before
 
 
 def test_no_thread_is_left() -> None:
     before = hashing_threads()
     digest(bytes(3 * BUFFER_BYTES), BUFFER_BYTES)
-    broken_off = ReadAheadMD5()
+    broken_off = ReadAheadHash()
     read_into = reader(bytes(BUFFER_BYTES), 10**8)
     while broken_off.read(read_into):
         pass
