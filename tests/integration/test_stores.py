@@ -15,6 +15,7 @@ from tasks.errors import NewerTaskError
 from tasks.outcome import RetryLater, Succeeded
 from tasks.step import Status, StepKind
 from tasks.stores.contract import BacklogStats, TaskStore
+from tasks.stores.document import FORMAT
 from tasks.stores.mongodb import MongoStore
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
@@ -438,7 +439,7 @@ def test_retry_is_due_after_its_pause(store: TaskStore) -> None:
 
 
 NEWER: dict[str, dict[str, Any]] = {
-    "another format": {"format": 2},
+    "another format": {"format": FORMAT + 1},
     "another failure code": {"failure": {"code": "moon_phase", "message": "", "http_status": None}},
 }
 
