@@ -11,6 +11,7 @@ from worker.mail.mailer import Mailer
 # Threads spend their time waiting for the mail server, so they cost little. A silent server takes
 # 16 sessions at most; `SessionWatch` then makes the longest silent one give way.
 MAIL_THREADS = 16
+MAIL_QUEUES = frozenset({StepKind.SEND_EMAIL.value})
 GRACE_SECONDS = 4.0  # how long a stop waits for the mail server
 SETTLE_SECONDS = 2.0  # how long it then waits until the outcomes are written
 CONSUMER_MILLIS = 1000  # how long it waits for the threads that receive messages
@@ -23,7 +24,7 @@ class MailWorker(Worker):
     """
 
     def __init__(self, broker: Broker, mailer: Mailer) -> None:
-        super().__init__(broker, queues={StepKind.SEND_EMAIL.value}, worker_threads=MAIL_THREADS)
+        super().__init__(broker, queues=set(MAIL_QUEUES), worker_threads=MAIL_THREADS)
         self._grace = threading.Timer(GRACE_SECONDS, mailer.interrupt)
         self._grace.daemon = True
         self._deadline = 0.0
@@ -44,11 +45,11 @@ class MailWorker(Worker):
 
 
 def keep_to_downloads(worker: Worker) -> bool:
-    """Take the mails' queue from a worker of both queues; return whether it had both.
+    """Take the mails' queue from a worker of all queues; return whether it had all of them.
 
-    A worker has one queue only if `dramatiq actors -Q` says so.
+    A worker has only some queues if `dramatiq actors -Q` says so.
     """
     if worker.consumer_whitelist is not None:
         return False
-    worker.consumer_whitelist = {StepKind.COMPUTE_MD5.value}
+    worker.consumer_whitelist = {kind.value for kind in StepKind} - MAIL_QUEUES
     return True

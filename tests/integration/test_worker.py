@@ -16,6 +16,8 @@ from tasks.step import MailStatus, Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import attempts_at, insert
+from worker.mail.mailer import open_mailer
+from worker.mail_worker import MailWorker, keep_to_downloads
 from worker.runtime import build_worker
 
 
@@ -168,3 +170,14 @@ def test_a_worker_starts_without_a_warning(
 
     wait_for(lambda: task().mail_status is MailStatus.SENT)
     assert [record for record in caplog.records if record.levelname != "INFO"] == []
+
+
+def test_every_kind_of_step_is_taken_by_one_of_the_two_workers(store: SQLiteStore) -> None:
+    runtime = build_worker(Settings(), store)
+    main = dramatiq.Worker(runtime.broker)
+    assert keep_to_downloads(main)
+    mails = MailWorker(runtime.broker, open_mailer(Settings(), 1))
+
+    queues = [*(main.consumer_whitelist or ()), *(mails.consumer_whitelist or ())]
+
+    assert sorted(queues) == sorted(kind.value for kind in StepKind)
