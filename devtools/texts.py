@@ -83,6 +83,15 @@ def env_example() -> str:
     )
 
 
+def compose_environment() -> str:
+    """Return a line for each setting that compose passes from `.env` to the containers."""
+    return "\n".join(
+        f"    {name}: ${{{name}:-}}"
+        for name in (each.name.upper() for each in fields(Settings))
+        if name not in SET_BY_COMPOSE
+    )
+
+
 def failure_codes_table() -> str:
     """Return the table of the codes with which a task fails."""
     rows = ((f"`{code.value}`", code.meaning, code.retried) for code in FailureCode)
@@ -120,7 +129,9 @@ BLOCKS: Mapping[tuple[str, str], Callable[[], str]] = {
     ("docs/errors.md", "failure codes"): failure_codes_table,
     ("docs/operations.md", "metrics"): metrics_table,
     (".env.example", "settings"): env_example,
+    ("docker-compose.yml", "settings"): compose_environment,
 }
+MARKERS = {".md": "<!-- {} -->", ".example": "# {}", ".yml": "    # {}"}
 OPENAPI = "service/docs/openapi.json"
 
 
@@ -161,7 +172,7 @@ def write(folder: Path, *, is_check: bool) -> list[str]:
     texts[OPENAPI] = (folder / OPENAPI).read_text()
     changed = dict(texts)
     for (name, block), make in BLOCKS.items():
-        marker = "<!-- {} -->" if name.endswith(".md") else "# {}"
+        marker = MARKERS[Path(name).suffix]
         changed[name] = with_block(changed[name], marker, block, make())
     changed[OPENAPI] = with_failure_codes(changed[OPENAPI])
     outdated = [name for name, text in texts.items() if changed[name] != text]
