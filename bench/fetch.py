@@ -8,6 +8,7 @@ import time
 
 from fetch.kept import KeptConnections
 from settings import Settings
+from tasks.digests import ALWAYS
 from worker.downloader import Downloader
 
 
@@ -15,7 +16,7 @@ def main() -> None:
     """Fetch once, as a worker does; the figures go to the standard output."""
     fetch = Downloader(Settings.from_env(os.environ), KeptConnections()).fetch
     cpu, began = time.process_time(), time.monotonic()
-    digest = fetch(sys.argv[1], lambda _done, _total: None, lambda: False, math.inf)
+    digest = fetch(sys.argv[1], ALWAYS, lambda _done, _total: None, lambda: False, math.inf)
     seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu
     json.dump({"md5": digest.md5, "seconds": seconds, "cpu_seconds": cpu_seconds}, sys.stdout)
 

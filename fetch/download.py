@@ -1,8 +1,8 @@
 """One safe, bounded, resumable download: the digest of `curl -sfL URL | md5sum`, or an error."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import requests
@@ -22,18 +22,19 @@ from fetch.errors import FetchError
 from fetch.redirects import is_redirect, redirect_target
 from fetch.resume import Patience
 from fetch.transport import Transport, body_of, translated_errors
-from tasks.digests import Digest
+from tasks.digests import ALWAYS, Algorithm, Digest
 from tasks.failure import FailureCode
 
 # Takes the bytes hashed so far and the total, or None if the origin does not state it.
 Progress = Callable[[int, int | None], None]
 
 
-def download(
+def download(  # noqa: PLR0913  most have defaults
     url: str,
     transport: Transport,
     limits: Limits,
     *,
+    algorithms: Sequence[Algorithm] = ALWAYS,
     progress: Progress = lambda _done, _total: None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Digest:
@@ -44,7 +45,7 @@ def download(
     FetchCancelledError once `is_cancelled()` is true.
     """
     transport.bounds = Bounds(limits, is_cancelled)
-    with closing(_Download(url, transport, limits, progress)) as under_way:
+    with closing(_Download(url, transport, limits, progress, algorithms)) as under_way:
         return under_way.run()
 
 
@@ -56,16 +57,24 @@ class _Body:
     total: int | None
     coding: str | None  # the Content-Encoding, which is not decoded
     validator: str | None  # for If-Range; without one a download cannot resume
-    hash: ReadAheadHash = field(default_factory=ReadAheadHash)
+    hash: ReadAheadHash
     size: int = 0
 
 
 class _Download:
-    def __init__(self, url: str, transport: Transport, limits: Limits, progress: Progress) -> None:
+    def __init__(
+        self,
+        url: str,
+        transport: Transport,
+        limits: Limits,
+        progress: Progress,
+        algorithms: Sequence[Algorithm],
+    ) -> None:
         self._url = url
         self._transport = transport
         self._limits = limits
         self._progress = progress
+        self._algorithms = algorithms
         self._cookies = CookieJar()
         self._patience = Patience()
         self._body: _Body | None = None
@@ -123,7 +132,8 @@ class _Download:
             raise self._too_large()
         validator = None if total is None else strong_validator(response)
         self.close()
-        self._body = _Body(url, total, response.headers.get("Content-Encoding"), validator)
+        coding = response.headers.get("Content-Encoding")
+        self._body = _Body(url, total, coding, validator, ReadAheadHash(self._algorithms))
 
     def _resume(self) -> requests.Response | None:
         """Return a response whose body is the rest of the file, or None to start it again.

@@ -17,6 +17,8 @@ from tasks.errors import (
 )
 
 TOO_LARGE = 413  # whose name in HTTPStatus became another one with Python 3.13
+# The remedy for frequent mistakes with curl.
+AS_A_FILE = "Send a list with: curl -F urls=@FILE, or with: curl --data-urlencode urls@FILE"
 RETRY_AFTER_SECONDS = 5  # the Retry-After while the store is unreachable
 
 _log = logging.getLogger(__name__)
@@ -64,6 +66,20 @@ class RefusedError(Exception):
         self.headers = headers
 
 
+class UnknownTaskError(RefusedError):
+    """Raised when no task has the id of a request."""
+
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.NOT_FOUND, "not_found", "No task has this id.")
+
+
+class TooLargeError(RefusedError):
+    """Raised when a request has more than is allowed. The message names the limit."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(HTTPStatus(TOO_LARGE), "too_large", message)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What a client is answered instead of what it asked for."""
@@ -82,6 +98,8 @@ class JSONErrorHandler(ErrorHandler):
         Its code stays in `request.ctx.error_code`, where errors are counted.
         """
         problem = _describe(exception)
+        if problem.status == HTTPStatus.METHOD_NOT_ALLOWED and request.method == "PUT":
+            problem.error["message"] = f"Method Not Allowed. {AS_A_FILE}"  # as of curl -T
         if isinstance(exception, TaskError):  # the store has logged it
             _log.debug("%s %s: %s", request.method, request.path, exception)
         elif problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:

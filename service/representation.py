@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal, NotRequired, TypedDict, cast
 
+from tasks.batch import Batch
 from tasks.failure import Failure, FailureCode
 from tasks.step import MailStatus, Status
 from tasks.task import Task
@@ -20,6 +21,28 @@ class AcceptedBody(TypedDict):
     """The answer to a submission."""
 
     id: str
+    total: NotRequired[int]
+
+
+class CountsBody(TypedDict):
+    """The members of a batch by their state."""
+
+    total: int
+    running: int
+    done: int
+    failed: int
+
+
+class BatchBody(TypedDict):
+    """A batch. What follows `bytes_done` is there when it is done."""
+
+    status: Literal["running", "done"]
+    tasks: CountsBody
+    bytes_done: int
+    mismatched: NotRequired[int]
+    submitted_at: NotRequired[str]
+    finished_at: NotRequired[str]
+    mail_status: NotRequired[MailStatus]
 
 
 class RunningBody(TypedDict):
@@ -38,6 +61,9 @@ class DoneBody(TypedDict):
     """A task whose digests are computed. Each has a field with the name of its algorithm."""
 
     md5: str
+    sha1: NotRequired[str]
+    sha256: NotRequired[str]
+    sha512: NotRequired[str]
     status: Literal["done"]
     url: str
     size: int
@@ -60,13 +86,35 @@ class FailedBody(TypedDict):
     mail_status: NotRequired[MailStatus]
 
 
-def represent(task: Task) -> RunningBody | DoneBody | FailedBody:
+def represent(task: Task) -> BatchBody | RunningBody | DoneBody | FailedBody:
     """Return the body that describes a task."""
+    if task.batch is not None:
+        return _represent_batch(task, task.batch)
     if task.status is Status.DONE:
         return _represent_done(task)
     if task.status is Status.FAILED:
         return _represent_failed(task)
     return _represent_running(task)
+
+
+def _represent_batch(task: Task, batch: Batch) -> BatchBody:
+    tally = batch.tally
+    counts: CountsBody = {
+        "total": batch.total,
+        "running": batch.total - tally.done - tally.failed,
+        "done": tally.done,
+        "failed": tally.failed,
+    }
+    body: BatchBody = {"status": "running", "tasks": counts, "bytes_done": tally.bytes_done}
+    if task.finished_at is not None:
+        body["status"] = "done"
+        if batch.is_expecting:
+            body["mismatched"] = tally.mismatched
+        body["submitted_at"] = _iso(task.submitted_at)
+        body["finished_at"] = _iso(task.finished_at)
+        if task.mail_status is not None:
+            body["mail_status"] = task.mail_status
+    return body
 
 
 def _represent_running(task: Task) -> RunningBody:

@@ -1,22 +1,28 @@
 """A submission: what a client asks for, before it is a task."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn
 
 from sanic import Request
 
+from service.batch_submission import BatchSubmission
 from service.client_networks import networks_of
-from service.errors import BadRequestError
+from service.errors import BadRequestError, TooLargeError
 from service.idempotency import task_id_of
+from service.lines import read_lines
 from service.parameters import read_parameters
 from tasks.address import parse_address
+from tasks.digests import NOTHING_EXPECTED, Algorithm, Expected
 from tasks.errors import InvalidAddressError, InvalidURLError
 from tasks.task import Task
 from tasks.url import parse_url
 
-PARAMETERS = ("url", "email", "md5")
+PARAMETERS = ("url", "urls", "email", "md5")
+
+MAX_SINGLE_BYTES = 64 * 1024  # of a body without a list
 
 _MD5 = re.compile(r"([0-9a-f]{32})?")
 
@@ -27,9 +33,14 @@ class Submission:
 
     url: str
     email: str | None = None
-    expected_md5: str | None = None
+    expected: Expected = NOTHING_EXPECTED
     task_id: str | None = None  # None: a new one
     networks: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many tasks it makes."""
+        return 1
 
     def as_task(self, now: datetime) -> Task:
         """Return the new task that it asks for."""
@@ -37,17 +48,13 @@ class Submission:
             self.url,
             now,
             email=self.email,
-            expected_md5=self.expected_md5,
+            expected=self.expected,
             task_id=self.task_id,
         )
 
     def is_for(self, task: Task) -> bool:
         """Whether a task came from the same submission, whatever has become of it."""
-        return (self.url, self.email, self.expected_md5) == (
-            task.url,
-            task.email,
-            task.expected_md5,
-        )
+        return (self.url, self.email, self.expected) == (task.url, task.email, task.expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +62,21 @@ class InvalidSubmission:
     """A submission that broke a rule. It only counts for the limits of its client."""
 
     networks: tuple[str, ...]
+    email: None = None
+    size: int = 0
 
 
-def read_submission(request: Request) -> Submission:
-    """Return the submission of a request. Raises BadRequestError, which names the parameter."""
+def read_submission(request: Request) -> Submission | BatchSubmission:
+    """Return the submission of a request.
+
+    Raises BadRequestError, which names the parameter, and TooLargeError.
+    """
     parameters = read_parameters(request, PARAMETERS)
+    # An empty field of a form is one that was left out.
+    if parameters.get("urls") or ("urls" in parameters and not parameters.get("url")):
+        return _read_batch(request, parameters)
+    if len(request.body) > MAX_SINGLE_BYTES:
+        raise TooLargeError(f"The body may have at most {MAX_SINGLE_BYTES:,} bytes without urls.")
     if not parameters.get("url"):
         raise BadRequestError.of_field(
             "missing_parameter", "url", "must be given, and not be empty"
@@ -67,7 +84,27 @@ def read_submission(request: Request) -> Submission:
     return Submission(
         url=_read_url(parameters["url"]),
         email=_read_email(parameters.get("email", "")),
-        expected_md5=_read_md5(parameters.get("md5", "")),
+        expected=_read_md5(parameters.get("md5", "")),
+        task_id=task_id_of(request),
+        networks=networks_of(request.client_ip),
+    )
+
+
+def _read_batch(request: Request, parameters: Mapping[str, str]) -> BatchSubmission:
+    for name in ("url", "md5"):
+        if parameters.get(name):
+            _refuse(name, "cannot be given together with urls")
+    most = request.app.ctx.settings.max_batch
+    if not most:
+        _refuse("urls", "is not accepted, as this service takes no batches")
+    entries = read_lines(parameters["urls"])
+    if len(entries) > most:
+        raise TooLargeError(
+            f"A batch may have at most {most:,} URLs. This one has {len(entries):,}."
+        )
+    return BatchSubmission(
+        entries=entries,
+        email=_read_email(parameters.get("email", "")),
         task_id=task_id_of(request),
         networks=networks_of(request.client_ip),
     )
@@ -87,10 +124,10 @@ def _read_email(text: str) -> str | None:
         _refuse("email", str(error))
 
 
-def _read_md5(text: str) -> str | None:
+def _read_md5(text: str) -> Expected:
     if not _MD5.fullmatch(text.lower()):
         _refuse("md5", "must be 32 hexadecimal digits")
-    return text.lower() or None
+    return Expected({Algorithm.MD5: text.lower()}) if text else NOTHING_EXPECTED
 
 
 def _refuse(field: str, rule: str) -> NoReturn:

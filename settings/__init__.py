@@ -167,6 +167,17 @@ class Settings:
         parse_count(0, 10**9),
         "Submissions with an `email` from one client per hour. 0 = no limit.",
     )
+    max_batch: int = _setting(
+        10_000, parse_count(0, 10**6), "The most URLs of one batch. 0 = no batches."
+    )
+    batch_per_host: int = _setting(
+        4,
+        parse_count(0, 10**6),
+        "Concurrent downloads of one batch from one host, in all workers together. 0 = no limit.",
+    )
+    urls_per_hour: int = _setting(
+        20_000, parse_count(0, 10**9), "URLs in the batches of one client per hour. 0 = no limit."
+    )
     max_unfinished: int = _setting(
         1_000_000, parse_count(1, 10**12), "Unfinished tasks of all clients together."
     )

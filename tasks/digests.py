@@ -1,8 +1,9 @@
 """The digests that can be computed, and the result of a download."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Self
 
 
@@ -15,7 +16,7 @@ class Algorithm(StrEnum):
     label: str
     document_format: int
 
-    def __new__(cls, value: str, label: str, document_format: int = 1) -> Self:
+    def __new__(cls, value: str, label: str = "", document_format: int = 1) -> Self:
         algorithm = str.__new__(cls, value)
         algorithm._value_ = value
         algorithm.label = label
@@ -23,6 +24,9 @@ class Algorithm(StrEnum):
         return algorithm
 
     MD5 = "md5", "MD5"
+    SHA1 = "sha1", "SHA-1", 2
+    SHA256 = "sha256", "SHA-256", 2
+    SHA512 = "sha512", "SHA-512", 2
 
 
 # The algorithms of every download.
@@ -41,3 +45,30 @@ class Digest:
     @property
     def md5(self) -> str:
         return self.hexdigests[Algorithm.MD5]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a client expects of a download: any digests, in lower case, and a size in bytes."""
+
+    hexdigests: Mapping[Algorithm, str] = field(default_factory=lambda: MappingProxyType({}))
+    size: int | None = None
+
+    @property
+    def is_something(self) -> bool:
+        return bool(self.hexdigests) or self.size is not None
+
+    @property
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """The algorithms to compute: those of every download, and those that are expected."""
+        return (*ALWAYS, *(each for each in self.hexdigests if each not in ALWAYS))
+
+    def is_met_by(self, digest: Digest) -> bool:
+        """Whether the digest agrees with everything that is expected."""
+        is_size_met = self.size in (None, digest.size)
+        return is_size_met and all(
+            digest.hexdigests.get(each) == text for each, text in self.hexdigests.items()
+        )
+
+
+NOTHING_EXPECTED = Expected()

@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from tasks.batch import Tally
 from tasks.digests import Digest
 from tasks.failure import Failure
 
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The step is over. `digest` is the result of a computation."""
+    """The step is over. `digest` is the result of a computation, `tally` that of a batch."""
 
     digest: Digest | None = None
+    tally: Tally | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """The attempt failed, and another one begins after the pause."""
+    """The attempt failed, and another one begins after the pause.
+
+    `rest` is how long the origin asked to be left alone.
+    """
 
     pause: timedelta
     failure: Failure | None = None
+    rest: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,19 @@ class Delayed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The step goes on after the pause, in any worker. That was not an attempt.
+
+    Without a pause its message goes to the end of the queue. `tally` is that of a batch.
+    """
+
+    pause: timedelta | None = None
+    tally: Tally | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GivenBack:
     """The worker stops: another one repeats the attempt, which does not count."""
 
 
-Outcome = Succeeded | Failed | RetryLater | Delayed | GivenBack
+Outcome = Succeeded | Failed | RetryLater | Delayed | Unfinished | GivenBack

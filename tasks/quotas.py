@@ -63,6 +63,20 @@ class RateLimit:
             pauses.append(end - now + (windows - 1) * self._window if windows else timedelta(0))
         return pauses
 
+    def hit_many(self, nested: Sequence[str], count: int) -> timedelta:
+        """Count several hits of nested keys, all or nothing, and return how long they must wait."""
+        if not self._most:
+            return timedelta(0)
+        now = self._store.now()
+        end = now + self._window - (now - EPOCH) % self._window
+        more = {f"{self._name} {key}": count for key in nested}
+        hits = self._store.count_hits(more, end)
+        limits = (self._most * self._widening**level for level in range(len(nested)))
+        if all(hits[key] <= most for key, most in zip(more, limits, strict=True)):
+            return timedelta(0)
+        self._store.count_hits(dict.fromkeys(more, -count), end)
+        return end - now
+
 
 class CapacityLimit:
     """At most `most` unfinished tasks, give or take what changes between two counts."""

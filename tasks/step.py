@@ -16,6 +16,8 @@ class StepKind(StrEnum):
     """What is to be done. The value is also the name of the queue and of the actor."""
 
     COMPUTE_MD5 = "compute_md5"
+    RUN_BATCH = "run_batch"
+    RUN_LANE = "run_lane"
     SEND_EMAIL = "send_email"
 
 
@@ -64,7 +66,7 @@ class MailStatus(StrEnum):
 class StepRow:
     """What is the same for all steps of a kind."""
 
-    requested_by: str | None  # the field of the task that asks for it; None: every task has it
+    requested_by: str  # the field of the task that asks for it, if it has a value
     status_field: str  # of the document, as is `attempt_field`
     attempt_field: str
     names: Mapping[StepState, StrEnum]  # of the states, in the document and for users
@@ -85,21 +87,44 @@ class StepRow:
         raise ValueError(f"{name!r} is not a {self.status_field}")
 
 
+ENDLESS = 1_000_000_000  # attempts of a step that downloads nothing itself
+_OF_TASKS: Mapping[StepState, StrEnum] = MappingProxyType(
+    {
+        StepState.WAITING: Status.QUEUED,
+        StepState.CLAIMED: Status.RUNNING,
+        StepState.SUCCEEDED: Status.DONE,
+        StepState.FAILED: Status.FAILED,
+    }
+)
+
 ROWS: Mapping[StepKind, StepRow] = MappingProxyType(
     {
         StepKind.COMPUTE_MD5: StepRow(
-            requested_by=None,
+            requested_by="url",
             status_field="status",
             attempt_field="attempt",
-            names={
-                StepState.WAITING: Status.QUEUED,
-                StepState.CLAIMED: Status.RUNNING,
-                StepState.SUCCEEDED: Status.DONE,
-                StepState.FAILED: Status.FAILED,
-            },
+            names=_OF_TASKS,
             max_attempts=None,
             is_repeatable=True,
             is_timed=True,
+        ),
+        StepKind.RUN_BATCH: StepRow(
+            requested_by="batch",
+            status_field="status",
+            attempt_field="attempt",
+            names=_OF_TASKS,
+            max_attempts=ENDLESS,
+            is_repeatable=True,
+            format=2,
+        ),
+        StepKind.RUN_LANE: StepRow(
+            requested_by="lane",
+            status_field="lane_status",
+            attempt_field="attempt",
+            names=_OF_TASKS,
+            max_attempts=ENDLESS,
+            is_repeatable=True,
+            format=2,
         ),
         StepKind.SEND_EMAIL: StepRow(
             requested_by="email",
@@ -142,3 +167,9 @@ class Step:
     def uncounted(self, state: StepState) -> Self:
         """Return the step after an attempt that does not count."""
         return replace(self, state=state, attempt=self.attempt - 1)
+
+
+def given_up(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Return steps of which none follows the first one."""
+    first, *others = steps
+    return (first, *(replace(each, state=StepState.FAILED) for each in others))

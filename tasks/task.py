@@ -5,23 +5,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from tasks.digests import Digest
+from tasks.batch import PARKED, Batch, Lane, Member, Tally
+from tasks.digests import NOTHING_EXPECTED, Digest, Expected
 from tasks.errors import IllegalTransitionError
 from tasks.failure import Failure, FailureCode
-from tasks.outcome import Delayed, Failed, GivenBack, Outcome, RetryLater, Succeeded
-from tasks.step import ROWS, MailStatus, Status, Step, StepKind, StepState
-
-# How long a message may take from the store to an actor before the sweeper looks again.
-UNPUBLISHED_PAUSE = timedelta(seconds=30)  # the message may not be out yet
-PUBLISHED_PAUSE = timedelta(minutes=5)  # the broker has confirmed the message
-LONGEST_PAUSE = timedelta(hours=1)  # the message is waiting in a long queue
-
-CLOCK_TOLERANCE = timedelta(seconds=1)
+from tasks.outcome import Delayed, Failed, GivenBack, Outcome, RetryLater, Succeeded, Unfinished
+from tasks.pauses import CLOCK_TOLERANCE, LONGEST_PAUSE, PUBLISHED_PAUSE, UNPUBLISHED_PAUSE
+from tasks.step import ROWS, MailStatus, Status, Step, StepKind, StepState, given_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One URL to hash. Times are aware UTC, in whole milliseconds.
+    """One URL to hash, a batch of them, or a lane. Times are aware UTC, in whole milliseconds.
 
     A task that is not settled has a `wake_at`, the moment at which the sweeper looks at it again,
     whatever happened. `version` counts the changes. The store saves the next value only over the
@@ -29,9 +24,12 @@ class Task:
     """
 
     id: str
-    url: str
+    url: str = ""
     email: str | None = None
-    expected_md5: str | None = None
+    expected: Expected = NOTHING_EXPECTED
+    member: Member | None = None
+    batch: Batch | None = None
+    lane: Lane | None = None
     submitted_at: datetime
     version: int = 1
     steps: tuple[Step, ...] = field(default=(Step(StepKind.COMPUTE_MD5),))
@@ -54,23 +52,13 @@ class Task:
         url: str,
         now: datetime,
         *,
-        email: str | None = None,
-        expected_md5: str | None = None,
         task_id: str | None = None,
+        **fields: Any,
     ) -> Self:
-        task = cls(
-            id=task_id or str(uuid.uuid4()),
-            url=url,
-            email=email,
-            expected_md5=expected_md5,
-            submitted_at=now,
-            wake_at=now + UNPUBLISHED_PAUSE,
-        )
-        steps = tuple(
-            Step(kind)
-            for kind, row in ROWS.items()
-            if row.requested_by is None or getattr(task, row.requested_by) is not None
-        )
+        """Return a task that waits for the first of its steps. `fields` are those of a Task."""
+        fields |= {"id": task_id or str(uuid.uuid4()), "url": url, "submitted_at": now}
+        task = cls(wake_at=now + UNPUBLISHED_PAUSE, **fields)
+        steps = tuple(Step(kind) for kind, row in ROWS.items() if getattr(task, row.requested_by))
         return replace(task, steps=steps)
 
     def step(self, kind: StepKind) -> Step | None:
@@ -121,10 +109,10 @@ class Task:
 
     @property
     def is_verified(self) -> bool | None:
-        """Whether the digest is the expected one; None if either is missing."""
-        if self.digest is None or self.expected_md5 is None:
+        """Whether the digest is as expected; None if it is missing, or nothing is expected."""
+        if self.digest is None or not self.expected.is_something:
             return None
-        return self.digest.md5 == self.expected_md5
+        return self.expected.is_met_by(self.digest)
 
     def dispatched(self, now: datetime) -> Self:
         """A message was confirmed. The version stays: a claim may be on its way."""
@@ -182,13 +170,18 @@ class Task:
         """The worker stops: the task is due at once, and an attempt under way does not count."""
         if self.claimed_step is None:
             self._require_waiting("released")
-            return replace(self, wake_at=now, dispatched_at=None)
+            return replace(self, wake_at=self._next_look(now), dispatched_at=None)
         return self._with_step(
             self.claimed_step.uncounted(StepState.WAITING),
-            wake_at=now,
+            wake_at=self._next_look(now),
             dispatched_at=None,
             seconds_running=None,
         )
+
+    def woken(self, now: datetime) -> Self:
+        """The reason for the pause of the next step is gone."""
+        self._require_waiting("woken")
+        return replace(self, wake_at=now + UNPUBLISHED_PAUSE, retry_at=None, dispatched_at=None)
 
     def lost(self, now: datetime, *, max_attempts: int, retention: timedelta) -> Self:
         """The lease expired: the worker died, or is cut off and must not write any more.
@@ -204,7 +197,7 @@ class Task:
             )
             return self.ended(Failed(failure), now, retention=retention)
         waiting = replace(step, state=StepState.WAITING)
-        return self._with_step(waiting, **_due_soon(now), **self._time_used())
+        return self._with_step(waiting, **self._due_soon(now), **self._time_used())
 
     def ended(self, outcome: Outcome, now: datetime, *, retention: timedelta) -> Self:
         """The attempt under way has come to its outcome."""
@@ -212,38 +205,49 @@ class Task:
         match outcome:
             case GivenBack():
                 return self.released(now)
-            case RetryLater(pause, failure):
-                waiting = replace(step, state=StepState.WAITING)
-                return self._paused(waiting, now + pause, **self._failed_with(failure))
-            case Delayed(pause) if StepState.DELAYED not in step.row.names:
-                raise self._illegal("delayed")
-            case Delayed(pause):
-                return self._paused(step.uncounted(StepState.DELAYED), now + pause)
-            case Succeeded(digest) if (digest is not None) != (step is self.steps[0]):
+            case RetryLater() | Delayed() | Unfinished():
+                return self._continued(step, outcome, now)
+            case Succeeded(digest) if (digest is not None) != (step.kind is StepKind.COMPUTE_MD5):
                 raise self._illegal("ended")  # the computation has a result, a delivery has none
-            case Succeeded(digest):
+            case Succeeded(digest, tally):
                 succeeded = replace(step, state=StepState.SUCCEEDED)
-                changes: dict[str, Any] = {"digest": digest, "failure": None} if digest else {}
+                changes = {"digest": digest, "failure": None} if digest else self._tallied(tally)
                 return self._over(succeeded, now, retention, **changes)
             case Failed(failure, allow_deliveries):
                 failed = replace(step, state=StepState.FAILED)
-                over = self if allow_deliveries else self._without_deliveries()
+                over = self if allow_deliveries else replace(self, steps=given_up(self.steps))
                 changes = self._failed_with(failure)
                 return over._over(failed, now, retention, **changes)  # noqa: SLF001  our own
+
+    def _continued(
+        self, step: Step, outcome: RetryLater | Delayed | Unfinished, now: datetime
+    ) -> Self:
+        """The step waits for its next turn."""
+        match outcome:
+            case RetryLater(pause, failure):
+                waiting = replace(step, state=StepState.WAITING)
+                return self._paused(waiting, now + pause, **self._failed_with(failure))
+            case Delayed() if StepState.DELAYED not in step.row.names:
+                raise self._illegal("delayed")
+            case Delayed(pause):
+                return self._paused(step.uncounted(StepState.DELAYED), now + pause)
+            case Unfinished(timedelta() as pause, tally):
+                waiting = step.uncounted(StepState.WAITING)
+                return self._paused(waiting, now + pause, **self._tallied(tally))
+            case Unfinished():
+                return self._with_step(step.uncounted(StepState.WAITING), **self._due_soon(now))
 
     def _failed_with(self, failure: Failure | None) -> dict[str, Any]:
         """Return the changes of a failure. A delivery's must not replace the task's result."""
         return {} if failure is None or self.finished_at else {"failure": failure}
 
-    def _without_deliveries(self) -> Self:
-        first, *others = self.steps
-        given_up = (replace(each, state=StepState.FAILED) for each in others)
-        return replace(self, steps=(first, *given_up))
+    def _tallied(self, tally: Tally | None) -> dict[str, Any]:
+        return {"batch": replace(self.batch, tally=tally)} if self.batch and tally else {}
 
     def _paused(self, step: Step, until: datetime, **changes: Any) -> Self:
         return self._with_step(
             step,
-            wake_at=until,
+            wake_at=self._next_look(until),
             retry_at=until,
             dispatched_at=None,
             **self._time_used(),
@@ -256,8 +260,18 @@ class Task:
             step, finished_at=self.finished_at or now, **self._time_used(), **changes
         )
         if ended.current_step is None:
-            return replace(ended, wake_at=None, expires_at=now + retention)
-        return replace(ended, **_due_soon(now))
+            # A member expires with its batch.
+            expires_at = None if self.member else now + retention
+            return replace(ended, wake_at=None, expires_at=expires_at)
+        return replace(ended, **self._due_soon(now))
+
+    def _due_soon(self, now: datetime) -> dict[str, Any]:
+        """Return the changes after which a message follows, and the sweeper makes sure of it."""
+        return {"wake_at": self._next_look(now + UNPUBLISHED_PAUSE), "dispatched_at": None}
+
+    def _next_look(self, at: datetime) -> datetime:
+        """Return when the sweeper is to look at a waiting task. Members wait for their lane."""
+        return PARKED if self.member else at
 
     def _time_used(self) -> dict[str, Any]:
         """Return the changes that add the time of an attempt that has ended to the task's."""
@@ -282,8 +296,3 @@ class Task:
     def _illegal(self, change: str) -> IllegalTransitionError:
         states = ", ".join(f"{each.kind} {each.state}" for each in self.steps)
         return IllegalTransitionError(f"Task {self.id} cannot be {change}: {states}.")
-
-
-def _due_soon(now: datetime) -> dict[str, Any]:
-    """Return the changes by which a message follows at once, and the sweeper makes sure of it."""
-    return {"wake_at": now + UNPUBLISHED_PAUSE, "dispatched_at": None}

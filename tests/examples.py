@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from tasks.digests import Algorithm, Digest
+from tasks.batch import Batch, Lane, Member, Tally
+from tasks.digests import Algorithm, Digest, Expected
 from tasks.failure import Failure, FailureCode
 from tasks.outcome import Delayed, Failed, RetryLater, Succeeded
 from tasks.step import Step, StepKind, StepState
@@ -74,11 +75,29 @@ def _make_states() -> dict[str, Task]:
 
 STATES = _make_states()
 
+BATCH = Task.new(
+    "",
+    NOW,
+    email=ADDRESS,
+    batch=Batch(
+        group="a group",
+        fingerprint="0" * 64,
+        total=1200,
+        is_expecting=True,
+        tally=Tally(done=1100, failed=4, mismatched=2, bytes_done=2**62),
+    ),
+)
+LANE = Task.new("", NOW, lane=Lane(group="a group", host="b.example", batch_id=BATCH.id))
+
 FULL_TASK = Task(
     id="6f1f2a52-0000-4000-8000-000000000001",
     url="https://b\xfccher.example/caf\xe9?q=\u4f60#\U0001f600",
     email=ADDRESS,
-    expected_md5="0" * 32,
+    expected=Expected(
+        {Algorithm.MD5: "0" * 32, Algorithm.SHA512: "1" * 128},
+        2**62,
+    ),
+    member=Member(group="a group", host="b.example", position=7, rank=8),
     submitted_at=NOW,
     version=7,
     steps=(

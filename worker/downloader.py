@@ -1,7 +1,7 @@
 """The download of a worker: fetch/ with the settings and the metrics."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fetch.bounds import Limits
@@ -11,7 +11,7 @@ from fetch.kept import KeptConnections
 from fetch.lookup import Resolver
 from fetch.transport import Transport
 from settings import Settings
-from tasks.digests import Digest
+from tasks.digests import Algorithm, Digest
 from worker import metrics
 
 
@@ -27,7 +27,12 @@ class Downloader:
         self._local = threading.local()
 
     def fetch(
-        self, url: str, progress: Progress, is_cancelled: Callable[[], bool], seconds_left: float
+        self,
+        url: str,
+        algorithms: Sequence[Algorithm],
+        progress: Progress,
+        is_cancelled: Callable[[], bool],
+        seconds_left: float,
     ) -> Digest:
         """Download once. Raises FetchError and FetchCancelledError."""
         bytes_done = 0
@@ -43,6 +48,7 @@ class Downloader:
                 url,
                 self._transport(),
                 replace(self._limits, deadline=min(self._limits.deadline, seconds_left)),
+                algorithms=algorithms,
                 progress=record_progress,
                 is_cancelled=is_cancelled,
             )

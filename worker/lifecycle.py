@@ -11,9 +11,10 @@ from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.step import StepKind
 from worker.describe import describe
+from worker.lane_worker import LaneWorker
 from worker.leases import LeaseKeeper
 from worker.mail.mailer import Mailer
-from worker.mail_worker import MAIL_THREADS, MailWorker, keep_to_downloads
+from worker.mail_worker import CONSUMER_MILLIS, MAIL_THREADS, MailWorker, keep_to_downloads
 from worker.publisher import Dispatcher, published_at
 from worker.resources import Resources
 from worker.sweeper import Sweeper
@@ -41,6 +42,7 @@ class LifecycleMiddleware(Middleware):
         self._stopping = resources.stopping
         self._mailer: Mailer = resources.mailer
         self._mail_worker: MailWorker | None = None
+        self._lane_worker: LaneWorker | None = None
 
     @property
     def actor_options(self) -> set[str]:
@@ -51,19 +53,22 @@ class LifecycleMiddleware(Middleware):
         # A message that waits in a busy process would wait although another process is idle, and
         # RabbitMQ's consumer_timeout would run. So a process takes as many as it has threads.
         worker.queue_prefetch = worker.worker_threads
-        if isinstance(worker, MailWorker):
+        if isinstance(worker, MailWorker | LaneWorker):
             return
         if keep_to_downloads(worker):
             self._mail_worker = MailWorker(broker, self._mailer)
+            self._lane_worker = LaneWorker(broker, worker.worker_threads)
         self._companions.dispatcher.start()
         self._companions.leases.start()
         self._companions.kept.start()
 
     def after_worker_boot(self, _broker: Broker, worker: Worker) -> None:
-        if isinstance(worker, MailWorker):
+        if isinstance(worker, MailWorker | LaneWorker):
             return
         if self._mail_worker is not None:
             self._mail_worker.start()
+        if self._lane_worker is not None:
+            self._lane_worker.start()
         self._companions.sweeper.start()
         if self._settings.rabbitmq_url is not None:  # else the service logs the same
             _log.info(
@@ -91,18 +96,22 @@ class LifecycleMiddleware(Middleware):
             message.fail()  # or it would be acknowledged, and its task wait for minutes
 
     def before_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
-        if isinstance(worker, MailWorker):
+        if isinstance(worker, MailWorker | LaneWorker):
             return
         self._companions.sweeper.stop()
         self._stopping.set()
         if self._mail_worker is not None:
             self._mail_worker.begin_to_stop()
+        if self._lane_worker is not None:
+            self._lane_worker.pause()
 
     def after_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
-        if isinstance(worker, MailWorker):
+        if isinstance(worker, MailWorker | LaneWorker):
             return
         if self._mail_worker is not None:
             self._mail_worker.wait_until_stopped()
+        if self._lane_worker is not None:
+            self._lane_worker.stop(timeout=CONSUMER_MILLIS)
         self._companions.kept.stop()
         self._companions.leases.stop()
         self._companions.dispatcher.stop()

@@ -6,6 +6,7 @@ import time
 from dramatiq import Broker, Worker
 
 from tasks.step import StepKind
+from worker.lane_worker import LANE_QUEUES
 from worker.mail.mailer import Mailer
 
 # Threads spend their time waiting for the mail server, so they cost little. A silent server takes
@@ -45,11 +46,11 @@ class MailWorker(Worker):
 
 
 def keep_to_downloads(worker: Worker) -> bool:
-    """Take the mails' queue from a worker of all queues; return whether it had all of them.
+    """Take the queues of mails and lanes from a worker of all queues; return whether it had all.
 
     A worker has only some queues if `dramatiq actors -Q` says so.
     """
     if worker.consumer_whitelist is not None:
         return False
-    worker.consumer_whitelist = {kind.value for kind in StepKind} - MAIL_QUEUES
+    worker.consumer_whitelist = {kind.value for kind in StepKind} - MAIL_QUEUES - LANE_QUEUES
     return True

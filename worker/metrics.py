@@ -81,10 +81,10 @@ METRICS = (
 
 
 def record_outcome(kind: StepKind, outcome: Outcome) -> None:
-    """Count what an attempt at a step came to. One that was given back does not count."""
-    if kind is StepKind.SEND_EMAIL:
-        if type(outcome) in _MAIL_OUTCOMES:
-            mails.inc(_MAIL_OUTCOMES[type(outcome)])
+    """Count what an attempt at a download or a mail came to, unless it was given back."""
+    if kind is StepKind.SEND_EMAIL and type(outcome) in _MAIL_OUTCOMES:
+        mails.inc(_MAIL_OUTCOMES[type(outcome)])
+    if kind is not StepKind.COMPUTE_MD5:
         return
     match outcome:
         case Succeeded():

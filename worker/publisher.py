@@ -67,12 +67,13 @@ class Dispatcher:
     def dispatch(self, tasks: Iterable[Task]) -> int:
         """Send each task's next message soon. Returns at once, and raises nothing.
 
-        When too many are waiting already, the task is left to a sweeper. Returns the number of
-        the last task accepted, for `has_handled`.
+        Members of batches wait for their lanes. When too many tasks are waiting already, the others
+        are left to a sweeper. Returns the number of the last task accepted, for `has_handled`.
         """
         with self._accepting:
             for task in tasks:
-                if task.next_step is not None and self._tasks.qsize() < MAX_WAITING:
+                needs_message = task.next_step is not None and task.member is None
+                if needs_message and self._tasks.qsize() < MAX_WAITING:
                     self._tasks.put(task)
                     self._accepted += 1
             return self._accepted

@@ -1,17 +1,28 @@
 """What the steps of a worker share."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from settings import Settings
-from tasks.digests import Digest
+from tasks.digests import Algorithm, Digest
 from tasks.stores.contract import TaskStore
+from worker.leases import LeaseKeeper
 from worker.mail.mailer import Mailer
 
-# Downloads a URL. Its arguments after the URL: a callable that takes the bytes done and the total,
-# one that returns whether the download is cancelled, and the seconds that it may take.
-Fetch = Callable[[str, Callable[[int, int | None], None], Callable[[], bool], float], Digest]
+# Downloads a URL. Its arguments after the URL: the digests to compute, a callable that takes the
+# bytes done and the total, one that returns whether the download is cancelled, and the seconds
+# that it may take.
+Fetch = Callable[
+    [
+        str,
+        Sequence[Algorithm],
+        Callable[[int, int | None], None],
+        Callable[[], bool],
+        float,
+    ],
+    Digest,
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,5 +32,7 @@ class Resources:
     settings: Settings
     store: TaskStore
     fetch: Fetch
+    leases: LeaseKeeper
     mailer: Mailer
+    wake: Callable[[str], None]  # let a step of that task run soon
     stopping: threading.Event

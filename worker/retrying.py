@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
@@ -44,6 +44,23 @@ def save_until_available(store: TaskStore, task: Task, stopping: threading.Event
         if saved is not None or was_first:
             return saved
         return find_saved(store, task)
+
+    return until_available(save, stopping)
+
+
+def save_all_until_available(
+    store: TaskStore, tasks: Sequence[Task], stopping: threading.Event
+) -> list[Task | None]:
+    """`store.members.save_all`, through an outage, as in `save_until_available`."""
+    is_first = True
+
+    def save() -> list[Task | None]:
+        nonlocal is_first
+        was_first, is_first = is_first, False
+        saved = store.members.save_all(tasks)
+        if was_first:
+            return saved
+        return [each or find_saved(store, task) for each, task in zip(saved, tasks, strict=True)]
 
     return until_available(save, stopping)
 

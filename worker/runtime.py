@@ -5,6 +5,7 @@ A worker is a process of `dramatiq actors`, or the service itself when it is emb
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,7 +14,7 @@ from dramatiq import Broker
 
 from fetch.kept import KeptConnections
 from settings import Settings, SettingsError
-from tasks.errors import StoreUnavailableError
+from tasks.errors import StoreUnavailableError, TaskError
 from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
 from tasks.stores.open import open_store
@@ -57,7 +58,9 @@ def build_worker(settings: Settings, store: TaskStore) -> WorkerRuntime:
         settings=settings,
         store=store,
         fetch=Downloader(settings, kept).fetch,
+        leases=leases,
         mailer=open_mailer(settings, MAIL_THREADS),
+        wake=lambda task_id: _wake(store, dispatcher, task_id),
         stopping=threading.Event(),
     )
     companions = Companions(
@@ -87,9 +90,16 @@ def _declare_actor(
     def actor(task_id: str) -> None:
         with logs.task_context(task_id):
             task = runner.run(task_id, kind, attempt)
-        # The same step again is one that waits for its time, and so for the sweeper.
-        if task is not None and task.next_step is not kind:
+        # A step that pauses waits for the sweeper. One that was given back is for other workers.
+        if task is not None and task.retry_at is None and not runner.stopping.is_set():
             runtime.dispatcher.dispatch([task])
+
+
+def _wake(store: TaskStore, dispatcher: Dispatcher, task_id: str) -> None:
+    with suppress(TaskError):  # the task then wakes by itself, a little later
+        task = store.get(task_id)
+        woken = store.save(task.woken(store.now())) if task and task.next_step else None
+        dispatcher.dispatch([woken] if woken else [])
 
 
 def compose_worker(environ: Mapping[str, str]) -> None:

@@ -33,6 +33,8 @@ class Listener(ABC):
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            # Answers in two parts would wait 40 ms for an acknowledgement of the first one.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             number, self.connections = self.connections, self.connections + 1
             self._open.append(connection)
             thread = threading.Thread(target=self._serve, args=(connection, number), daemon=True)

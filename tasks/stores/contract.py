@@ -8,8 +8,9 @@ unless its docstring says otherwise.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
+from tasks.batch import Lane, Tally
 from tasks.step import Status, StepKind
 from tasks.task import Task
 
@@ -19,7 +20,8 @@ class BacklogStats:
     """The unfinished tasks: how many there are, and when the oldest of them was submitted.
 
     Tasks are overdue from the moment they are due until a message for them is out, or a worker
-    claims them. One that is done or failed has a delivery to come.
+    claims them. One that is done or failed has a delivery to come. Lanes of batches are not tasks
+    of users, so only their being overdue counts.
     """
 
     by_status: Mapping[Status, int]
@@ -27,18 +29,25 @@ class BacklogStats:
     oldest: datetime | None
 
     @classmethod
-    def of(cls, groups: Iterable[tuple[str, int, int, datetime]]) -> Self:
-        """Return the stats of groups: status, number, number overdue, and oldest submission."""
+    def of(cls, groups: Iterable[tuple[str | None, int, int, datetime]]) -> Self:
+        """Return the stats of groups: status, number, number overdue, and oldest submission.
+
+        The status of lanes is None.
+        """
         by_status, overdue, oldest = dict.fromkeys(Status, 0), 0, []
         for status, tasks, late, first in groups:
-            by_status[Status(status)] = tasks
             overdue += late
-            oldest.append(first)
+            if status is not None:
+                by_status[Status(status)] = tasks
+                oldest.append(first)
         return cls(by_status, overdue, min(oldest, default=None))
 
     @property
     def total(self) -> int:
         return sum(self.by_status.values())
+
+
+Order = Literal["position", "rank"]
 
 
 class Clock(Protocol):
@@ -138,8 +147,51 @@ class Statistics(Clock, Protocol):
         """
 
 
+class Members(Protocol):
+    """The members of batches, by their group. All methods raise StoreUnavailableError."""
+
+    def activate(self, group: str) -> None:
+        """Make inserted members wait for their lanes, and its lanes due. Repeats do no harm."""
+
+    def claim(
+        self, lane: Lane, limit: int, *, now: datetime, lease: timedelta, token: str
+    ) -> list[Task]:
+        """Claim up to `limit` members of a lane, in the order of their positions.
+
+        Those that are not yet due again are left out. A claim may be lost in a power cut.
+        """
+
+    def save_all(self, tasks: Sequence[Task]) -> list[Task | None]:
+        """Do as `save` for each, in one durable write."""
+
+    def rest(self, lane: Lane, until: datetime) -> None:
+        """Let no waiting member of a host be claimed before a moment."""
+
+    def due_at(self, lane: Lane) -> datetime | None:
+        """Return when the first waiting member of a lane may be claimed; None if none waits."""
+
+    def is_unfinished(self, group: str, host: str | None = None) -> bool:
+        """Whether a member, or one of a host, has not ended.
+
+        It costs the same for any number of members.
+        """
+
+    def tally(self, group: str) -> Tally:
+        """Count the members that have ended. One query, in an index alone."""
+
+    def pages(self, group: str, order: Order, limit: int, after: int = -1) -> list[Task]:
+        """Return up to `limit` members in an order, after that number."""
+
+    def expire(self, group: str, expires_at: datetime) -> None:
+        """Let members and lanes expire at a moment."""
+
+
 class TaskStore(TaskRepository, Schedule, HitCounter, Statistics, Protocol):
     """Everything that is asked of a store."""
+
+    @property
+    def members(self) -> Members:
+        """The members of batches."""
 
     @property
     def description(self) -> str:

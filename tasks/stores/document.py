@@ -6,10 +6,11 @@ step's turn. `format` is the highest one that a step or a digest needs, and miss
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
-from tasks.digests import Algorithm, Digest
+from tasks.batch import Batch, Lane, Member, Tally
+from tasks.digests import Algorithm, Digest, Expected
 from tasks.errors import NewerTaskError
 from tasks.failure import Failure, FailureCode
 from tasks.step import ROWS, Step, StepKind, StepRow, StepState
@@ -20,6 +21,7 @@ Document = dict[str, Any]
 # The highest format of documents that this version understands.
 FORMAT = max(*(row.format for row in ROWS.values()), *(each.document_format for each in Algorithm))
 FAILURE_CODES = [code.value for code in FailureCode]
+BATCH_FORMAT = 2  # of the members of a batch
 MAX_SHORT_URL = 255  # a final URL that is longer, and that of the task, is stored once
 
 TIME_FIELDS = ("submitted_at", "wake_at", "retry_at", "dispatched_at", "finished_at", "expires_at")
@@ -28,7 +30,7 @@ TIME_FIELDS = ("submitted_at", "wake_at", "retry_at", "dispatched_at", "finished
 _PLAIN_FIELDS = {
     each.name: None if each.default is MISSING else each.default
     for each in fields(Task)
-    if each.name not in ("id", "steps", "digest", "failure")
+    if each.name not in ("id", "steps", "expected", "digest", "failure", "member", "batch", "lane")
 }
 
 _log = logging.getLogger(__name__)
@@ -36,27 +38,21 @@ _log = logging.getLogger(__name__)
 
 def to_document(task: Task) -> Document:
     """Every field that is not None; `_id` is the task's id. Times stay datetimes."""
-    document: Document = {"_id": task.id}
+    document: Document = {"_id": task.id, **_steps_of(task)}
     if (document_format := _format_of(task)) > 1:
         document["format"] = document_format
-    is_future = False
-    for step in task.steps:
-        document[step.row.attempt_field] = step.attempt
-        if not is_future:
-            document[step.row.status_field] = step.name.value
-        is_future = is_future or not step.state.is_over
     for name in _PLAIN_FIELDS:
         value = getattr(task, name)
         if value is not None:
             document[name] = value
+    document |= _expectations(task.expected)
+    for name in ("member", "batch", "lane"):
+        if (value := getattr(task, name)) is not None:
+            document[name] = asdict(value)
+    if task.is_verified is False:
+        document["is_mismatch"] = True  # for tallies
     if task.digest is not None:
-        document["digest"] = {
-            **{algorithm.value: text for algorithm, text in task.digest.hexdigests.items()},
-            "size": task.digest.size,
-            "is_length_verified": task.digest.is_length_verified,
-        }
-        if task.digest.final_url != task.url or len(task.url) <= MAX_SHORT_URL:
-            document["digest"]["final_url"] = task.digest.final_url
+        document["digest"] = _digest_of(task, task.digest)
     if task.failure is not None:
         document["failure"] = {
             "code": task.failure.code.value,
@@ -66,10 +62,40 @@ def to_document(task: Task) -> Document:
     return document
 
 
+def _steps_of(task: Task) -> Document:
+    document: Document = {}
+    is_future = False
+    for step in task.steps:
+        document[step.row.attempt_field] = step.attempt
+        if not is_future:
+            document[step.row.status_field] = step.name.value
+        is_future = is_future or not step.state.is_over
+    return document
+
+
+def _digest_of(task: Task, digest: Digest) -> Document:
+    document: Document = {
+        **{algorithm.value: text for algorithm, text in digest.hexdigests.items()},
+        "size": digest.size,
+        "is_length_verified": digest.is_length_verified,
+    }
+    if digest.final_url != task.url or len(task.url) <= MAX_SHORT_URL:
+        document["final_url"] = digest.final_url
+    return document
+
+
 def _format_of(task: Task) -> int:
-    algorithms = task.digest.hexdigests if task.digest else ()
     needed = [step.row.format for step in task.steps]
-    return max(needed + [each.document_format for each in algorithms])
+    needed += [each.document_format for each in task.expected.algorithms]
+    is_of_batch = task.member is not None or task.expected.size is not None
+    return max(*needed, BATCH_FORMAT if is_of_batch else 1)
+
+
+def _expectations(expected: Expected) -> Document:
+    document: Document = {f"expected_{each}": text for each, text in expected.hexdigests.items()}
+    if expected.size is not None:
+        document["expected_size"] = expected.size
+    return document
 
 
 def from_document(document: Mapping[str, Any]) -> Task:
@@ -83,6 +109,10 @@ def from_document(document: Mapping[str, Any]) -> Task:
     return Task(
         id=document["_id"],
         steps=_read_steps(document),
+        expected=_read_expected(document),
+        member=Member(**document["member"]) if document.get("member") else None,
+        batch=_read_batch(document.get("batch")),
+        lane=Lane(**document["lane"]) if document.get("lane") else None,
         digest=_read_digest(document),
         failure=_read_failure(document),
         **values,
@@ -95,7 +125,7 @@ def _read_steps(document: Mapping[str, Any]) -> tuple[Step, ...]:
     return tuple(
         _read_step(kind, row, document)
         for kind, row in ROWS.items()
-        if row.requested_by is None or document.get(row.requested_by) is not None
+        if document.get(row.requested_by)
     )
 
 
@@ -106,6 +136,16 @@ def _read_step(kind: StepKind, row: StepRow, document: Mapping[str, Any]) -> Ste
         return Step(kind, row.state_named(name) if name else StepState.WAITING, attempt)
     except ValueError as error:
         raise NewerTaskError(document["_id"]) from error
+
+
+def _read_expected(document: Mapping[str, Any]) -> Expected:
+    texts = {each: document.get(f"expected_{each}") for each in Algorithm}
+    hexdigests = {each: text for each, text in texts.items() if text}
+    return Expected(hexdigests, document.get("expected_size"))
+
+
+def _read_batch(batch: Mapping[str, Any] | None) -> Batch | None:
+    return Batch(**{**batch, "tally": Tally(**batch["tally"])}) if batch else None
 
 
 def _read_digest(document: Mapping[str, Any]) -> Digest | None:

@@ -16,19 +16,20 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from settings import Settings
+from tasks.batch import PARKED
 from tasks.errors import StoreUnavailableError
+from tasks.pauses import CLOCK_TOLERANCE
 from tasks.step import ROWS, StepKind, StepState
 from tasks.stores.clock import ServerClock
 from tasks.stores.contract import BacklogStats, Clock
 from tasks.stores.document import (
-    FAILURE_CODES,
-    FORMAT,
     Document,
     from_document,
     read_all,
     to_document,
 )
-from tasks.task import CLOCK_TOLERANCE, Task
+from tasks.stores.mongodb_members import READABLE, MongoMembers
+from tasks.task import Task
 from telemetry.availability import Availability
 
 SERVER_SELECTION_MILLIS = 2000
@@ -49,11 +50,6 @@ REMEDY = "Check the user, the password, authSource and the user's roles in MONGO
 PROGRESS_FIELDS = ("bytes_done", "bytes_total")
 SWEEP_FIELDS = ("taken_by", "due_since")
 UNCLAIMED_FIELDS = ("retry_at", "dispatched_at", *PROGRESS_FIELDS, *SWEEP_FIELDS)
-# Documents that this version can read. An equality with None also matches a missing field.
-READABLE: Document = {
-    "format": {"$in": [None, FORMAT]},
-    "failure.code": {"$in": [None, *FAILURE_CODES]},
-}
 # All that `backlog` asks for, and the name of the index that an earlier version made for it.
 BACKLOG_INDEX = [("wake_at", 1), ("status", 1), ("submitted_at", 1), ("due_since", 1)]
 OLD_BACKLOG_INDEX = "wake_at_1_status_1_submitted_at_1"
@@ -81,6 +77,9 @@ class MongoStore:
         self._clock = clock or ServerClock(self._ask_for_time)
         self._availability = Availability("MongoDB", logging.getLogger(__name__))
         self._has_indexes = False
+        self.members = MongoMembers(
+            self._tasks, self._hints, self._translated_errors, self._ensure_indexes
+        )
 
     @classmethod
     def connect(cls, url: str) -> Self:
@@ -143,6 +142,7 @@ class MongoStore:
         row = ROWS[kind]
         is_next = {
             "_id": task_id,
+            row.requested_by: {"$nin": [None, ""]},
             row.status_field: {"$in": row.names_of_waiting},
             "$or": [{"retry_at": None}, {"retry_at": {"$lte": now + CLOCK_TOLERANCE}}],
             **READABLE,
@@ -205,7 +205,7 @@ class MongoStore:
             self._ensure_indexes()
             self._tasks.update_many(
                 {
-                    "wake_at": {"$exists": True},
+                    "wake_at": {"$gt": EARLIEST, "$lt": PARKED},
                     "$and": [
                         {"$or": _IS_WAITING},
                         {"$or": [{"retry_at": None}, {"dispatched_at": {"$ne": None}}]},
@@ -285,6 +285,7 @@ class MongoStore:
                 self._tasks.drop_index(OLD_BACKLOG_INDEX)
             self._tasks.create_index("expires_at", expireAfterSeconds=0)
             self._counters.create_index("expires_at", expireAfterSeconds=0)
+            self.members.create_indexes()
             self._has_indexes = True
 
     @contextmanager

@@ -1,45 +1,36 @@
 """Tasks in a SQLite file: for one machine, with any number of threads and processes."""
 
-import json
 import logging
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from settings import Settings
+from tasks.batch import PARKED
 from tasks.errors import NewerTaskError, StoreUnavailableError
 from tasks.step import ROWS, StepKind
 from tasks.stores import sqlite_file
 from tasks.stores.clock import ClockMark, MachineClock
 from tasks.stores.contract import BacklogStats
-from tasks.stores.document import (
-    FAILURE_CODES,
-    FORMAT,
-    TIME_FIELDS,
-    Document,
-    from_document,
-    read_all,
-    to_document,
+from tasks.stores.sqlite_members import SQLiteMembers
+from tasks.stores.sqlite_rows import (
+    IS_READABLE,
+    SELECT,
+    UPDATE,
+    from_millis,
+    from_row,
+    read_rows,
+    to_millis,
+    to_row,
 )
 from tasks.task import Task
 from telemetry.availability import Availability
 
-# The columns are what SQL works on; `document` is the rest of the task, as JSON. Times are
-# milliseconds since 1970.
-_COLUMNS = ("_id", "version", "wake_at", "dispatched_at", "expires_at")
 EXPIRED_BATCH = 5000  # tasks removed in one transaction, which holds up the others
-_SELECT = "SELECT _id, version, wake_at, dispatched_at, expires_at, document FROM tasks"
-# Conditions on documents. The names in them are constants of ours.
-_IS_READABLE = (
-    f"coalesce(json_extract(document, '$.format'), 1) <= {FORMAT}"
-    " AND coalesce(json_extract(document, '$.failure.code'), '') IN ('', {})".format(
-        ", ".join(f"'{code}'" for code in FAILURE_CODES)
-    )
-)
 _IS_WAITING = " OR ".join(
     f"json_extract(document, '$.{row.status_field}') IN ({names})"
     for row in ROWS.values()
@@ -75,6 +66,7 @@ class SQLiteStore:
             except sqlite3.Error as error:
                 raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
             opened.pop_all()
+        self.members = SQLiteMembers(self._durable, self._hints, self._transaction)
 
     def now(self) -> datetime:
         return self._clock.now()
@@ -93,7 +85,7 @@ class SQLiteStore:
                     " (_id, version, wake_at, dispatched_at, expires_at, document) VALUES"
                     " (:_id, :version, :wake_at, :dispatched_at, :expires_at, :document)"
                     " ON CONFLICT DO NOTHING",
-                    _to_row(task),
+                    to_row(task),
                 )
                 if not cursor.rowcount:
                     taken.add(task.id)
@@ -101,8 +93,8 @@ class SQLiteStore:
 
     def get(self, task_id: str) -> Task | None:
         with self._translated_errors(self._durable) as connection:
-            row = connection.execute(f"{_SELECT} WHERE _id = ?", (task_id,)).fetchone()
-        return _from_row(row) if row else None
+            row = connection.execute(f"{SELECT} WHERE _id = ?", (task_id,)).fetchone()
+        return from_row(row) if row else None
 
     def save(self, task: Task) -> Task | None:
         return self._save(task, self._durable)
@@ -110,12 +102,7 @@ class SQLiteStore:
     def _save(self, task: Task, over: sqlite3.Connection) -> Task | None:
         saved = replace(task, version=task.version + 1)
         with self._translated_errors(over) as connection:
-            cursor = connection.execute(
-                "UPDATE tasks SET version = :version, wake_at = :wake_at, document = :document,"
-                " dispatched_at = :dispatched_at, expires_at = :expires_at, due_since = NULL"
-                " WHERE _id = :_id AND version = :version - 1",
-                _to_row(saved),
-            )
+            cursor = connection.execute(UPDATE, to_row(saved))
         return saved if cursor.rowcount else None
 
     def claim(
@@ -140,18 +127,18 @@ class SQLiteStore:
             connection.execute(
                 "DELETE FROM tasks WHERE _id IN"
                 " (SELECT _id FROM tasks WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
-                (_to_millis(now), EXPIRED_BATCH),
+                (to_millis(now), EXPIRED_BATCH),
             )
-            connection.execute("DELETE FROM counters WHERE expires_at <= ?", (_to_millis(now),))
+            connection.execute("DELETE FROM counters WHERE expires_at <= ?", (to_millis(now),))
             rows = connection.execute(
-                f"{_SELECT} WHERE wake_at <= ? AND {_IS_READABLE} ORDER BY wake_at LIMIT ?",
-                (_to_millis(now), limit),
+                f"{SELECT} WHERE wake_at <= ? AND {IS_READABLE} ORDER BY wake_at LIMIT ?",
+                (to_millis(now), limit),
             ).fetchall()
             connection.executemany(
                 "UPDATE tasks SET wake_at = ?, due_since = coalesce(due_since, ?) WHERE _id = ?",
-                [(_to_millis(visible_again_at), _to_millis(now), row[0]) for row in rows],
+                [(to_millis(visible_again_at), to_millis(now), row[0]) for row in rows],
             )
-        return list(read_all(map(_to_document, rows)))
+        return list(read_rows(rows))
 
     def mark_dispatched(self, tasks: Collection[Task]) -> None:
         with self._transaction(self._hints) as connection:
@@ -159,16 +146,16 @@ class SQLiteStore:
                 "UPDATE tasks"
                 " SET wake_at = :wake_at, dispatched_at = :dispatched_at, due_since = NULL"
                 " WHERE _id = :_id AND version = :version",
-                map(_to_row, tasks),
+                map(to_row, tasks),
             )
 
     def wake_unclaimed(self, now: datetime) -> None:
         with self._translated_errors(self._durable) as connection:
             connection.execute(
                 "UPDATE tasks SET wake_at = min(wake_at, :now), dispatched_at = NULL"  # noqa: S608
-                f" WHERE wake_at IS NOT NULL AND ({_IS_WAITING})"
+                f" WHERE wake_at < :parked AND ({_IS_WAITING})"
                 " AND (json_extract(document, '$.retry_at') IS NULL OR dispatched_at IS NOT NULL)",
-                {"now": _to_millis(now)},
+                {"now": to_millis(now), "parked": to_millis(PARKED)},
             )
 
     def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
@@ -177,7 +164,7 @@ class SQLiteStore:
                 key: connection.execute(
                     "INSERT INTO counters VALUES (?, ?, ?)"
                     " ON CONFLICT DO UPDATE SET hits = hits + excluded.hits RETURNING hits",
-                    (_to_millis(until), key, more),
+                    (to_millis(until), key, more),
                 ).fetchone()[0]
                 for key, more in hits.items()
             }
@@ -198,9 +185,9 @@ class SQLiteStore:
                 " sum(coalesce(due_since, wake_at) < ?),"
                 " min(json_extract(document, '$.submitted_at'))"
                 " FROM tasks WHERE wake_at IS NOT NULL GROUP BY 1",
-                (_to_millis(now),),
+                (to_millis(now),),
             ).fetchall()
-        return BacklogStats.of((*counts, _from_millis(oldest)) for *counts, oldest in rows)
+        return BacklogStats.of((*counts, from_millis(oldest)) for *counts, oldest in rows)
 
     def count_stored(self) -> int:
         """As in TaskStore; looks at two small indexes instead of the documents."""
@@ -252,33 +239,3 @@ class SQLiteStore:
                 self._availability.failed(str(error))
                 raise StoreUnavailableError(f"SQLite: {error}") from error
             self._availability.succeeded()
-
-
-def _to_millis(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
-
-
-def _from_millis(millis: int) -> datetime:
-    return datetime.fromtimestamp(millis // 1000, UTC).replace(microsecond=millis % 1000 * 1000)
-
-
-def _to_row(task: Task) -> Document:
-    document = to_document(task)
-    for name in TIME_FIELDS:
-        if name in document:
-            document[name] = _to_millis(document[name])
-    row = {name: document.pop(name, None) for name in _COLUMNS}
-    return {**row, "document": json.dumps(document, ensure_ascii=False, separators=(",", ":"))}
-
-
-def _from_row(row: tuple[object, ...]) -> Task:
-    return from_document(_to_document(row))
-
-
-def _to_document(row: tuple[object, ...]) -> Document:
-    *columns, text = row
-    document = {**json.loads(str(text)), **dict(zip(_COLUMNS, columns, strict=True))}
-    for name in TIME_FIELDS:
-        if document.get(name) is not None:
-            document[name] = _from_millis(document[name])
-    return document

@@ -17,6 +17,18 @@ _SCHEMA = """
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS tasks_wake_at ON tasks (wake_at) WHERE wake_at IS NOT NULL;
     CREATE INDEX IF NOT EXISTS tasks_expires_at ON tasks (expires_at) WHERE expires_at IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS members_tally ON tasks (
+        json_extract(document, '$.member.group'), json_extract(document, '$.status'),
+        json_extract(document, '$.member.host'), json_extract(document, '$.member.position')
+    ) WHERE json_extract(document, '$.member.group') IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS members_position ON tasks (
+        json_extract(document, '$.member.group'), json_extract(document, '$.member.position')
+    ) WHERE json_extract(document, '$.member.group') IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS members_rank ON tasks (
+        json_extract(document, '$.member.group'), json_extract(document, '$.member.rank')
+    ) WHERE json_extract(document, '$.member.group') IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS lanes ON tasks (json_extract(document, '$.lane.group'))
+        WHERE json_extract(document, '$.lane.group') IS NOT NULL;
     CREATE TABLE IF NOT EXISTS counters (
         expires_at INTEGER, key TEXT, hits INTEGER NOT NULL, PRIMARY KEY (expires_at, key)
     ) WITHOUT ROWID;

@@ -17,13 +17,14 @@ from devtools.servers.process import free_port
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
 from tasks.step import MailStatus, Status
+from tasks.stores.document import FORMAT
 from tests import stored
 from tests.e2e.ledger import count_mails, unsettled
 
 BODY = b"the file behind every URL"
 MD5 = hashlib.md5(BODY).hexdigest()
 NEWER = {
-    "another format": {"format": 2},
+    "another format": {"format": FORMAT + 1},
     "another failure code": {"failure": {"code": "moon_phase", "message": "", "http_status": None}},
     "another state": {"status": "cancelled"},
 }

@@ -18,6 +18,7 @@ from devtools.servers.process import free_port
 from devtools.servers.raw_origin import RawOrigin, drip
 from devtools.waiting import wait_for
 from settings import Settings
+from tasks.digests import Algorithm, Expected
 from tasks.failure import Failure, FailureCode
 from tasks.outcome import Failed, Succeeded
 from tasks.step import StepKind
@@ -94,7 +95,7 @@ def test_body_of_a_task_that_failed() -> None:
     [(DIGEST.md5, "it is the one you expected"), ("0" * 32, "NOT the one you expected")],
 )
 def test_body_says_whether_the_digest_is_the_expected_one(expected: str, verdict: str) -> None:
-    task = replace(DONE, expected_md5=expected)
+    task = replace(DONE, expected=Expected({Algorithm.MD5: expected}))
     assert f"Verdict:   {verdict}" in body(sent(task)).splitlines()
 
 

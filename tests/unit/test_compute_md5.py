@@ -2,14 +2,14 @@
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from fetch.errors import FetchError
 from settings import Settings
-from tasks.digests import Digest
+from tasks.digests import Algorithm, Digest
 from tasks.failure import FailureCode
 from tasks.step import Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
@@ -56,6 +56,7 @@ class Origin:
     def __call__(
         self,
         _url: str,
+        _algorithms: Sequence[Algorithm],
         _progress: Callable[[int, int | None], None],
         _is_cancelled: Callable[[], bool],
         seconds_left: float,

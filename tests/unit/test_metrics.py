@@ -82,6 +82,8 @@ def changes(exporter: Exporter) -> Callable[[], Values]:
         (StepKind.SEND_EMAIL, RetryLater(PAUSE), "md5_light_mails_total retried"),
         (StepKind.SEND_EMAIL, Delayed(PAUSE), "md5_light_mails_total delayed"),
         (StepKind.SEND_EMAIL, GivenBack(), None),
+        (StepKind.RUN_BATCH, Succeeded(), None),
+        (StepKind.RUN_LANE, Succeeded(), None),
     ],
 )
 def test_outcomes_are_counted(

@@ -8,8 +8,10 @@ from dramatiq import Message
 import worker.publisher
 from devtools.waiting import wait_for
 from tasks.outcome import Succeeded
+from tasks.pauses import PUBLISHED_PAUSE
 from tasks.step import StepKind
-from tasks.task import PUBLISHED_PAUSE, Task
+from tasks.task import Task
+from tests.batches import store_batch
 from tests.examples import ADDRESS, DIGEST, LEASE, NOW, RETENTION, insert, make_task
 from tests.fakes import RecordingBroker, ScriptedStore
 from worker.broker import broker_availability
@@ -46,6 +48,15 @@ def test_task_becomes_its_message_and_is_marked(
     assert before + PUBLISHED_PAUSE <= found.wake_at <= store.now() + PUBLISHED_PAUSE
     wait_for(lambda: dispatcher.has_handled(1))
     assert not dispatcher.has_handled(2)
+
+
+def test_member_of_a_batch_gets_no_message(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
+) -> None:
+    stored = store_batch(store, ["http://example.com/"])
+    dispatcher.dispatch([*stored.members, *stored.lanes])
+    wait_for(lambda: broker.messages)
+    assert broker.messages == [("run_lane", stored.lanes[0].id)]
 
 
 def test_pending_mail_becomes_a_message(

@@ -7,17 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.digests import Algorithm, Expected
 from tasks.errors import IllegalTransitionError
 from tasks.failure import FailureCode
-from tasks.outcome import Delayed, Failed, GivenBack, RetryLater, Succeeded
+from tasks.outcome import Delayed, Failed, GivenBack, RetryLater, Succeeded, Unfinished
 from tasks.step import ROWS, MailStatus, Status, Step, StepKind, StepState
 from tasks.stores.document import from_document, to_document
 from tasks.task import Task
 from tests.examples import (
     ADDRESS,
+    BATCH,
     DIGEST,
     FAILURE,
     FULL_TASK,
+    LANE,
     LEASE,
     NOW,
     PAUSE,
@@ -42,6 +45,9 @@ TRANSITIONS: dict[str, Transition] = {
     "timed": lambda task: task.timed(1.5),
     "released": lambda task: task.released(LATER),
     "lost": lambda task: task.lost(LATER, max_attempts=MAX_ATTEMPTS, retention=RETENTION),
+    "woken": lambda task: task.woken(LATER),
+    "unfinished": lambda task: task.ended(Unfinished(PAUSE), LATER, retention=RETENTION),
+    "yielded": lambda task: task.ended(Unfinished(), LATER, retention=RETENTION),
     "given back": lambda task: task.ended(GivenBack(), LATER, retention=RETENTION),
     "retry": lambda task: task.ended(RetryLater(PAUSE, FAILURE), LATER, retention=RETENTION),
     "delayed": lambda task: task.ended(Delayed(PAUSE), LATER, retention=RETENTION),
@@ -49,8 +55,8 @@ TRANSITIONS: dict[str, Transition] = {
     "done": lambda task: task.ended(Succeeded(DIGEST), LATER, retention=RETENTION),
     "failed": lambda task: task.ended(Failed(FAILURE), LATER, retention=RETENTION),
 }
-ENDED = {"retry", "failed", "given back"}
-WAITING = {"dispatched", "claimed", "released"}
+ENDED = {"retry", "failed", "given back", "unfinished", "yielded"}
+WAITING = {"dispatched", "claimed", "released", "woken"}
 RUNNING = {"renewed", "progressed", "timed", "released", "lost"} | ENDED | {"done"}
 SENDING = RUNNING - {"done"} | {"succeeded", "delayed"}
 LEGAL = {
@@ -112,20 +118,22 @@ def test_legal_transition_leaves_identity_and_version(state: str, transition: st
         "id",
         "url",
         "email",
-        "expected_md5",
+        "expected",
         "submitted_at",
         "version",
     }
 
 
 def test_new_task_is_queued_with_its_steps() -> None:
-    task = Task.new("http://example.com/", NOW, email=ADDRESS, expected_md5="0" * 32)
+    task = Task.new(
+        "http://example.com/", NOW, email=ADDRESS, expected=Expected({Algorithm.MD5: "0" * 32})
+    )
     assert str(uuid.UUID(task.id)) == task.id
     assert task == Task(
         id=task.id,
         url="http://example.com/",
         email=ADDRESS,
-        expected_md5="0" * 32,
+        expected=Expected({Algorithm.MD5: "0" * 32}),
         submitted_at=NOW,
         steps=(Step(StepKind.COMPUTE_MD5), Step(StepKind.SEND_EMAIL)),
         wake_at=NOW + SECONDS_30,
@@ -332,7 +340,9 @@ def test_task_is_verified_if_the_digest_is_the_expected_one(
     expected: str | None,
     is_verified: bool | None,  # noqa: FBT001
 ) -> None:
-    running = replace(STATES["running"], expected_md5=expected)
+    running = replace(
+        STATES["running"], expected=Expected({Algorithm.MD5: expected} if expected else {})
+    )
     assert running.is_verified is None
     assert running.ended(Succeeded(DIGEST), NOW, retention=RETENTION).is_verified is is_verified
 
@@ -404,16 +414,22 @@ def test_field_that_a_document_lacks_has_its_default() -> None:
     assert task == expected
 
 
-@pytest.mark.parametrize("task", [*STATES.values(), FULL_TASK], ids=[*STATES, "full"])
+@pytest.mark.parametrize(
+    "task",
+    [*STATES.values(), FULL_TASK, BATCH, LANE],
+    ids=[*STATES, "full", "batch", "lane"],
+)
 def test_document_round_trip(task: Task) -> None:
     document = to_document(task)
     assert from_document(document) == task
     assert document["_id"] == task.id
-    assert type(document["status"]) is str
+    assert type(document[task.steps[0].row.status_field]) is str
 
 
 def test_the_full_task_has_every_field() -> None:
-    assert all(getattr(FULL_TASK, each.name) is not None for each in fields(Task))
+    others = {"batch": BATCH.batch, "lane": LANE.lane}
+    for name in (each.name for each in fields(Task)):
+        assert others.get(name, getattr(FULL_TASK, name)) is not None, name
 
 
 def test_document_has_the_format_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:

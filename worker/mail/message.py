@@ -1,6 +1,7 @@
 """Builds the mail about a task's end."""
 
 import string
+from collections.abc import Iterable
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -12,6 +13,7 @@ from settings import Settings
 from tasks.step import Status
 from tasks.task import Task
 from tasks.url import host_to_ascii
+from worker.mail.batch_message import batch_subject, fill_message
 
 MAX_LINE = 998  # RFC 5322 § 2.1.1
 # In characters. The recipient may be a stranger, so little of what was submitted is shown.
@@ -22,20 +24,32 @@ REASON = (
 )
 
 
-def build_message(task: Task, settings: Settings) -> EmailMessage:
-    """Return the mail for the owner of a task that has ended: plain text, the same at every try."""
+def build_message(task: Task, settings: Settings, members: Iterable[Task] = ()) -> EmailMessage:
+    """Return the mail for the owner of a task that has ended: plain text, the same at every try.
+
+    `members` are those of a batch, in their order.
+    """
     assert task.email is not None
     assert task.finished_at is not None
     name, sender = parseaddr(settings.mail_from)
     message = EmailMessage(policy=SMTP.clone(cte_type="7bit", max_line_length=MAX_LINE))
     message["From"] = Address(name, addr_spec=sender)
     message["To"] = Address(addr_spec=task.email)
-    message["Subject"] = f"MD5 {'computed' if task.status is Status.DONE else 'not computed'}"
+    message["Subject"] = _subject(task)
     message["Date"] = format_datetime(task.finished_at)
     message["Message-ID"] = f"<{task.id}@{sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834 § 5: no autoresponder shall answer
-    message.set_content("\n".join(_lines(task, settings)) + "\n")
+    if task.batch is not None:
+        fill_message(message, task, task.batch, members, settings)
+    else:
+        message.set_content("\n".join(_lines(task, settings)) + "\n")
     return message
+
+
+def _subject(task: Task) -> str:
+    if task.batch is not None:
+        return batch_subject(task.batch)
+    return f"MD5 {'computed' if task.status is Status.DONE else 'not computed'}"
 
 
 def _lines(task: Task, settings: Settings) -> list[str]:

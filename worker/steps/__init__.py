@@ -8,7 +8,7 @@ from tasks.outcome import Outcome
 from tasks.step import StepKind
 from worker.leases import Claim
 from worker.resources import Resources
-from worker.steps import compute_md5, send_email
+from worker.steps import compute_md5, run_batch, run_lane, send_email
 
 
 class StepImplementation(Protocol):
@@ -24,6 +24,8 @@ class StepImplementation(Protocol):
 STEPS: Mapping[StepKind, Callable[[Resources], StepImplementation]] = MappingProxyType(
     {
         StepKind.COMPUTE_MD5: compute_md5.build,
+        StepKind.RUN_BATCH: run_batch.build,
+        StepKind.RUN_LANE: run_lane.build,
         StepKind.SEND_EMAIL: send_email.build,
     }
 )

@@ -4,6 +4,7 @@ import logging
 import math
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -29,16 +30,22 @@ class ComputeMD5:
 
     def attempt(self, claim: Claim) -> Outcome:
         """Download the file once."""
+        return self.download(claim, self.stopping.is_set)
+
+    def download(self, claim: Claim, is_stopping: Callable[[], bool]) -> Outcome:
+        """Download the file once. It is given back once `is_stopping()` is true."""
         task = claim.task
         seconds_left = self._seconds_left(task)
         if seconds_left <= 0:
             return self._failed(task, self._budget_used())
 
         def is_cancelled() -> bool:
-            return claim.is_lost or self.stopping.is_set()
+            return claim.is_lost or is_stopping()
 
         try:
-            digest = self.fetch(task.url, claim.progress, is_cancelled, seconds_left)
+            digest = self.fetch(
+                task.url, task.expected.algorithms, claim.progress, is_cancelled, seconds_left
+            )
         except FetchCancelledError:
             _log.info("given back in attempt %d", task.attempt)
             return GivenBack()
@@ -52,7 +59,9 @@ class ComputeMD5:
                 task, FetchError(FailureCode.INTERNAL_ERROR, "Something went wrong on our side.")
             )
         host = urlsplit(digest.final_url).hostname
-        _log.info("done, %d bytes from %s", digest.size, host)
+        # A batch has a line of its own.
+        level = logging.DEBUG if task.member else logging.INFO
+        _log.log(level, "done, %d bytes from %s", digest.size, host)
         return Succeeded(digest)
 
     def _failed(self, task: Task, error: FetchError) -> Outcome:
@@ -64,7 +73,8 @@ class ComputeMD5:
             return Failed(failure, allow_deliveries=task.attempt > 1 or not error.is_refused_url)
         seconds = max(error.retry_after or 0, self._backoff(task.attempt))
         _log.info("%s in attempt %d, again in %.0f s", failure.code, task.attempt, seconds)
-        return RetryLater(timedelta(seconds=seconds), failure)
+        rest = timedelta(seconds=error.retry_after) if error.retry_after else None
+        return RetryLater(timedelta(seconds=seconds), failure, rest)
 
     def _seconds_left(self, task: Task) -> float:
         """Return how many seconds all further attempts of a task may take together."""

@@ -2,14 +2,17 @@
 
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from settings import Settings
 from tasks.address import mailbox_of
 from tasks.outcome import Delayed, Failed, Outcome, RetryLater, Succeeded
 from tasks.quotas import RateLimit
 from tasks.step import ROWS, StepKind
+from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from worker.leases import Claim
 from worker.mail.errors import MailError
@@ -22,6 +25,7 @@ MAX_ATTEMPTS = ROWS[StepKind.SEND_EMAIL].max_attempts or 1
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
 # A mail that the recipient's limit would keep back for longer is not sent at all.
+PAGE = 500  # members read at once
 MAX_DELAY = timedelta(days=1)
 
 _log = logging.getLogger(__name__)
@@ -31,6 +35,7 @@ _log = logging.getLogger(__name__)
 class SendEmail:
     """What a mail needs: the same for every task of a worker."""
 
+    store: TaskStore
     mailer: Mailer
     settings: Settings
     stopping: threading.Event
@@ -43,7 +48,7 @@ class SendEmail:
         if pause := self._pause_before(task, attempt):
             return _delay(pause)
         try:
-            self.mailer.send(build_message(task, self.settings))
+            self.mailer.send(build_message(task, self.settings, self._members(task)))
         except Exception as error:  # noqa: BLE001  the edge: whatever it is, the task must go on
             if not isinstance(error, MailError):
                 _log.exception("unexpected error")
@@ -53,6 +58,17 @@ class SendEmail:
             return Failed() if is_final else RetryLater(_backoff(attempt))
         _log.info("mail sent")
         return Succeeded()
+
+    def _members(self, task: Task) -> Iterator[Task]:
+        """Return the members of a batch, and read them page by page."""
+        after = -1
+        while task.batch is not None:
+            read = partial(self.store.members.pages, task.batch.group, "position", PAGE, after)
+            page = until_available(read, self.stopping)
+            if not page or page[-1].member is None:
+                return
+            yield from page
+            after = page[-1].member.position
 
     def _pause_before(self, task: Task, attempt: int) -> timedelta:
         """Return how long the limits keep a mail back; a repeated try is not counted again."""
@@ -72,6 +88,7 @@ def build(resources: Resources) -> SendEmail:
     """Return the step of this worker."""
     settings, store, hour = resources.settings, resources.store, timedelta(hours=1)
     return SendEmail(
+        store,
         resources.mailer,
         settings,
         resources.stopping,

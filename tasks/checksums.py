@@ -1,0 +1,55 @@
+"""The lines of md5sum and its relatives: a digest, and the name of the file."""
+
+import re
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from tasks.digests import Algorithm
+from tasks.failure import FailureCode
+from tasks.step import Status
+from tasks.task import Task
+from tasks.url import DEFAULT_PORTS
+
+# Bytes that wget escapes in a file name: controls of ASCII and of ISO 8859, and the slash.
+_UNSAFE = re.compile(rb"[\x00-\x1f\x80-\x9f/]")
+
+
+def filename_of(url: str) -> str:
+    """Return the name under which `wget -x` stores the file of a URL: host/path?query.
+
+    A path that ends with a slash gets index.html. Escaped bytes are unescaped, except those that
+    a file name should not have, as wget does on Unix.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.port not in (None, DEFAULT_PORTS.get(parts.scheme)):
+        host = f"{host}:{parts.port}"
+    path = parts.path or "/"
+    if path.endswith("/"):
+        path += "index.html"
+    name = "/".join(map(_safe, path.split("/")))
+    return f"{host}{name}" + (f"?{_safe(parts.query)}" if parts.query else "")
+
+
+def _safe(text: str) -> str:
+    escaped = _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], unquote_to_bytes(text))
+    return escaped.decode(errors="surrogateescape")
+
+
+def error_of(task: Task) -> str:
+    """Return why a task failed: the code, with the status for http_status."""
+    if task.failure is None or task.status is not Status.FAILED:
+        return ""
+    status = task.failure.http_status
+    is_status = task.failure.code is FailureCode.HTTP_STATUS and status is not None
+    return f"{task.failure.code} {status}" if is_status else str(task.failure.code)
+
+
+def sum_line(task: Task, algorithm: Algorithm, *, is_named_by_url: bool) -> str:
+    """Return a line of md5sum. It escapes a backslash or a line break in a name."""
+    text = task.digest.hexdigests.get(algorithm) if task.digest else None
+    if text is None:
+        reason = error_of(task) or f"no {algorithm}"
+        return f"# failed: {reason} {task.url}\n"
+    name = task.url if is_named_by_url else filename_of(task.url)
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{'' if escaped == name else chr(92)}{text}  {escaped}\n"

@@ -1,0 +1,192 @@
+"""The members of batches in MongoDB."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pymongo
+from pymongo import ReplaceOne
+from pymongo.collection import Collection
+
+from tasks.batch import PARKED, Lane, Tally
+from tasks.pauses import CLOCK_TOLERANCE
+from tasks.step import Status
+from tasks.stores.contract import Order
+from tasks.stores.document import FAILURE_CODES, FORMAT, Document, read_all, to_document
+from tasks.task import Task
+
+# Documents that this version can read. An equality with None also matches a missing field.
+READABLE: Document = {
+    "format": {"$in": [None, *range(1, FORMAT + 1)]},
+    "failure.code": {"$in": [None, *FAILURE_CODES]},
+}
+# All that `tally` asks for, and before that what `claim` does.
+_TALLY_INDEX = [
+    ("member.group", 1),
+    ("status", 1),
+    ("member.host", 1),
+    ("member.position", 1),
+    ("digest.size", 1),
+    ("is_mismatch", 1),
+]
+_IS_MEMBER = {"member.group": {"$exists": True}}
+_IS_LANE = {"lane.group": {"$exists": True}}
+_UNCLAIMED_FIELDS = ("retry_at", "dispatched_at", "bytes_done", "bytes_total")
+_UNFINISHED = [Status.QUEUED.value, Status.RUNNING.value]
+_DUE = datetime(1970, 1, 2, tzinfo=UTC)
+
+Guard = Callable[[], AbstractContextManager[None]]
+
+
+class MongoMembers:
+    """The part of a MongoStore that is about batches."""
+
+    def __init__(
+        self,
+        tasks: Collection[Document],
+        hints: Collection[Document],
+        guard: Guard,
+        ensure_indexes: Callable[[], None],
+    ) -> None:
+        """`guard` translates errors."""
+        self._tasks = tasks
+        self._hints = hints
+        self._guard = guard
+        self._ensure_indexes = ensure_indexes
+
+    def create_indexes(self) -> None:
+        """Make the indexes that the other methods need."""
+        for keys, where in (
+            (_TALLY_INDEX, _IS_MEMBER),
+            ([("member.group", 1), ("member.position", 1)], _IS_MEMBER),
+            ([("member.group", 1), ("member.rank", 1)], _IS_MEMBER),
+            ([("lane.group", 1)], _IS_LANE),
+        ):
+            self._tasks.create_index(keys, partialFilterExpression=where)
+
+    def activate(self, group: str) -> None:
+        with self._guard():
+            for new, wake_at in (
+                ({"member.group": group, "status": Status.QUEUED.value}, PARKED),
+                ({"lane.group": group, "lane_status": Status.QUEUED.value}, _DUE),
+            ):
+                self._tasks.update_many(
+                    {**new, "wake_at": None},
+                    {"$set": {"wake_at": wake_at}, "$unset": {"expires_at": ""}},
+                )
+
+    def claim(
+        self, lane: Lane, limit: int, *, now: datetime, lease: timedelta, token: str
+    ) -> list[Task]:
+        is_due = {
+            "status": Status.QUEUED.value,
+            "$or": [{"retry_at": None}, {"retry_at": {"$lte": now + CLOCK_TOLERANCE}}],
+            "wake_at": PARKED,
+            **READABLE,
+        }
+        in_order = {**_of(lane), **is_due}
+        with self._guard():
+            self._ensure_indexes()
+            found = self._hints.find(in_order).sort("member.position").limit(limit)
+            found = found.hint(_TALLY_INDEX)
+            waiting = list(read_all(found))
+            if not waiting:
+                return []
+            among = {"_id": {"$in": [task.id for task in waiting]}}
+            update = {
+                "$set": {"status": Status.RUNNING.value, "wake_at": now + lease, "claim": token},
+                "$inc": {"version": 1, "attempt": 1},
+                "$unset": dict.fromkeys(_UNCLAIMED_FIELDS, ""),
+            }
+            result = self._hints.update_many({**among, **is_due}, update, hint="_id_")
+            # If one was claimed and given back in between, its next save finds the claim lost.
+            if result.modified_count == len(waiting):
+                claimed = [task.claimed(now, lease, token) for task in waiting]
+                return [replace(task, version=task.version + 1) for task in claimed]
+            return sorted(read_all(self._hints.find({**among, "claim": token})), key=_position)
+
+    def save_all(self, tasks: Sequence[Task]) -> list[Task | None]:
+        saved = [replace(task, version=task.version + 1) for task in tasks]
+        writes = [
+            ReplaceOne({"_id": task.id, "version": task.version}, to_document(next_one))
+            for task, next_one in zip(tasks, saved, strict=True)
+        ]
+        with self._guard():
+            result = self._tasks.bulk_write(writes, ordered=False)
+            if result.matched_count == len(tasks):
+                return list(saved)
+            # Another change has the same number of a version as ours.
+            ids = [task.id for task in tasks]
+            written = list(read_all(self._tasks.find({"_id": {"$in": ids}})))
+        return [each if each in written else None for each in saved]
+
+    def rest(self, lane: Lane, until: datetime) -> None:
+        with self._guard():
+            self._hints.update_many(
+                {**_of(lane), "status": Status.QUEUED.value, "wake_at": PARKED},
+                {"$max": {"retry_at": until}},
+            )
+
+    def due_at(self, lane: Lane) -> datetime | None:
+        with self._guard():
+            first = self._tasks.aggregate(
+                [
+                    {"$match": {**_of(lane), "status": Status.QUEUED.value}},
+                    {"$group": {"_id": None, "at": {"$min": {"$ifNull": ["$retry_at", _DUE]}}}},
+                ]
+            )
+            return next((each["at"] for each in first), None)
+
+    def is_unfinished(self, group: str, host: str | None = None) -> bool:
+        unfinished = {"member.group": group, "status": {"$in": _UNFINISHED}}
+        if host is not None:
+            unfinished["member.host"] = host
+        with self._guard():
+            return self._tasks.find_one(unfinished, {"_id": True}) is not None
+
+    def tally(self, group: str) -> Tally:
+        with self._guard():
+            self._ensure_indexes()
+            (found,) = self._tasks.aggregate(
+                [
+                    {"$match": {"member.group": group}},
+                    {
+                        "$group": {
+                            "_id": None,
+                            "done": _sum_if(["$status", Status.DONE.value], 1),
+                            "failed": _sum_if(["$status", Status.FAILED.value], 1),
+                            "mismatched": _sum_if(["$is_mismatch", True], 1),
+                            "bytes_done": {"$sum": "$digest.size"},
+                        }
+                    },
+                ],
+                hint=dict(_TALLY_INDEX),
+            )
+        return Tally(**{name: value for name, value in found.items() if name != "_id"})
+
+    def pages(self, group: str, order: Order, limit: int, after: int = -1) -> list[Task]:
+        name = f"member.{order}"
+        with self._guard():
+            found = self._tasks.find({"member.group": group, name: {"$gt": after}})
+            return list(read_all(found.sort(name, pymongo.ASCENDING).limit(limit)))
+
+    def expire(self, group: str, expires_at: datetime) -> None:
+        with self._guard():
+            for part in ("member", "lane"):
+                self._tasks.update_many(
+                    {f"{part}.group": group}, {"$set": {"expires_at": expires_at}}
+                )
+
+
+def _of(lane: Lane) -> Document:
+    return {"member.group": lane.group, "member.host": lane.host}
+
+
+def _sum_if(equal: list[Any], value: int) -> Document:
+    return {"$sum": {"$cond": [{"$eq": equal}, value, 0]}}
+
+
+def _position(task: Task) -> int:
+    return task.member.position if task.member else 0

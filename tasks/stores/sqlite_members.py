@@ -1,0 +1,151 @@
+"""The members of batches in a SQLite file."""
+
+# ruff: noqa: S608  the names in the statements are constants of ours
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tasks.batch import PARKED, Lane, Tally
+from tasks.pauses import CLOCK_TOLERANCE
+from tasks.stores.contract import Order
+from tasks.stores.sqlite_rows import (
+    IS_READABLE,
+    SELECT,
+    UPDATE,
+    from_millis,
+    read_rows,
+    to_millis,
+    to_row,
+)
+from tasks.task import Task
+
+# The conditions are those of the indexes in sqlite_file.py.
+_GROUP = "json_extract(document, '$.member.group')"
+_HOST = "json_extract(document, '$.member.host')"
+_STATUS = "json_extract(document, '$.status')"
+_RETRY_AT = "json_extract(document, '$.retry_at')"
+_LANE_GROUP = "json_extract(document, '$.lane.group')"
+_LANE_STATUS = "json_extract(document, '$.lane_status')"
+_OF_LANE = f"{_GROUP} = ? AND {_HOST} = ?"
+
+UPDATED_AT_ONCE = 500
+
+Transaction = Callable[[sqlite3.Connection], AbstractContextManager[sqlite3.Connection]]
+
+
+class SQLiteMembers:
+    """The part of a SQLiteStore that is about batches."""
+
+    def __init__(
+        self, durable: sqlite3.Connection, hints: sqlite3.Connection, transaction: Transaction
+    ) -> None:
+        """`transaction` opens one on a connection, and translates errors."""
+        self._durable = durable
+        self._hints = hints
+        self._transaction = transaction
+
+    def activate(self, group: str) -> None:
+        for of_group, status, wake_at in (
+            (_GROUP, _STATUS, to_millis(PARKED)),
+            (_LANE_GROUP, _LANE_STATUS, 0),
+        ):
+            is_new = f"{of_group} = ? AND wake_at IS NULL AND {status} = 'queued'"
+            self._update("wake_at = ?, expires_at = NULL", wake_at, is_new, group)
+
+    def _update(self, change: str, value: int, condition: str, *keys: str | int) -> None:
+        """Change everything that meets a condition, some at a time, so that others get a turn."""
+        is_more = True
+        while is_more:
+            with self._transaction(self._durable) as connection:
+                cursor = connection.execute(
+                    f"UPDATE tasks SET {change} WHERE _id IN"
+                    f" (SELECT _id FROM tasks WHERE {condition} LIMIT {UPDATED_AT_ONCE})",
+                    (value, *keys),
+                )
+                is_more = cursor.rowcount == UPDATED_AT_ONCE
+
+    def claim(
+        self, lane: Lane, limit: int, *, now: datetime, lease: timedelta, token: str
+    ) -> list[Task]:
+        with self._transaction(self._hints) as connection:
+            rows = connection.execute(
+                f"{SELECT} WHERE {_OF_LANE} AND {_STATUS} = 'queued' AND +wake_at = ?"
+                f" AND coalesce({_RETRY_AT}, 0) <= ? AND {IS_READABLE}"
+                " ORDER BY json_extract(document, '$.member.position') LIMIT ?",
+                (*_key(lane), to_millis(PARKED), to_millis(now + CLOCK_TOLERANCE), limit),
+            ).fetchall()
+            claimed = [task.claimed(now, lease, token) for task in read_rows(rows)]
+            return [each for each in self._save(connection, claimed) if each]
+
+    def save_all(self, tasks: Sequence[Task]) -> list[Task | None]:
+        with self._transaction(self._durable) as connection:
+            return self._save(connection, tasks)
+
+    def _save(self, connection: sqlite3.Connection, tasks: Iterable[Task]) -> list[Task | None]:
+        saved = [replace(task, version=task.version + 1) for task in tasks]
+        return [
+            each if connection.execute(UPDATE, to_row(each)).rowcount else None for each in saved
+        ]
+
+    def rest(self, lane: Lane, until: datetime) -> None:
+        with self._transaction(self._hints) as connection:
+            connection.execute(
+                "UPDATE tasks SET document = json_set(document, '$.retry_at', ?)"
+                f" WHERE {_OF_LANE} AND {_STATUS} = 'queued' AND +wake_at = ?"
+                f" AND coalesce({_RETRY_AT}, 0) < ?",
+                (to_millis(until), *_key(lane), to_millis(PARKED), to_millis(until)),
+            )
+
+    def due_at(self, lane: Lane) -> datetime | None:
+        with self._transaction(self._hints) as connection:
+            (at,) = connection.execute(
+                f"SELECT min(coalesce({_RETRY_AT}, 0)) FROM tasks"
+                f" WHERE {_OF_LANE} AND {_STATUS} = 'queued'",
+                _key(lane),
+            ).fetchone()
+        return None if at is None else from_millis(at)
+
+    def is_unfinished(self, group: str, host: str | None = None) -> bool:
+        of_host, keys = (f" AND {_HOST} = ?", (group, host)) if host else ("", (group,))
+        with self._transaction(self._hints) as connection:
+            found = connection.execute(
+                f"SELECT 1 FROM tasks WHERE {_GROUP} = ? AND {_STATUS} IN ('queued', 'running')"
+                f"{of_host} LIMIT 1",
+                keys,
+            ).fetchone()
+        return found is not None
+
+    def tally(self, group: str) -> Tally:
+        with self._transaction(self._hints) as connection:
+            done, failed, mismatched, size = connection.execute(
+                f"SELECT sum({_STATUS} = 'done'), sum({_STATUS} = 'failed'),"
+                " count(json_extract(document, '$.is_mismatch')),"
+                " sum(json_extract(document, '$.digest.size'))"
+                f" FROM tasks WHERE {_GROUP} = ?",
+                (group,),
+            ).fetchone()
+        return Tally(
+            done=done or 0, failed=failed or 0, mismatched=mismatched, bytes_done=size or 0
+        )
+
+    def pages(self, group: str, order: Order, limit: int, after: int = -1) -> list[Task]:
+        number = f"json_extract(document, '$.member.{order}')"
+        with self._transaction(self._hints) as connection:
+            rows = connection.execute(
+                f"{SELECT} WHERE {_GROUP} = ? AND {number} > ? ORDER BY {number} LIMIT ?",
+                (group, after, limit),
+            ).fetchall()
+        return list(read_rows(rows))
+
+    def expire(self, group: str, expires_at: datetime) -> None:
+        millis = to_millis(expires_at)
+        for of_group in (_GROUP, _LANE_GROUP):
+            is_other = f"{of_group} = ? AND expires_at IS NOT ?"
+            self._update("expires_at = ?", millis, is_other, group, millis)
+
+
+def _key(lane: Lane) -> tuple[str, str]:
+    return lane.group, lane.host

@@ -1,0 +1,53 @@
+"""Batches for tests, put into a store as the service does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.batch_submission import BatchSubmission
+from service.lines import read_lines
+from tasks.batch import Batch, Lane
+from tasks.stores.contract import TaskStore
+from tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A batch in a store, with its lanes and members in order."""
+
+    task: Task
+    members: Sequence[Task]
+    lanes: Sequence[Task]
+
+    @property
+    def batch(self) -> Batch:
+        assert self.task.batch is not None
+        return self.task.batch
+
+    @property
+    def group(self) -> str:
+        return self.batch.group
+
+    def lane_of(self, host: str) -> Lane:
+        found = next(each.lane for each in self.lanes if each.lane and each.lane.host == host)
+        assert found is not None
+        return found
+
+
+def store_batch(
+    store: TaskStore,
+    lines: Sequence[str],
+    *,
+    email: str | None = None,
+    per_host: int = 4,
+    is_active: bool = True,
+) -> StoredBatch:
+    """Store a batch; without `is_active` its members are still invisible."""
+    submission = BatchSubmission(
+        entries=read_lines("\n".join(lines)), email=email, task_id=None, networks=("client",)
+    )
+    task = submission.as_batch(store.now())
+    made = StoredBatch(task, list(submission.members(task)), list(submission.lanes(task, per_host)))
+    store.insert_all([*made.members, *made.lanes, task])
+    if is_active:
+        store.members.activate(made.group)
+    return made

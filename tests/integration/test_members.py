@@ -1,0 +1,220 @@
+"""The members of batches, in every store."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tasks.batch import PARKED, Tally
+from tasks.failure import Failure, FailureCode
+from tasks.outcome import Failed, Outcome, RetryLater, Succeeded
+from tasks.step import Status
+from tasks.stores.contract import TaskStore
+from tasks.task import Task
+from tests.batches import StoredBatch, store_batch
+from tests.examples import DIGEST, LEASE, RETENTION
+from tests.integration.stores import HOLD, Open, get
+
+LINES = [f"http://{host}.example/{number}" for number in range(5) for host in ("a", "b")]
+FAILURE = Failure(FailureCode.HTTP_STATUS, "The server answered 503.", 503)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def store(open_shared: Open) -> TaskStore:
+    """Without mongomock, which knows no bulk writes of this pymongo."""
+    return open_shared()
+
+
+def claim(store: TaskStore, stored: StoredBatch, host: str, limit: int = 8) -> list[Task]:
+    return store.members.claim(
+        stored.lane_of(host), limit, now=store.now(), lease=LEASE, token="token"
+    )
+
+
+def end(store: TaskStore, claimed: Sequence[Task], outcome: Outcome) -> list[Task]:
+    ended = [task.ended(outcome, store.now(), retention=RETENTION) for task in claimed]
+    saved = store.members.save_all(ended)
+    assert all(saved)
+    return [task for task in saved if task]
+
+
+def positions(tasks: Sequence[Task]) -> list[int]:
+    return [task.member.position for task in tasks if task.member]
+
+
+def test_members_are_invisible_until_they_are_activated(store: TaskStore) -> None:
+    stored = store_batch(store, LINES, is_active=False)
+    assert claim(store, stored, "a.example") == []
+    assert store.take_due(store.now() + timedelta(hours=1), HOLD, 100) == [stored.task]
+    assert all(get(store, member).expires_at for member in stored.members)
+
+    store.members.activate(stored.group)
+
+    assert store.members.is_unfinished(stored.group)
+    assert get(store, stored.members[0]).wake_at == PARKED
+    assert get(store, stored.members[0]).expires_at is None
+
+
+def test_activation_is_repeated_without_harm(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    end(store, claim(store, stored, "a.example", 2), Succeeded(DIGEST))
+    (running,) = claim(store, stored, "b.example", 1)
+    store.members.activate(stored.group)
+    assert store.members.tally(stored.group).done == 2
+    assert get(store, running) == running
+
+
+def test_lanes_are_due_at_once_and_members_never(store: TaskStore) -> None:
+    stored = store_batch(store, LINES, per_host=2)
+    due = store.take_due(store.now(), HOLD, 100)
+    assert {task.id for task in due} == {lane.id for lane in stored.lanes}
+    assert len(stored.lanes) == 4
+
+
+def test_members_of_a_host_are_claimed_in_the_order_of_the_lines(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    assert positions(claim(store, stored, "b.example", 3)) == [1, 3, 5]
+    assert positions(claim(store, stored, "b.example", 3)) == [7, 9]
+    assert claim(store, stored, "b.example", 3) == []
+    assert positions(claim(store, stored, "a.example")) == [0, 2, 4, 6, 8]
+
+
+def test_claim_of_members_is_that_of_the_task(store: TaskStore) -> None:
+    stored = store_batch(store, LINES[:1])
+    before, now = get(store, stored.members[0]), store.now()
+    (claimed,) = store.members.claim(
+        stored.lane_of("a.example"), 8, now=now, lease=LEASE, token="token"
+    )
+    assert claimed == replace(before.claimed(now, LEASE, "token"), version=2)
+    assert get(store, claimed) == claimed
+
+
+def test_each_member_is_claimed_once(open_shared: Open) -> None:
+    stores = [open_shared() for _ in range(4)]
+    stored = store_batch(stores[0], [f"http://a.example/{number}" for number in range(200)])
+
+    def claim_all(number: int) -> list[str]:
+        claimed: list[str] = []
+        while found := stores[number].members.claim(
+            stored.lane_of("a.example"),
+            8,
+            now=stores[number].now(),
+            lease=LEASE,
+            token=f"token {number}",
+        ):
+            claimed += [task.id for task in found]
+        return claimed
+
+    with ThreadPoolExecutor(4) as threads:
+        claimed = [each for found in threads.map(claim_all, range(4)) for each in found]
+    # A claim that meets another one may get nothing although something is left.
+    assert len(claimed) == len(set(claimed))
+
+
+def test_a_lost_claim_is_not_saved_with_the_others(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    claimed = claim(store, stored, "a.example", 3)
+    stolen = store.save(claimed[1].released(store.now()))
+    ended = [task.ended(Succeeded(DIGEST), store.now(), retention=RETENTION) for task in claimed]
+    saved = store.members.save_all(ended)
+    assert [task is not None for task in saved] == [True, False, True]
+    assert get(store, claimed[1]) == stolen
+    assert get(store, claimed[0]) == saved[0]
+
+
+def test_tally_counts_what_has_ended(store: TaskStore) -> None:
+    expecting = f"{'0' * 32}  http://c.example/"
+    stored = store_batch(store, [*LINES, expecting])
+    assert store.members.tally(stored.group) == Tally()
+    sized = replace(DIGEST, size=7)
+    end(store, claim(store, stored, "a.example", 2), Succeeded(sized))
+    end(store, claim(store, stored, "b.example", 1), Failed(FAILURE))
+    end(store, claim(store, stored, "c.example"), Succeeded(sized))
+    claim(store, stored, "a.example", 1)
+    expected = Tally(done=3, failed=1, mismatched=1, bytes_done=21)
+    assert store.members.tally(stored.group) == expected
+
+
+def test_a_failed_attempt_waits_for_its_retry_in_its_lane(store: TaskStore) -> None:
+    stored = store_batch(store, LINES[:1])
+    now = store.now()
+    (failed,) = end(store, claim(store, stored, "a.example"), RetryLater(MINUTE, FAILURE))
+    assert failed.wake_at == PARKED
+    due_at = store.members.due_at(stored.lane_of("a.example"))
+    assert due_at is not None
+    assert due_at >= now + MINUTE
+    assert claim(store, stored, "a.example") == []
+    later = store.members.claim(
+        stored.lane_of("a.example"), 8, now=now + 2 * MINUTE, lease=LEASE, token="token"
+    )
+    assert [task.attempt for task in later] == [2]
+
+
+def test_a_host_that_rests_costs_no_attempts(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    lane = stored.lane_of("a.example")
+    until = store.now() + MINUTE
+    store.members.rest(lane, until)
+    store.members.rest(lane, until - timedelta(seconds=30))
+    assert store.members.due_at(lane) == until
+    assert claim(store, stored, "a.example") == []
+    assert len(claim(store, stored, "b.example")) == 5
+    assert get(store, stored.members[0]).attempt == 0
+
+
+def test_lane_has_nothing_left_when_no_member_waits(store: TaskStore) -> None:
+    stored = store_batch(store, LINES[:2])
+    claimed = claim(store, stored, "a.example")
+    assert store.members.due_at(stored.lane_of("a.example")) is None
+    assert store.members.is_unfinished(stored.group, "a.example")
+    end(store, claimed, Succeeded(DIGEST))
+    assert not store.members.is_unfinished(stored.group, "a.example")
+    assert store.members.is_unfinished(stored.group)
+    end(store, claim(store, stored, "b.example"), Succeeded(DIGEST))
+    assert not store.members.is_unfinished(stored.group)
+
+
+def test_pages_are_in_the_order_of_lines_or_of_bytes(store: TaskStore) -> None:
+    lines = [f"http://a.example/{name}" for name in ("b", "a", "\xe9", "B", "aa")]
+    stored = store_batch(store, lines)
+    first = store.members.pages(stored.group, "position", 3)
+    rest = store.members.pages(stored.group, "position", 3, 2)
+    assert [task.url for task in (*first, *rest)] == lines
+    by_rank = store.members.pages(stored.group, "rank", 10)
+    assert [task.url for task in by_rank] == sorted(lines, key=str.encode)
+
+
+def test_members_expire_at_a_given_moment(store: TaskStore) -> None:
+    stored = store_batch(store, LINES[:2])
+    for host in ("a.example", "b.example"):
+        (done,) = end(store, claim(store, stored, host), Succeeded(DIGEST))
+        assert done.expires_at is None
+    expires_at = store.now() + MINUTE
+    store.members.expire(stored.group, expires_at)
+    assert get(store, stored.members[0]).expires_at == expires_at
+    assert get(store, stored.lanes[0]).expires_at == expires_at
+
+
+def test_lanes_are_not_in_the_backlog(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    stats = store.backlog(store.now() + timedelta(hours=1))
+    assert stats.by_status[Status.QUEUED] == len(stored.members) + 1
+    assert stats.overdue == len(stored.lanes) + 1
+
+
+def test_a_restart_leaves_members_to_their_lanes(store: TaskStore) -> None:
+    stored = store_batch(store, LINES[:2])
+    store.wake_unclaimed(store.now())
+    assert get(store, stored.members[0]).wake_at == PARKED
+
+
+def test_a_member_of_a_lost_worker_waits_for_its_lane_again(store: TaskStore) -> None:
+    stored = store_batch(store, LINES[:1])
+    (claimed,) = claim(store, stored, "a.example")
+    lost = store.save(claimed.lost(store.now(), max_attempts=5, retention=RETENTION))
+    assert lost is not None
+    assert (lost.status, lost.wake_at) == (Status.QUEUED, PARKED)
+    assert [task.attempt for task in claim(store, stored, "a.example")] == [2]

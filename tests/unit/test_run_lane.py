@@ -1,0 +1,143 @@
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from tasks.failure import Failure, FailureCode
+from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded
+from tasks.step import Status, StepKind
+from tasks.task import Task
+from tests.batches import StoredBatch, store_batch
+from tests.examples import DIGEST, LEASE, RETENTION
+from tests.fakes import ScriptedStore
+from worker.leases import Claim, LeaseKeeper
+from worker.runner import StepRunner
+from worker.steps import run_lane
+from worker.steps.run_lane import BUSY_PAUSE, RunLane
+
+FAILURE = Failure(FailureCode.HTTP_STATUS, "The server answered 503 instead of 200.", 503)
+
+
+@pytest.fixture
+def stored(store: ScriptedStore) -> StoredBatch:
+    return store_batch(store, [f"http://a.example/{number}" for number in range(20)], per_host=2)
+
+
+class Lanes:
+    """Runs lanes whose downloads end as a test says."""
+
+    def __init__(self, store: ScriptedStore, stopping: threading.Event) -> None:
+        self.store = store
+        self.stopping = stopping
+        self.downloaded: list[str] = []
+        self.woken: list[str] = []
+        self.outcome: Callable[[Task], Outcome] = lambda _task: Succeeded(DIGEST)
+        leases = LeaseKeeper(store, LEASE.total_seconds())
+        self.runner = StepRunner(store, leases, RETENTION, stopping)
+        self.step = RunLane(store, leases, self._download, self.woken.append, RETENTION, stopping)
+
+    def run(self, lane: Task) -> Task | None:
+        return self.runner.run(lane.id, StepKind.RUN_LANE, self.step.attempt)
+
+    def _download(self, claim: Claim, is_stopping: Callable[[], bool]) -> Outcome:
+        if is_stopping():
+            return GivenBack()
+        self.downloaded.append(claim.task.url)
+        return self.outcome(claim.task)
+
+
+@pytest.fixture
+def lanes(store: ScriptedStore, stopping: threading.Event) -> Lanes:
+    return Lanes(store, stopping)
+
+
+def test_lane_downloads_all_members_in_order_and_wakes_the_batch(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    lane = lanes.run(stored.lanes[0])
+    assert lane is not None
+    assert lane.status is Status.DONE
+    assert lanes.downloaded == [member.url for member in stored.members]
+    assert lanes.woken == [stored.task.id]
+    assert store.members.tally(stored.group).done == 20
+
+
+def test_lane_waits_while_another_one_has_the_last_members(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    lane = stored.lane_of("a.example")
+    held = store.members.claim(lane, 20, now=store.now(), lease=LEASE, token="other")
+    before = store.now()
+
+    paused = lanes.run(stored.lanes[0])
+
+    assert paused is not None
+    assert paused.next_step is StepKind.RUN_LANE
+    assert paused.retry_at is not None
+    assert paused.retry_at >= before + BUSY_PAUSE
+    assert lanes.woken == []
+    # The worker of the other lane is lost: its members wait again, and this lane takes them.
+    for task in held:
+        store.save(task.lost(store.now(), max_attempts=5, retention=RETENTION))
+    assert store.save(paused.woken(store.now())) is not None
+    lanes.run(stored.lanes[0])
+    assert len(lanes.downloaded) == 20
+
+
+def test_lane_gives_its_thread_back_after_its_turn(
+    lanes: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_lane, "TURN_SECONDS", -1)
+    lane = lanes.run(stored.lanes[0])
+    assert lane is not None
+    assert lane.next_step is StepKind.RUN_LANE
+    assert (lane.retry_at, lane.attempt) == (None, 0)
+
+
+def test_lane_sleeps_until_its_host_has_rested(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    rest = timedelta(seconds=30)
+    lanes.outcome = lambda _task: RetryLater(rest, FAILURE, rest)
+    began = store.now()
+    lane = lanes.run(stored.lanes[0])
+    assert lanes.downloaded == [stored.members[0].url], "the others wait without an attempt"
+    assert lane is not None
+    assert lane.retry_at is not None
+    assert began + rest <= lane.retry_at <= store.now() + rest
+
+
+def test_failed_members_do_not_stop_the_lane(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    lanes.outcome = lambda task: Failed(FAILURE) if task.url.endswith("7") else Succeeded(DIGEST)
+    lanes.run(stored.lanes[0])
+    tally = store.members.tally(stored.group)
+    assert (tally.done, tally.failed) == (18, 2)
+
+
+def test_stopping_worker_gives_members_and_lane_back(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore, stopping: threading.Event
+) -> None:
+    def outcome(_task: Task) -> Outcome:
+        if len(lanes.downloaded) == 5:
+            stopping.set()
+        return Succeeded(DIGEST)
+
+    lanes.outcome = outcome
+    lane = lanes.run(stored.lanes[0])
+    assert lane is not None
+    assert lane.next_step is StepKind.RUN_LANE
+    members = store.members.pages(stored.group, "position", 100)
+    assert [member.status for member in members].count(Status.DONE) == 5
+    assert all(member.attempt == 0 for member in members if member.status is Status.QUEUED)
+    assert Status.RUNNING not in [member.status for member in members]
+
+
+def test_results_of_several_members_are_one_write(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    lanes.run(stored.lanes[0])
+    saves = store.calls("save")
+    assert len(saves) == 1, "the lane itself"

@@ -1,0 +1,52 @@
+"""The step of a batch: it looks how many members have ended, and sleeps again."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tasks.batch import NOTHING_ENDED
+from tasks.outcome import Outcome, Succeeded, Unfinished
+from tasks.stores.contract import TaskStore
+from worker.leases import Claim
+from worker.resources import Resources
+from worker.retrying import until_available
+
+SHORTEST_PAUSE = timedelta(seconds=1)
+# A look costs time in proportion to the members, so large batches are looked at less often.
+MEMBERS_PER_SECOND = 1000
+# A batch with a mail expires later than without, so its members have to stay for longer.
+MAIL_TIME = timedelta(days=3)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunBatch:
+    """What a look needs: the same for every batch of a worker."""
+
+    store: TaskStore
+    retention: timedelta
+    stopping: threading.Event
+
+    def attempt(self, claim: Claim) -> Outcome:
+        """Look once."""
+        batch, members = claim.task.batch, self.store.members
+        assert batch is not None
+        if batch.tally == NOTHING_ENDED:  # the service may have been killed before it did this
+            until_available(lambda: members.activate(batch.group), self.stopping)
+        tally = until_available(lambda: members.tally(batch.group), self.stopping)
+        if tally.done + tally.failed < batch.total:
+            pause = timedelta(seconds=batch.total / MEMBERS_PER_SECOND)
+            return Unfinished(max(pause, SHORTEST_PAUSE), tally)
+        kept = self.retention + (MAIL_TIME if claim.task.email else timedelta(0))
+        expires_at = until_available(self.store.now, self.stopping) + kept
+        until_available(lambda: members.expire(batch.group, expires_at), self.stopping)
+        _log.info("batch done, %d of %d failed", tally.failed, batch.total)
+        return Succeeded(tally=tally)
+
+
+def build(resources: Resources) -> RunBatch:
+    """Return the step of this worker."""
+    retention = timedelta(seconds=resources.settings.retention)
+    return RunBatch(resources.store, retention, resources.stopping)

@@ -1,0 +1,135 @@
+"""The step of a lane: it downloads the members of a batch with one host, one after the other.
+
+A lane claims several members and writes several results at once if its downloads are short. It
+gives its thread back after a while, so that batches and hosts take turns.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tasks.batch import Lane
+from tasks.outcome import GivenBack, Outcome, RetryLater, Succeeded, Unfinished
+from tasks.step import StepKind
+from tasks.stores.contract import TaskStore
+from tasks.task import Task
+from telemetry import logs
+from worker import metrics
+from worker.leases import Claim, LeaseKeeper
+from worker.resources import Resources
+from worker.retrying import until_available
+from worker.steps import compute_md5
+
+TURN_SECONDS = 2.0
+# At most this many members are claimed at once, if they are expected to take no longer than this.
+MOST_CLAIMED = 8
+CLAIMED_SECONDS = 0.2
+# The results of these are written together, unless that would delay one of them for this long.
+RESULT_SECONDS = 0.1
+LONGEST_PAUSE = timedelta(minutes=1)
+BUSY_PAUSE = timedelta(seconds=5)
+SHORTEST_PAUSE = timedelta(seconds=0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class RunLane:
+    """What a lane needs: the same for every lane of a worker."""
+
+    store: TaskStore
+    leases: LeaseKeeper
+    download: Callable[[Claim, Callable[[], bool]], Outcome]
+    wake: Callable[[str], None]
+    retention: timedelta
+    stopping: threading.Event
+
+    def attempt(self, claim: Claim) -> Outcome:
+        """Download members until the turn is over, or until none can be claimed."""
+        lane = claim.task.lane
+        assert lane is not None
+        turn_end = time.monotonic() + TURN_SECONDS
+        most = 1
+        while not (self.stopping.is_set() or claim.is_lost):
+            if time.monotonic() > turn_end:
+                return Unfinished()
+            members = self._claim(lane, most)
+            if not members:
+                return self._without_members(lane)
+            began = time.monotonic()
+            self._run(claim, lane, members)
+            seconds_each = max((time.monotonic() - began) / len(members), 0.001)
+            most = max(1, min(2 * most, MOST_CLAIMED, int(CLAIMED_SECONDS / seconds_each)))
+        return GivenBack()
+
+    def _claim(self, lane: Lane, most: int) -> list[Task]:
+        """Claim some members. Those of a claim whose answer got lost are found by the sweeper."""
+        store, token = self.store, uuid.uuid4().hex
+
+        def claim() -> list[Task]:
+            now = store.now()
+            return store.members.claim(lane, most, now=now, lease=self.leases.lease, token=token)
+
+        return until_available(claim, self.stopping)
+
+    def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> None:
+        def is_cancelled() -> bool:
+            return lane_claim.is_lost or self.stopping.is_set()
+
+        with ExitStack() as kept:
+            claims = [kept.enter_context(self.leases.keep(member)) for member in members]
+            ended: list[tuple[Claim, Outcome]] = []
+            written_at = time.monotonic()
+            for number, claim in enumerate(claims, 1):
+                ended.append((claim, self._download(claim, is_cancelled)))
+                is_time = time.monotonic() - written_at > RESULT_SECONDS
+                if is_time or number == len(claims):
+                    self._settle(lane, ended)
+                    ended, written_at = [], time.monotonic()
+
+    def _download(self, claim: Claim, is_cancelled: Callable[[], bool]) -> Outcome:
+        if is_cancelled():
+            return GivenBack()
+        with logs.task_context(claim.task.id):
+            claim.start()
+            outcome = self.download(claim, is_cancelled)
+            claim.stop()
+        return outcome
+
+    def _settle(self, lane: Lane, ended: list[tuple[Claim, Outcome]]) -> None:
+        settled = Claim.settle_all(ended, retention=self.retention, stopping=self.stopping)
+        for (_, outcome), task in zip(ended, settled, strict=True):
+            if task is not None:
+                metrics.record_outcome(StepKind.COMPUTE_MD5, outcome)
+        rests = [each.rest for _, each in ended if isinstance(each, RetryLater) and each.rest]
+        if rests:
+            until = until_available(self.store.now, self.stopping) + max(rests)
+            until_available(lambda: self.store.members.rest(lane, until), self.stopping)
+
+    def _without_members(self, lane: Lane) -> Outcome:
+        """Return how the lane goes on: later, or not at all."""
+        due_at = until_available(lambda: self.store.members.due_at(lane), self.stopping)
+        if due_at is not None:
+            pause = due_at - until_available(self.store.now, self.stopping)
+            return Unfinished(min(max(pause, SHORTEST_PAUSE), LONGEST_PAUSE))
+        members = self.store.members
+        # Another lane has the last members of the host. If its worker is lost, they wait again.
+        if until_available(lambda: members.is_unfinished(lane.group, lane.host), self.stopping):
+            return Unfinished(BUSY_PAUSE)
+        if not until_available(lambda: members.is_unfinished(lane.group), self.stopping):
+            self.wake(lane.batch_id)
+        return Succeeded()
+
+
+def build(resources: Resources) -> RunLane:
+    """Return the step of this worker."""
+    return RunLane(
+        resources.store,
+        resources.leases,
+        compute_md5.build(resources).download,
+        resources.wake,
+        timedelta(seconds=resources.settings.retention),
+        resources.stopping,
+    )
