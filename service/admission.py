@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from http import HTTPStatus
 
+from service.batch_submission import BatchSubmission
 from service.client_networks import SITE_CLIENTS
 from service.errors import RefusedError
 from service.submission import InvalidSubmission, Submission
@@ -14,7 +15,7 @@ from tasks.stores.contract import TaskStore
 
 CAPACITY_RETRY_SECONDS = 30  # the Retry-After while there are too many tasks
 
-Entry = Submission | InvalidSubmission
+Entry = Submission | BatchSubmission | InvalidSubmission
 
 
 class Admission:
@@ -35,6 +36,13 @@ class Admission:
             timedelta(hours=1),
             widening=SITE_CLIENTS,
         )
+        self._urls_rate = RateLimit(
+            store,
+            "submit urls",
+            settings.urls_per_hour,
+            timedelta(hours=1),
+            widening=SITE_CLIENTS,
+        )
         self._capacity = CapacityLimit(store, settings.max_unfinished)
 
     def admit(self, entries: Sequence[Entry]) -> list[RefusedError | None]:
@@ -46,11 +54,12 @@ class Admission:
         pauses = self._rate.hit_nested([each.networks for each in entries])
         verdicts: list[RefusedError | None] = [_too_many_for(pause) for pause in pauses]
         self._admit_mails(entries, verdicts)
+        self._admit_batches(entries, verdicts)
         admitted = 0
         for number, each in enumerate(entries):
-            if verdicts[number] is None and isinstance(each, Submission):
-                if admitted < remaining:
-                    admitted += 1
+            if verdicts[number] is None:
+                if admitted + each.size <= remaining:
+                    admitted += each.size
                 else:
                     verdicts[number] = _too_many_unfinished()
         self._capacity.record_inserts(admitted)
@@ -59,14 +68,19 @@ class Admission:
     def _admit_mails(self, entries: Sequence[Entry], verdicts: list[RefusedError | None]) -> None:
         """Refuse those that are admitted so far but would cause too many mails."""
         mailing = [
-            number
-            for number, each in enumerate(entries)
-            if isinstance(each, Submission) and each.email and verdicts[number] is None
+            number for number, each in enumerate(entries) if each.email and verdicts[number] is None
         ]
         if mailing:
             pauses = self._mail_rate.hit_nested([entries[n].networks for n in mailing])
             for number, pause in zip(mailing, pauses, strict=True):
                 verdicts[number] = _too_many_mails_for(pause)
+
+    def _admit_batches(self, entries: Sequence[Entry], verdicts: list[RefusedError | None]) -> None:
+        """Refuse batches with more URLs than their clients may still submit."""
+        for number, each in enumerate(entries):
+            if isinstance(each, BatchSubmission) and verdicts[number] is None:
+                pause = self._urls_rate.hit_many(each.networks, each.size)
+                verdicts[number] = _too_many_urls_for(pause)
 
 
 def _too_many_mails_for(pause: timedelta) -> RefusedError | None:
@@ -77,6 +91,17 @@ def _too_many_mails_for(pause: timedelta) -> RefusedError | None:
         "rate_limited",
         "Rate limit reached: too many submissions with an email from your address in the last"
         " hour. Submit without email, or try again later.",
+        {"Retry-After": str(math.ceil(pause.total_seconds()))},
+    )
+
+
+def _too_many_urls_for(pause: timedelta) -> RefusedError | None:
+    if not pause:
+        return None
+    return RefusedError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "rate_limited",
+        "Rate limit reached: too many URLs in batches from your address in the last hour.",
         {"Retry-After": str(math.ceil(pause.total_seconds()))},
     )
 

@@ -6,17 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import dramatiq
-from sanic import Sanic
+from sanic import Request, Sanic
 from sanic.config import Config
+from sanic_routing import Route
 
 from service import cors, docs, files, headers, health, methods, metrics, page
 from service.admission import Admission
 from service.auth import require_token
 from service.check import check
 from service.docs.render import render
-from service.errors import JSONErrorHandler
+from service.errors import JSONErrorHandler, TooLargeError
+from service.export import export
 from service.peers import Peers
 from service.routing import ExactRouter, TargetRequest
+from service.submission import MAX_SINGLE_BYTES
 from service.submission_writer import SubmissionWriter
 from service.submit import submit
 from settings import Settings
@@ -27,9 +30,10 @@ from worker.describe import describe
 from worker.publisher import Dispatcher
 from worker.runtime import build_worker
 
-MAX_BODY_BYTES = 64 * 1024
+MAX_LIST_BYTES = 4 * 1024 * 1024  # of a body that may have a list of URLs
 MAX_HEAD_BYTES = 16 * 1024  # the longest URL may stand in the query string
 STORE_THREADS = 16  # reads under way at once
+PARSING_THREADS = 2  # long lists
 CHECK_THREADS = 4  # for those who ask how the service is: they must not wait for its work
 STOP_MILLIS = 8000  # how long a stop waits for the workers inside
 
@@ -47,14 +51,18 @@ def create_app(settings: Settings) -> App:
         request_class=TargetRequest,
         router=ExactRouter(),
     )
-    app.config.REQUEST_MAX_SIZE = MAX_BODY_BYTES
+    app.config.REQUEST_MAX_SIZE = MAX_LIST_BYTES
+    app.signal("http.routing.after")(_limit_body)
     app.config.REQUEST_MAX_HEADER_SIZE = MAX_HEAD_BYTES
     app.config.REQUEST_TIMEOUT = settings.request_timeout  # type: ignore[assignment]
     app.config.PROXIES_COUNT = settings.proxies_count
     app.ctx.settings = settings
     _add_pages(app)
-    app.add_route(submit, "/submit", methods=["POST"], ctx_counts_refusals=True)
+    app.add_route(
+        submit, "/submit", methods=["POST"], ctx_counts_refusals=True, ctx_takes_lists=True
+    )
     app.add_route(check, "/check", methods=["GET"])
+    app.add_route(export, "/export", methods=["GET"])
     app.add_route(health.live, "/health/live", methods=["GET"], ctx_is_public=True)
     app.add_route(health.ready, "/health/ready", methods=["GET"], ctx_is_public=True)
     if not settings.metrics_port:
@@ -83,6 +91,16 @@ def _add_pages(app: App) -> None:
     files.add_route(app, "/docs", rendered, docs.CONTENT_SECURITY_POLICY, name="docs_index_html")
 
 
+async def _limit_body(request: Request, route: Route, **_: object) -> None:
+    """Refuse a body that is too large for its route before it is read."""
+    most = MAX_LIST_BYTES if getattr(route.ctx, "takes_lists", False) else MAX_SINGLE_BYTES
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > most:
+        raise TooLargeError(f"The body may have at most {most:,} bytes.")
+    if request.stream is not None:
+        request.stream.request_max_size = most
+
+
 def start_app(settings: Settings) -> App:
     """The service in a process of its own, which each web worker is: with its log set up."""
     logs.set_up(settings.log_format)
@@ -101,6 +119,7 @@ async def _open(app: App) -> None:
     app.ctx.submission_writer = SubmissionWriter(
         app.ctx.store, Admission(settings, app.ctx.store), app.ctx.store_threads
     )
+    app.ctx.parsing_threads = ThreadPoolExecutor(PARSING_THREADS, "parsing")
     app.ctx.check_threads = ThreadPoolExecutor(CHECK_THREADS, "check")
     app.ctx.store_gauges = metrics.StoreGauges(app.ctx.store)
     app.ctx.worker = None
@@ -129,4 +148,5 @@ async def _close(app: App) -> None:
     app.ctx.store_gauges.close()
     app.ctx.store_threads.shutdown()
     app.ctx.check_threads.shutdown()
+    app.ctx.parsing_threads.shutdown()
     app.ctx.store.close()

@@ -1,17 +1,20 @@
 """GET /check?id=: reports the state of a task."""
 
 import re
+from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 
 from sanic import HTTPResponse, Request, json
 
 from service.deadlines import in_thread
-from service.errors import BadRequestError
+from service.errors import BadRequestError, UnknownTaskError
 from service.parameters import read_parameters
 from service.polling import advise_pause
 from service.representation import represent
 from tasks.step import Status
 from tasks.stores.contract import TaskStore
+from tasks.task import Task
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STATUSES = {Status.DONE: HTTPStatus.OK, Status.FAILED: HTTPStatus.FAILED_DEPENDENCY}
@@ -19,21 +22,29 @@ _STATUSES = {Status.DONE: HTTPStatus.OK, Status.FAILED: HTTPStatus.FAILED_DEPEND
 
 async def check(request: Request) -> HTTPResponse:
     """Answer 200 if the task is done, 424 if it has failed, 202 until then, or 404."""
-    task_id = read_parameters(request, ("id",)).get("id", "").lower()
-    if not task_id:
-        raise BadRequestError.of_field("missing_parameter", "id", "must be given, and not be empty")
-    store: TaskStore = request.app.ctx.store
-    if not _ID.fullmatch(task_id):
-        return _not_found()
-    task, now = await in_thread(request, lambda: (store.get(task_id), store.now()))
-    if task is None:
-        return _not_found()
+    try:
+        task, now = await find_task(request, read_parameters(request, ("id",)))
+    except UnknownTaskError as error:
+        body = {"status": "not_found", "error": {"code": error.code, "message": str(error)}}
+        return json(body, status=error.status)
     status = _STATUSES.get(task.status, HTTPStatus.ACCEPTED)
     is_unfinished = status is HTTPStatus.ACCEPTED
     headers = {"Retry-After": str(advise_pause(task, now))} if is_unfinished else None
     return json(represent(task), status=status, headers=headers)
 
 
-def _not_found() -> HTTPResponse:
-    error = {"code": "not_found", "message": "No task has this id."}
-    return json({"status": "not_found", "error": error}, status=HTTPStatus.NOT_FOUND)
+async def find_task(request: Request, parameters: Mapping[str, str]) -> tuple[Task, datetime]:
+    """Return the task or batch that the parameter `id` names, and the time of the store.
+
+    Raises BadRequestError, UnknownTaskError, NewerTaskError and StoreUnavailableError.
+    """
+    task_id = parameters.get("id", "").lower()
+    if not task_id:
+        raise BadRequestError.of_field("missing_parameter", "id", "must be given, and not be empty")
+    store: TaskStore = request.app.ctx.store
+    if not _ID.fullmatch(task_id):
+        raise UnknownTaskError
+    task, now = await in_thread(request, lambda: (store.get(task_id), store.now()))
+    if task is None or task.lane is not None:
+        raise UnknownTaskError
+    return task, now

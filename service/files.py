@@ -48,13 +48,19 @@ def add_route(
     app.add_route(handler, where, methods=["GET"], strict_slashes=True, name=name)
 
 
+def is_known(request: Request, etag: str) -> bool:
+    """Whether the client has what the tag stands for (RFC 9110 § 13.1.2)."""
+    # A proxy that compresses makes the tag a weak one.
+    known = request.headers.get("If-None-Match", "").replace("W/", "")
+    return known.strip() == "*" or etag in map(str.strip, known.split(","))
+
+
 def _make_handler(body: bytes, content_type: str, policy: str) -> Handler:
     etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     headers = {**_HEADERS, "Content-Security-Policy": policy, "ETag": etag}
 
     async def answer(request: Request) -> HTTPResponse:
-        # A proxy that compresses makes the tag a weak one.
-        if etag in request.headers.get("If-None-Match", "").replace("W/", "").split(", "):
+        if is_known(request, etag):
             return HTTPResponse(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         return HTTPResponse(body, headers=headers, content_type=content_type)
 

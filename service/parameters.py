@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 from sanic import Request
 
-from service.errors import BadRequestError
+from service.errors import AS_A_FILE, BadRequestError
 
+LIST = "urls"  # the parameter that may be a file, or a list of strings
 MAX_FIELDS = 100
 MAX_PART_HEADERS = 8  # RFC 7578 § 4 allows three
 
@@ -33,13 +34,29 @@ def read_parameters(request: Request, names: Collection[str]) -> dict[str, str]:
             raise BadRequestError.of_field(
                 "repeated_parameter", name, f"must be given once, not {count} times"
             )
-    for name, value in pairs:
-        if not isinstance(value, str):
+    for number, (name, value) in enumerate(pairs):
+        if name == LIST and isinstance(value, list) and not isinstance(value, _Object):
+            pairs[number] = name, _joined(value)
+        elif not isinstance(value, str):
             raise BadRequestError.of_field("invalid_parameter", name, "must be a string")
     return dict(pairs)
 
 
+def _joined(items: list[Any]) -> str:
+    """Return the text of a list, with an item in each line."""
+    for number, item in enumerate(items, 1):
+        if not isinstance(item, str) or "\n" in item:
+            raise BadRequestError(
+                "invalid_parameter", f"Item {number} of {LIST} must be a string of one line.", LIST
+            )
+    return "\n".join(items)
+
+
 def _refuse_unknown(name: str, names: Collection[str]) -> NoReturn:
+    if name.lower().startswith(("http://", "https://")) or "\n" in name:
+        raise BadRequestError(
+            "invalid_body", f"The body looks like a list of URLs without a name. {AS_A_FILE}"
+        )
     shown = name.encode(errors="replace").decode()[:100]
     raise BadRequestError(
         "unknown_parameter",
@@ -108,8 +125,9 @@ def _read_parts(parser: PushMultipartParser, body: bytes) -> Iterator[tuple[str,
             chunks.append(bytes(event))
         elif part is not None:
             value = b"".join(chunks)
-            is_file = part.filename is not None  # refused later, as it is not a string
-            yield part.name, value if is_file else value.decode(errors=_UNDECODABLE)
+            # A file is refused later, as it is not a string, unless it is a list.
+            is_text = part.filename is None or part.name == LIST
+            yield part.name, value.decode(errors=_UNDECODABLE) if is_text else value
 
 
 def _parse_json(body: bytes) -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from queue import SimpleQueue
 
 from service.admission import Admission, Entry
+from service.batch_submission import BatchSubmission
 from service.errors import RefusedError
 from service.submission import InvalidSubmission, Submission
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
@@ -77,9 +78,12 @@ class SubmissionWriter:
         assert task is not None
         return Submitted(task, is_new=True)
 
-    async def count(self, invalid: InvalidSubmission) -> None:
-        """Count a submission that broke a rule. Raises RefusedError and StoreUnavailableError."""
-        await self._enter(invalid)
+    async def count(self, entry: InvalidSubmission | BatchSubmission) -> None:
+        """Count a submission that is written elsewhere, or not at all.
+
+        Raises RefusedError and StoreUnavailableError.
+        """
+        await self._enter(entry)
 
     async def _find_earlier(self, submission: Submission) -> Task | None:
         """Return the task of an earlier request with the same Idempotency-Key, if there is one.

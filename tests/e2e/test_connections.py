@@ -116,7 +116,7 @@ def test_an_answer_before_the_body_ends_the_connection(patient: Service) -> None
 
 def test_an_early_answer_reaches_a_client_that_is_still_sending(service: Service) -> None:
     with connect(service, 20) as connection:
-        connection.sendall(POST + b"Content-Length: 1000000\r\n\r\n" + bytes(1_000_000))
+        connection.sendall(POST + b"Content-Length: 5000000\r\n\r\n" + bytes(5_000_000))
         assert status_of(read_to_end(connection)) == 413
 
 

@@ -16,7 +16,14 @@ from service.errors import ErrorBody
 from service.health import ReadyBody
 from service.idempotency import KEY
 from service.metrics import REFUSALS
-from service.representation import DoneBody, FailedBody, FailureBody, RunningBody
+from service.representation import (
+    BatchBody,
+    CountsBody,
+    DoneBody,
+    FailedBody,
+    FailureBody,
+    RunningBody,
+)
 from settings import Settings
 from tasks.failure import FailureCode
 from tasks.step import MailStatus
@@ -58,6 +65,8 @@ def test_every_error_code_is_explained() -> None:
 
 
 BODIES: dict[str, type] = {
+    "Batch": BatchBody,
+    "Counts": CountsBody,
     "Running": RunningBody,
     "Done": DoneBody,
     "Failed": FailedBody,

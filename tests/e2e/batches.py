@@ -1,0 +1,115 @@
+"""What the tests of batches share."""
+
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from devtools.servers.origin import HttpOrigin, head
+from devtools.servers.system import REPLY_SECONDS, Service
+from devtools.waiting import PATIENCE, wait_for
+
+
+def try_to_submit_list(
+    service: Service, text: str, headers: dict[str, str] | None = None, **data: str
+) -> requests.Response:
+    files = {"urls": ("urls.txt", text.encode())}
+    return requests.post(
+        f"{service.base}/submit", files=files, data=data, headers=headers, timeout=REPLY_SECONDS
+    )
+
+
+def submit_list(service: Service, lines: Sequence[str], **data: str) -> str:
+    """Return the id of a new batch."""
+    answer = try_to_submit_list(service, "\n".join(lines), None, **data)
+    assert answer.status_code == HTTPStatus.ACCEPTED, answer.text
+    assert answer.json()["total"] == len(lines)
+    return str(answer.json()["id"])
+
+
+def wait_for_batch(service: Service, batch_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
+    """Return the body of a batch that is done."""
+    body: dict[str, Any] = service.wait_for_end(batch_id, seconds).json()
+    assert body["status"] == "done", body
+    return body
+
+
+def export(service: Service, task_id: str, **parameters: str) -> requests.Response:
+    return requests.get(
+        f"{service.base}/export", params={"id": task_id, **parameters}, timeout=REPLY_SECONDS
+    )
+
+
+def curl(curl: str, service: Service, folder: Path, *arguments: str) -> dict[str, Any]:
+    """Return the answer to a submission by curl, in JSON."""
+    command = [curl, "-s", *arguments, f"{service.base}/submit"]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    answer = json.loads(done.stdout)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def refusal(seconds: int) -> bytes:
+    """Return an answer that asks for a rest."""
+    headers = f"Retry-After: {seconds}\r\nContent-Length: 0\r\n\r\n"
+    return f"HTTP/1.1 429 Too Many Requests\r\n{headers}".encode()
+
+
+class RestingOrigin(HttpOrigin):
+    """Answers 429 to its tenth request, and notes when requests come."""
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+        self.moments: list[float] = []
+        self.refused_at = 0.0
+        super().__init__()
+
+    def answer(self, connection: socket.socket, path: str) -> None:
+        self.moments.append(time.monotonic())
+        if len(self.moments) == 10:
+            self.refused_at = time.monotonic()
+            connection.sendall(refusal(self._seconds))
+        else:
+            connection.sendall(head("200 OK", len(path)) + path.encode())
+
+
+class CrowdedOrigin(HttpOrigin):
+    """Answers 429 when more than `most` requests are under way, each of which takes a while."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._count = threading.Lock()
+        self._under_way = 0
+        self.refused = 0
+        self.highest = 0
+        super().__init__()
+
+    def answer(self, connection: socket.socket, path: str) -> None:
+        with self._count:
+            self._under_way += 1
+            is_refused = self._under_way > self._most
+            self.refused += is_refused
+            self.highest = max(self.highest, self._under_way)
+        time.sleep(self._seconds)
+        with self._count:
+            self._under_way -= 1
+        if is_refused:
+            refusal = (
+                b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+            )
+            connection.sendall(refusal)
+        else:
+            body = path.encode()
+            connection.sendall(head("200 OK", len(body)) + body)
+
+
+def wait_until_some_are_done(service: Service, batch_id: str, count: int) -> None:
+    wait_for(lambda: service.check(batch_id).json()["tasks"]["done"] >= count)

@@ -1,0 +1,67 @@
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+
+from service.manifests import CSV, STS
+from tasks.checksums import filename_of, sum_line
+from tasks.digests import Algorithm
+from tests.examples import DIGEST, STATES
+
+DONE, FAILED = STATES["done"], STATES["failed"]
+MD5 = DIGEST.md5
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://example.com/a/b.iso", "example.com/a/b.iso"),
+        ("https://Example.COM:443/a", "example.com/a"),
+        ("http://example.com:8080/a", "example.com:8080/a"),
+        ("https://example.com", "example.com/index.html"),
+        ("https://example.com/a/", "example.com/a/index.html"),
+        ("https://example.com/a?b=c/d", "example.com/a?b=c%2Fd"),
+        ("https://example.com/a%20b", "example.com/a b"),
+        ("https://example.com/a%2Fb%0a", "example.com/a%2Fb%0A"),
+        ("https://example.com/caf%C3%A9", "example.com/caf\xe9"),
+        ("https://example.com/a#b", "example.com/a"),
+    ],
+)
+def test_file_is_named_as_wget_names_it(url: str, name: str) -> None:
+    assert filename_of(url) == name
+
+
+def test_sum_of_a_name_with_a_backslash_is_escaped() -> None:
+    task = replace(DONE, url="http://example.com/a%5Cb")
+    line = sum_line(task, Algorithm.MD5, is_named_by_url=False)
+    assert line == f"\\{MD5}  example.com/a\\\\b\n"
+
+
+def test_failure_is_a_comment_with_its_status() -> None:
+    line = sum_line(FAILED, Algorithm.MD5, is_named_by_url=True)
+    assert line == f"# failed: http_status 404 {FAILED.url}\n"
+
+
+def test_cells_that_a_spreadsheet_would_run_get_an_apostrophe() -> None:
+    task = replace(FAILED, url="=cmd|' /C calc'!A0")
+    (row,) = csv.reader(io.StringIO(CSV.line(task, None)))
+    assert row[0] == "'=cmd|' /C calc'!A0"
+
+
+def test_csv_has_the_columns_of_its_heading() -> None:
+    (heading,) = csv.reader(io.StringIO(CSV.heading))
+    for task in (DONE, FAILED):
+        (row,) = csv.reader(io.StringIO(CSV.line(task, None)))
+        cells = dict(zip(heading, row, strict=True))
+        assert cells["url"] == task.url
+        assert cells["status"] == task.status.value
+        assert cells["error"] == ("" if task is DONE else "http_status 404")
+
+
+def test_list_for_a_transfer_has_complete_files_once() -> None:
+    unverified = replace(DONE, digest=replace(DIGEST, is_length_verified=False))
+    assert STS.line(DONE, None) == f"{DONE.url}\t0\t1B2M2Y8AsgTpgAmY7PhCfg==\n"
+    assert STS.line(DONE, DONE) == ""
+    assert STS.line(unverified, None) == ""
+    assert STS.line(FAILED, None) == ""
