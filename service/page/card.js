@@ -1,8 +1,9 @@
 // One task on the page.
 
+import { counts, files, firstFailures } from "./batch.js";
 import { isTrouble } from "./follow.js";
 import { describe, Speed } from "./progress.js";
-import { exactBytes, mail, moment, parseUrl, shortName } from "./words.js";
+import { exactBytes, mail, moment, number, parseUrl, shortName } from "./words.js";
 
 const COPIED_MS = 2000;
 const NOT_FOUND =
@@ -30,7 +31,11 @@ export class Card {
   update(task) {
     this.#task = task;
     const name = this.name;
-    this.#part("h3").replaceChildren(linkTo(task.url) ?? `Task ${task.id.slice(0, 100)}`);
+    const title = task.total ? files(task.total) : `Task ${task.id.slice(0, 100)}`;
+    this.#part("h3").replaceChildren(linkTo(task.url) ?? title);
+    for (const link of this.element.querySelectorAll(".exports a")) {
+      link.href = `export?id=${encodeURIComponent(task.id)}&format=${link.dataset.format}`;
+    }
     this.#part(".remove").setAttribute("aria-label", `Remove ${name} from this list`);
     this.#part(".copy").setAttribute("aria-label", `Copy the MD5 of ${name}`);
     this.#part(".again").setAttribute("aria-label", `Try again: ${name}`);
@@ -38,7 +43,9 @@ export class Card {
   }
 
   get name() {
-    return this.#task.url ? shortName(this.#task.url) : "this task";
+    const { url, total } = this.#task;
+    if (url) return shortName(url);
+    return total ? `the list of ${files(total)}` : "this task";
   }
 
   focus() {
@@ -54,13 +61,15 @@ export class Card {
       return;
     }
     this.#note([]);
-    if (status === 202) this.#showRunning(body);
+    if (body.tasks) this.#showBatch(body);
+    else if (status === 202) this.#showRunning(body);
     else if (status === 200) this.#showDone(body);
     else this.#showFailed(answer);
   }
 
   /** The end in a sentence, for those who listen. */
   summary({ status, body }) {
+    if (body.tasks) return `${this.name}: ${counts(body)}`;
     if (status !== 200) return `${this.name}: ${this.#part(".failure").textContent}`;
     return `${this.name}: the MD5 is ${body.md5}. ${this.#part(".verdict").textContent}`;
   }
@@ -73,6 +82,39 @@ export class Card {
     progress.setAttribute("aria-valuetext", text);
     this.#part(".pace").textContent = text;
     this.#switchTo(".running");
+  }
+
+  #showBatch(body) {
+    const { total, running } = body.tasks;
+    if (body.status === "running") {
+      const progress = this.#part("progress");
+      progress.value = (total - running) / total;
+      progress.setAttribute("aria-valuetext", counts(body));
+      this.#part(".pace").textContent = counts(body);
+      this.#switchTo(".running");
+      return;
+    }
+    this.#part(".counts").textContent = counts(body);
+    this.#part(".fact").textContent = `${exactBytes(body.bytes_done)} · ${moment(body.finished_at)}`;
+    this.#note([mail(body.mail_status)]);
+    this.#switchTo(".batch");
+    if (body.tasks.failed) this.#showFailures(body.tasks.failed);
+  }
+
+  /** List the first failures of a batch. */
+  async #showFailures(count) {
+    const found = await firstFailures(this.#task.id);
+    const items = found.map(({ url, error }) => {
+      const item = document.createElement("li");
+      item.append(linkTo(url), `: ${error.message}`);
+      return item;
+    });
+    if (count > found.length && found.length) {
+      const item = document.createElement("li");
+      item.textContent = `and ${number(count - found.length)} more, see the results`;
+      items.push(item);
+    }
+    this.#part(".failures").replaceChildren(...items);
   }
 
   #showDone(body) {
@@ -113,7 +155,7 @@ export class Card {
   }
 
   #switchTo(shown) {
-    for (const part of [".running", ".done", ".failure"]) this.#part(part).hidden = part !== shown;
+    for (const part of [".running", ".done", ".batch", ".failure"]) this.#part(part).hidden = part !== shown;
   }
 
   #note(texts) {

@@ -6,7 +6,7 @@ import { forget, onChange, recent, remember } from "./recent.js";
 import { duration } from "./words.js";
 
 const MAX_NEWS = 5;
-const LABELS = { url: "The URL", email: "The address", md5: "The MD5" };
+const LABELS = { url: "The URL", urls: "The list", email: "The address", md5: "The MD5" };
 
 const form = document.getElementById("form");
 const list = document.getElementById("tasks");
@@ -37,13 +37,14 @@ async function submit() {
     showError(answer);
     return;
   }
-  const { url, md5 } = Object.fromEntries(fields);
-  const task = { id: answer.body.id, url, expected: md5 || undefined };
+  const { url, urls, md5 } = Object.fromEntries(fields);
+  const { id, total } = answer.body;
+  const task = { id, url, total, expected: md5 || undefined };
   remember(task);
   const card = add(task);
   announce(`${card.name}: started.`);
   card.element.scrollIntoView({ block: "nearest" });
-  clearForm(url);
+  clearForm(url, urls);
   history.replaceState(null, "", location.pathname);
 }
 
@@ -56,7 +57,8 @@ function newKey() {
 }
 
 /** Make room for the next URL, unless it is there already; the address is most often the same. */
-function clearForm(url) {
+function clearForm(url, urls) {
+  if (form.elements.urls.value.trim() === urls) form.elements.urls.value = "";
   if (form.elements.url.value.trim() === url) {
     form.elements.url.value = form.elements.md5.value = "";
   }
@@ -64,6 +66,7 @@ function clearForm(url) {
 
 function showError({ status, body, retryAfter }) {
   const { field, rule, message = "The service did not answer. Please try again." } = body.error ?? {};
+  if (field === "urls") document.getElementById("list").open = true;
   if (Object.keys(LABELS).includes(field)) {
     const input = form.elements[field];
     input.setAttribute("aria-invalid", "true");
@@ -107,9 +110,11 @@ function add(task) {
 function learn(task, answer, card) {
   const hadEnded = Boolean(task.end);
   if (hadEnded && !isEnd(answer)) return task; // nothing new of its mail
-  const { url } = answer.body;
-  if (isEnd(answer) || (url && url !== task.url)) {
-    task = { ...task, url, end: isEnd(answer) ? answer : undefined };
+  const { url = "" } = answer.body;
+  const total = answer.body.tasks?.total;
+  const isNews = (url && url !== task.url) || (total && total !== task.total);
+  if (isEnd(answer) || isNews) {
+    task = { ...task, url, total, end: isEnd(answer) ? answer : undefined };
     remember(task);
     card.update(task);
   }
@@ -167,6 +172,13 @@ function openLink() {
   card.focus();
 }
 
+form.elements.file.addEventListener("change", async ({ target }) => {
+  const [file] = target.files;
+  if (!file) return;
+  form.elements.urls.value = await file.text();
+  target.value = ""; // so that the same file can be chosen again
+  clearErrors(["urls", "form"]);
+});
 form.noValidate = true; // the service knows the rules, and says which one was broken
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -175,7 +187,7 @@ form.addEventListener("submit", (event) => {
 form.querySelector("button").addEventListener("click", (event) => {
   if (event.detail > 1) event.preventDefault(); // the second of a double click
 });
-form.addEventListener("input", ({ target }) => clearErrors([target.name, "form"]));
+form.addEventListener("input", ({ target }) => clearErrors(target.name ? [target.name, "form"] : ["form"]));
 onChange(synchronize);
 synchronize();
 openLink();

@@ -1,4 +1,5 @@
-// The tasks of this browser, newest first: { id, url, expected?, end? }, `end` being the last answer.
+// The tasks of this browser, newest first: { id, url, total?, expected?, end? }. `total` is the number
+// of URLs of a batch, `end` the last answer.
 
 const KEY = "md5-light.tasks";
 const LIMIT = 50;

@@ -34,6 +34,11 @@ export function exactBytes(count) {
   return count < 1000 ? bytes(count) : `${bytes(count)} (${exact.format(count)} bytes)`;
 }
 
+/** 1234567 -> "1,234,567" */
+export function number(count) {
+  return exact.format(count);
+}
+
 /** 200 -> "4 min", rounded up */
 export function duration(seconds) {
   if (seconds <= 60) return `${Math.max(1, Math.ceil(seconds))}\u00a0s`;

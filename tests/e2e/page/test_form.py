@@ -181,6 +181,8 @@ def test_with_the_keyboard_alone(page: Page, serve: Serve) -> None:
     keyboard.press("Tab")
     keyboard.type(url)
     keyboard.press("Tab")
+    expect(page.locator("summary")).to_be_focused()
+    keyboard.press("Tab")
     keyboard.type("user@example.com")
     keyboard.press("Tab")
     keyboard.type(MD5)

@@ -1,0 +1,52 @@
+"""A list of URLs on the page."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.page.actions import BODY, MD5, Serve, news
+
+pytestmark = pytest.mark.services
+
+
+def test_a_list_from_a_file_to_its_results(page: Page, serve: Serve, tmp_path: Path) -> None:
+    origin = serve({"/one": BODY, "/two": BODY})
+    lines = [f"{origin.base}/{name}" for name in ("one", "missing", "two")]
+    (tmp_path / "urls.txt").write_text("\n".join(lines))
+    page.get_by_text("Submit a list").click()
+    page.get_by_label("Read them from a file").set_input_files(tmp_path / "urls.txt")
+    expect(page.get_by_label("URLs, one per line")).to_have_value("\n".join(lines))
+
+    page.get_by_role("button", name="Compute MD5").click()
+
+    task = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="3 files"))
+    expect(task).to_contain_text("2 of 3 done, 1 failed.")
+    expect(task).to_contain_text(f"{lines[1]}: The server answered 404")
+    expect(page.get_by_label("URLs, one per line")).to_have_value("")
+    expect(news(page)).to_contain_text("the list of 3 files: 2 of 3 done, 1 failed.")
+    with page.expect_download() as download:
+        task.get_by_role("link", name="md5sum").click()
+    assert MD5 in Path(download.value.path()).read_text()
+
+
+def test_an_invalid_line_is_shown_at_the_list(page: Page) -> None:
+    page.get_by_text("Submit a list").click()
+    page.get_by_label("URLs, one per line").fill("http://example.com/\nnope\n")
+    page.get_by_role("button", name="Compute MD5").click()
+    expect(page.locator("#urls-error")).to_contain_text("Line 2: url must begin with http://")
+    expect(page.get_by_label("URLs, one per line")).to_be_focused()
+
+
+def test_a_link_to_a_batch_shows_its_progress(page: Page, serve: Serve) -> None:
+    origin = serve({"/one": BODY})
+    origin.may_finish.clear()
+    page.get_by_text("Submit a list").click()
+    page.get_by_label("URLs, one per line").fill(f"{origin.base}/one\n{origin.base}/missing")
+    page.get_by_role("button", name="Compute MD5").click()
+    link = page.get_by_role("link", name="Link to this task").get_attribute("href")
+    page.goto(f"/{link}")
+    task = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="2 files"))
+    expect(task.get_by_role("progressbar")).to_be_visible()
+    origin.may_finish.set()
+    expect(task).to_contain_text("1 of 2 done, 1 failed.")
