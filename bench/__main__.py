@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import backlog, big, latency, memory, slow, small, start, submits
+from bench import backlog, batch, big, latency, memory, slow, small, start, submits
 from bench.chart import as_svg
 from bench.environment import describe
 from bench.lab import Lab
@@ -27,6 +27,7 @@ FAMILIES: dict[str, Measure] = {
     "latency": latency.measure,
     "submits": submits.measure,
     "small": small.measure,
+    "batch": batch.measure,
     "slow": slow.measure,
     "backlog": backlog.measure,
     "big": big.measure,

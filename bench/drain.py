@@ -13,10 +13,13 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from bench import cpu
 from bench.lab import Lab, Tasks
 from devtools.servers.process import Process
+from service.batch_submission import BatchSubmission
+from service.lines import read_lines
 from tasks.digests import Algorithm, Digest
 from tasks.outcome import Succeeded
 from tasks.step import StepKind
 from tasks.stores.document import Document, to_document
+from tasks.stores.mongodb import MongoStore
 from tasks.task import Task
 
 POLL_SECONDS = 0.2
@@ -26,6 +29,7 @@ BATCH = 1000
 # The backlog's tasks are told by their ids from what else is in the collection.
 _PREFIX, _END = "00000000-", "00000001"
 _FINISHED = {"_id": {"$lt": _END}, "finished_at": {"$exists": True}}
+_FINISHED_MEMBERS = {"member": {"$exists": True}, "finished_at": {"$exists": True}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,23 +76,54 @@ def drain(  # noqa: PLR0913
         documents = [to_document(task) for task in _queued_tasks(url, count)]
         _insert(tasks, documents)
         _enqueue(lab.rabbitmq.url, contestant.queue, [each["_id"] for each in documents])
-        began = datetime.now(UTC)
-        with lab.program(
-            *("-m", "dramatiq", contestant.module, "bench.counter"),
-            *("-p", str(processes), "-t", str(threads)),
-            settings={**settings, **contestant.settings},
-        ) as workers:
-            cpu_seconds = _watch(tasks, workers, count)
-            workers.stop()
-        totals = dict(re.findall(r"process=(\d+) messages=(\d+)", workers.output))  # the last ones
-        messages = sum(map(int, totals.values()))
-        first, last = _first_and_last(tasks)
+        return _run(lab, contestant, tasks, settings, count, _FINISHED, processes, threads)
+
+
+def _run(  # noqa: PLR0913, PLR0917
+    lab: Lab,
+    contestant: Contestant,
+    tasks: Tasks,
+    settings: Mapping[str, str],
+    count: int,
+    finished: Document,
+    processes: int,
+    threads: int,
+) -> Drained:
+    began = datetime.now(UTC)
+    with lab.program(
+        *("-m", "dramatiq", contestant.module, "bench.counter"),
+        *("-p", str(processes), "-t", str(threads)),
+        settings={**settings, **contestant.settings},
+    ) as workers:
+        cpu_seconds = _watch(tasks, workers, count, finished)
+        workers.stop()
+    totals = dict(re.findall(r"process=(\d+) messages=(\d+)", workers.output))  # the last ones
+    messages = sum(map(int, totals.values()))
+    first, last = _first_and_last(tasks, finished)
     return Drained(
         tasks_per_second=(count - 1) / (last - first).total_seconds(),
         seconds=(last - began).total_seconds(),
         cpu_seconds=cpu_seconds,
         messages=messages,
     )
+
+
+def drain_batch(lab: Lab, url: str, count: int, *, threads: int = 8) -> Drained:
+    """Insert a batch for one URL with a lane for each thread, then start a worker and watch it."""
+    with lab.tasks() as (tasks, settings):
+        submission = BatchSubmission(
+            entries=read_lines("\n".join([url] * count)), email=None, task_id=None, networks=()
+        )
+        store = MongoStore.connect(settings["MONGODB_URL"])
+        batch = submission.as_batch(store.now())
+        assert batch.batch is not None
+        lanes = list(submission.lanes(batch, threads))
+        _insert(tasks, map(to_document, [*submission.members(batch), *lanes, batch]))
+        store.members.activate(batch.batch.group)
+        store.take_due(store.now(), store.now() + timedelta(minutes=5), len(lanes))
+        store.close()
+        _enqueue(lab.rabbitmq.url, StepKind.RUN_LANE.value, [lane.id for lane in lanes])
+        return _run(lab, OURS, tasks, settings, count, _FINISHED_MEMBERS, 1, threads)
 
 
 def _queued_tasks(url: str, count: int) -> Iterator[Task]:
@@ -130,27 +165,27 @@ def _enqueue(rabbitmq_url: str, queue: str, ids: Iterable[str]) -> None:
     broker.close()
 
 
-def _watch(tasks: Tasks, workers: Process, count: int) -> float:
+def _watch(tasks: Tasks, workers: Process, count: int, finished: Document) -> float:
     """Processor seconds for 1,000 tasks, once all are done."""
     samples: list[tuple[int, float]] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not samples or samples[-1][0] < count:
         assert workers.is_running, workers.output[-2000:]
         assert time.monotonic() < deadline, f"{samples[-1:]} of {count}: {workers.output[-2000:]}"
-        done = tasks.count_documents(_FINISHED)
+        done = tasks.count_documents(finished)
         if done and (not samples or done > samples[-1][0]):
             samples.append((done, cpu.of_group(workers.pid)))
             deadline = time.monotonic() + PATIENCE_SECONDS
         time.sleep(POLL_SECONDS)
-    assert tasks.count_documents({**_FINISHED, "status": "done"}) == count
+    assert tasks.count_documents({**finished, "status": "done"}) == count
     (first_done, first_cpu), (_, last_cpu) = samples[0], samples[-1]
     return (last_cpu - first_cpu) / max(count - first_done, 1) * 1000
 
 
-def _first_and_last(tasks: Tasks) -> tuple[datetime, datetime]:
+def _first_and_last(tasks: Tasks, finished: Document) -> tuple[datetime, datetime]:
     moments: dict[str, Any] = tasks.aggregate(
         [
-            {"$match": _FINISHED},
+            {"$match": finished},
             {
                 "$group": {
                     "_id": None,
