@@ -10,7 +10,7 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from tasks.batch import Batch, Lane, Member, Tally
-from tasks.digests import Algorithm, Digest, Expected
+from tasks.digests import NOTHING_EXPECTED, Algorithm, Digest, Expected
 from tasks.errors import NewerTaskError
 from tasks.failure import Failure, FailureCode
 from tasks.step import ROWS, Step, StepKind, StepRow, StepState
@@ -32,6 +32,8 @@ _PLAIN_FIELDS = {
     for each in fields(Task)
     if each.name not in ("id", "steps", "expected", "digest", "failure", "member", "batch", "lane")
 }
+
+_EXPECTED = {algorithm: f"expected_{algorithm}" for algorithm in Algorithm}
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +94,7 @@ def _format_of(task: Task) -> int:
 
 
 def _expectations(expected: Expected) -> Document:
-    document: Document = {f"expected_{each}": text for each, text in expected.hexdigests.items()}
+    document: Document = {_EXPECTED[each]: text for each, text in expected.hexdigests.items()}
     if expected.size is not None:
         document["expected_size"] = expected.size
     return document
@@ -139,9 +141,9 @@ def _read_step(kind: StepKind, row: StepRow, document: Mapping[str, Any]) -> Ste
 
 
 def _read_expected(document: Mapping[str, Any]) -> Expected:
-    texts = {each: document.get(f"expected_{each}") for each in Algorithm}
-    hexdigests = {each: text for each, text in texts.items() if text}
-    return Expected(hexdigests, document.get("expected_size"))
+    hexdigests = {each: document[name] for each, name in _EXPECTED.items() if document.get(name)}
+    size = document.get("expected_size")
+    return Expected(hexdigests, size) if hexdigests or size is not None else NOTHING_EXPECTED
 
 
 def _read_batch(batch: Mapping[str, Any] | None) -> Batch | None:

@@ -23,6 +23,7 @@ from tasks.stores.sqlite_rows import (
     UPDATE,
     from_millis,
     from_row,
+    group_of,
     read_rows,
     to_millis,
     to_row,
@@ -82,10 +83,10 @@ class SQLiteStore:
             for task in tasks:
                 cursor = connection.execute(
                     "INSERT INTO tasks"
-                    " (_id, version, wake_at, dispatched_at, expires_at, document) VALUES"
-                    " (:_id, :version, :wake_at, :dispatched_at, :expires_at, :document)"
+                    " (_id, version, wake_at, dispatched_at, expires_at, document, group_id) VALUES"
+                    " (:_id, :version, :wake_at, :dispatched_at, :expires_at, :document, :group_id)"
                     " ON CONFLICT DO NOTHING",
-                    to_row(task),
+                    {**to_row(task), "group_id": group_of(task)},
                 )
                 if not cursor.rowcount:
                     taken.add(task.id)

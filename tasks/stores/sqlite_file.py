@@ -9,32 +9,37 @@ from pathlib import Path
 BUSY_SECONDS = 5  # how long one process waits for another one's write
 
 # Times are milliseconds since 1970, but nanoseconds in `clock`. `due_since` is the store's own:
-# when a task was first taken that has not been dispatched, saved or claimed since.
+# when a task was first taken that has not been dispatched, saved or claimed since. `group_id` is
+# that of the members and lanes of a batch.
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS tasks (
         _id TEXT PRIMARY KEY, version INTEGER NOT NULL, wake_at INTEGER,
-        dispatched_at INTEGER, expires_at INTEGER, document TEXT NOT NULL, due_since INTEGER
+        dispatched_at INTEGER, expires_at INTEGER, document TEXT NOT NULL, due_since INTEGER,
+        group_id TEXT
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS tasks_wake_at ON tasks (wake_at) WHERE wake_at IS NOT NULL;
     CREATE INDEX IF NOT EXISTS tasks_expires_at ON tasks (expires_at) WHERE expires_at IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS members_tally ON tasks (
-        json_extract(document, '$.member.group'), json_extract(document, '$.status'),
-        json_extract(document, '$.member.host'), json_extract(document, '$.member.position')
-    ) WHERE json_extract(document, '$.member.group') IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS members_position ON tasks (
-        json_extract(document, '$.member.group'), json_extract(document, '$.member.position')
-    ) WHERE json_extract(document, '$.member.group') IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS members_rank ON tasks (
-        json_extract(document, '$.member.group'), json_extract(document, '$.member.rank')
-    ) WHERE json_extract(document, '$.member.group') IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS lanes ON tasks (json_extract(document, '$.lane.group'))
-        WHERE json_extract(document, '$.lane.group') IS NOT NULL;
     CREATE TABLE IF NOT EXISTS counters (
         expires_at INTEGER, key TEXT, hits INTEGER NOT NULL, PRIMARY KEY (expires_at, key)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS clock (
         id INTEGER PRIMARY KEY CHECK (id = 0), zero INTEGER NOT NULL, latest INTEGER NOT NULL
     );
+"""
+
+# The columns that later versions have added.
+_ADDED = {"due_since": "INTEGER", "group_id": "TEXT"}
+_INDEXES = """
+    CREATE INDEX IF NOT EXISTS groups_status ON tasks (
+        group_id, json_extract(document, '$.status'), json_extract(document, '$.member.host'),
+        json_extract(document, '$.member.position')
+    ) WHERE group_id IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS groups_position ON tasks (
+        group_id, json_extract(document, '$.member.position')
+    ) WHERE group_id IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS groups_rank ON tasks (
+        group_id, json_extract(document, '$.member.rank')
+    ) WHERE group_id IS NOT NULL;
 """
 
 
@@ -51,6 +56,7 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.executescript(_SCHEMA)
         _add_columns(connection)
+        connection.executescript(_INDEXES)
     except sqlite3.Error:
         connection.close()
         raise
@@ -59,17 +65,17 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
 
 def _add_columns(connection: sqlite3.Connection) -> None:
     """Upgrade a file that an earlier version made, once among several processes."""
-    if _has_due_since(connection):
+    if not _missing_columns(connection):
         return
     connection.execute("BEGIN IMMEDIATE")
-    if not _has_due_since(connection):
-        connection.execute("ALTER TABLE tasks ADD COLUMN due_since INTEGER")
+    for name in _missing_columns(connection):
+        connection.execute(f"ALTER TABLE tasks ADD COLUMN {name} {_ADDED[name]}")
     connection.execute("COMMIT")
 
 
-def _has_due_since(connection: sqlite3.Connection) -> bool:
+def _missing_columns(connection: sqlite3.Connection) -> list[str]:
     columns = connection.execute("SELECT name FROM pragma_table_info('tasks')").fetchall()
-    return ("due_since",) in columns
+    return [name for name in _ADDED if (name,) not in columns]
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -23,13 +23,11 @@ from tasks.stores.sqlite_rows import (
 from tasks.task import Task
 
 # The conditions are those of the indexes in sqlite_file.py.
-_GROUP = "json_extract(document, '$.member.group')"
 _HOST = "json_extract(document, '$.member.host')"
 _STATUS = "json_extract(document, '$.status')"
 _RETRY_AT = "json_extract(document, '$.retry_at')"
-_LANE_GROUP = "json_extract(document, '$.lane.group')"
 _LANE_STATUS = "json_extract(document, '$.lane_status')"
-_OF_LANE = f"{_GROUP} = ? AND {_HOST} = ?"
+_OF_LANE = f"group_id = ? AND {_HOST} = ?"
 
 UPDATED_AT_ONCE = 500
 
@@ -48,11 +46,8 @@ class SQLiteMembers:
         self._transaction = transaction
 
     def activate(self, group: str) -> None:
-        for of_group, status, wake_at in (
-            (_GROUP, _STATUS, to_millis(PARKED)),
-            (_LANE_GROUP, _LANE_STATUS, 0),
-        ):
-            is_new = f"{of_group} = ? AND wake_at IS NULL AND {status} = 'queued'"
+        for status, wake_at in ((_STATUS, to_millis(PARKED)), (_LANE_STATUS, 0)):
+            is_new = f"group_id = ? AND wake_at IS NULL AND {status} = 'queued'"
             self._update("wake_at = ?, expires_at = NULL", wake_at, is_new, group)
 
     def _update(self, change: str, value: int, condition: str, *keys: str | int) -> None:
@@ -112,7 +107,7 @@ class SQLiteMembers:
         of_host, keys = (f" AND {_HOST} = ?", (group, host)) if host else ("", (group,))
         with self._transaction(self._hints) as connection:
             found = connection.execute(
-                f"SELECT 1 FROM tasks WHERE {_GROUP} = ? AND {_STATUS} IN ('queued', 'running')"
+                f"SELECT 1 FROM tasks WHERE group_id = ? AND {_STATUS} IN ('queued', 'running')"
                 f"{of_host} LIMIT 1",
                 keys,
             ).fetchone()
@@ -124,7 +119,7 @@ class SQLiteMembers:
                 f"SELECT sum({_STATUS} = 'done'), sum({_STATUS} = 'failed'),"
                 " count(json_extract(document, '$.is_mismatch')),"
                 " sum(json_extract(document, '$.digest.size'))"
-                f" FROM tasks WHERE {_GROUP} = ?",
+                f" FROM tasks WHERE group_id = ?",
                 (group,),
             ).fetchone()
         return Tally(
@@ -135,16 +130,16 @@ class SQLiteMembers:
         number = f"json_extract(document, '$.member.{order}')"
         with self._transaction(self._hints) as connection:
             rows = connection.execute(
-                f"{SELECT} WHERE {_GROUP} = ? AND {number} > ? ORDER BY {number} LIMIT ?",
+                f"{SELECT} WHERE group_id = ? AND {number} > ? ORDER BY {number} LIMIT ?",
                 (group, after, limit),
             ).fetchall()
         return list(read_rows(rows))
 
     def expire(self, group: str, expires_at: datetime) -> None:
         millis = to_millis(expires_at)
-        for of_group in (_GROUP, _LANE_GROUP):
-            is_other = f"{of_group} = ? AND expires_at IS NOT ?"
-            self._update("expires_at = ?", millis, is_other, group, millis)
+        self._update(
+            "expires_at = ?", millis, "group_id = ? AND expires_at IS NOT ?", group, millis
+        )
 
 
 def _key(lane: Lane) -> tuple[str, str]:

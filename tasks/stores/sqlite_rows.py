@@ -53,6 +53,12 @@ def to_row(task: Task) -> Document:
     return {**row, "document": json.dumps(document, ensure_ascii=False, separators=(",", ":"))}
 
 
+def group_of(task: Task) -> str | None:
+    """Return the group of a member or a lane."""
+    part = task.member or task.lane
+    return part.group if part else None
+
+
 def from_row(row: tuple[object, ...]) -> Task:
     """Return the task of a row. Raises NewerTaskError."""
     return from_document(_read_document(row))
