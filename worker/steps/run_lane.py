@@ -26,7 +26,7 @@ from worker.steps import compute_md5
 
 TURN_SECONDS = 2.0
 # At most this many members are claimed at once, if they are expected to take no longer than this.
-MOST_CLAIMED = 8
+MOST_CLAIMED = 32
 CLAIMED_SECONDS = 0.2
 # The results of these are written together, unless that would delay one of them for this long.
 RESULT_SECONDS = 0.1
