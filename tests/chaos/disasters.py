@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
@@ -55,7 +54,7 @@ def freeze_a_worker(scene: Scene) -> None:
 def close_all_connections(scene: Scene) -> None:
     for _ in range(3):
         scene.rabbitmq.control("eval", CLOSE_ALL_CONNECTIONS)
-        time.sleep(scene.chance.uniform(0, 2))
+        scene.pause(0, 2)
 
 
 def purge_the_queues(scene: Scene) -> None:
@@ -85,7 +84,7 @@ def _faults(
 
 
 def _last(scene: Scene) -> None:
-    time.sleep(scene.chance.uniform(0.2, LONGEST_SECONDS))
+    scene.pause(0.2, LONGEST_SECONDS)
 
 
 def _some_workers(scene: Scene) -> Workers:

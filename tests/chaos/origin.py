@@ -2,7 +2,7 @@
 
 import hashlib
 import socket
-import time
+import threading
 from collections import Counter
 
 from devtools.servers.origin import HttpOrigin, head
@@ -22,6 +22,7 @@ class FickleOrigin(HttpOrigin):
 
     def __init__(self) -> None:
         self._tries: Counter[str] = Counter()
+        self._stopped = threading.Event()
         super().__init__()
 
     def answer(self, connection: socket.socket, path: str) -> None:
@@ -40,5 +41,9 @@ class FickleOrigin(HttpOrigin):
             part = len(body) // 4 + 1 if kind == "slow" else len(body)
             for start in range(0, len(body), part):
                 if kind == "slow":
-                    time.sleep(SLOW_SECONDS)
+                    self._stopped.wait(SLOW_SECONDS)
                 connection.sendall(body[start : start + part])
+
+    def stop(self) -> None:
+        self._stopped.set()
+        super().stop()

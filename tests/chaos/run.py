@@ -45,7 +45,7 @@ def run(
                 tell(disaster.__name__)
                 ledger.disasters[disaster.__name__] += 1
                 disaster(scene)
-                time.sleep(chance.uniform(0, CALM_SECONDS))
+                scene.pause(0, CALM_SECONDS)
             stopped.set()
             client.join()
             _wait_for_peace(scene)

@@ -52,6 +52,10 @@ class Scene:
         self._nurse = threading.Thread(target=self._revive, daemon=True)
         self._nurse.start()
 
+    def pause(self, shortest: float, longest: float) -> None:
+        """Let a random time pass, in seconds, unless the scene is over."""
+        self._stopped.wait(self.chance.uniform(shortest, longest))
+
     def note_death(self) -> None:
         self.deaths.append(time.monotonic())
 

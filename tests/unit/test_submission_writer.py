@@ -121,7 +121,7 @@ def test_writer_survives_an_outage(tmp_path: Path) -> None:
 def test_cancelled_client_does_not_block_others(tmp_path: Path) -> None:
     async def scene(writer: SubmissionWriter, _: ScriptedStore) -> None:
         waiting = [asyncio.ensure_future(writer.submit(submission("client"))) for _ in range(9)]
-        await asyncio.sleep(0)  # all are on their way
+        await asyncio.wait(waiting, timeout=0)  # all are on their way
         waiting[0].cancel()
         waiting[8].cancel()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
@@ -132,9 +132,8 @@ def test_cancelled_client_does_not_block_others(tmp_path: Path) -> None:
 
 def test_waiting_submissions_are_written_at_the_end(tmp_path: Path) -> None:
     async def scene(writer: SubmissionWriter, _store: ScriptedStore) -> None:
-        for _number in range(20):
-            asyncio.ensure_future(writer.submit(submission("client")))  # noqa: RUF006
-        await asyncio.sleep(0)
+        waiting = [asyncio.ensure_future(writer.submit(submission("client"))) for _ in range(20)]
+        await asyncio.wait(waiting, timeout=0)
 
     assert sum(sizes(run(tmp_path, scene))) == 20
 
