@@ -79,7 +79,7 @@ def drain(  # noqa: PLR0913
         return _run(lab, contestant, tasks, settings, count, _FINISHED, processes, threads)
 
 
-def _run(  # noqa: PLR0913, PLR0917
+def _run(  # noqa: PLR0913, PLR0917  what two callers have in common
     lab: Lab,
     contestant: Contestant,
     tasks: Tasks,
@@ -115,14 +115,12 @@ def drain_batch(lab: Lab, url: str, count: int, *, threads: int = 8) -> Drained:
             entries=read_lines("\n".join([url] * count)), email=None, task_id=None, networks=()
         )
         store = MongoStore.connect(settings["MONGODB_URL"])
-        batch = submission.as_batch(store.now())
-        assert batch.batch is not None
-        lanes = list(submission.lanes(batch, threads))
-        _insert(tasks, map(to_document, [*submission.members(batch), *lanes, batch]))
-        store.members.activate(batch.batch.group)
-        store.take_due(store.now(), store.now() + timedelta(minutes=5), len(lanes))
+        parts = submission.parts(store.now(), threads)
+        _insert(tasks, map(to_document, [*parts.members(), *parts.lanes, parts.batch]))
+        store.members.activate(parts.group)
+        store.take_due(store.now(), store.now() + timedelta(minutes=5), len(parts.lanes))
         store.close()
-        _enqueue(lab.rabbitmq.url, StepKind.RUN_LANE.value, [lane.id for lane in lanes])
+        _enqueue(lab.rabbitmq.url, StepKind.RUN_LANE.value, [lane.id for lane in parts.lanes])
         return _run(lab, OURS, tasks, settings, count, _FINISHED_MEMBERS, 1, threads)
 
 

@@ -15,6 +15,8 @@ from tasks.stores.contract import TaskStore
 
 CAPACITY_RETRY_SECONDS = 30  # the Retry-After while there are too many tasks
 
+WITHOUT_EMAIL = " Submit without email, or try again later."
+
 Entry = Submission | BatchSubmission | InvalidSubmission
 
 
@@ -52,18 +54,25 @@ class Admission:
         """
         remaining = self._capacity.remaining()
         pauses = self._rate.hit_nested([each.networks for each in entries])
-        verdicts: list[RefusedError | None] = [_too_many_for(pause) for pause in pauses]
+        verdicts = [_over_limit(pause, "tasks", "minute") for pause in pauses]
         self._admit_mails(entries, verdicts)
-        self._admit_batches(entries, verdicts)
         admitted = 0
         for number, each in enumerate(entries):
             if verdicts[number] is None:
-                if admitted + each.size <= remaining:
-                    admitted += each.size
-                else:
-                    verdicts[number] = _too_many_unfinished()
+                verdicts[number] = self._admit_size(each, remaining - admitted)
+            if verdicts[number] is None:
+                admitted += each.size
         self._capacity.record_inserts(admitted)
         return verdicts
+
+    def _admit_size(self, entry: Entry, remaining: int) -> RefusedError | None:
+        """Return why an entry makes too many tasks, or None."""
+        if entry.size > remaining:
+            return _too_many_unfinished()
+        if not isinstance(entry, BatchSubmission):
+            return None
+        pause = self._urls_rate.hit_many(entry.networks, entry.size)
+        return _over_limit(pause, "URLs in batches", "hour")
 
     def _admit_mails(self, entries: Sequence[Entry], verdicts: list[RefusedError | None]) -> None:
         """Refuse those that are admitted so far but would cause too many mails."""
@@ -73,35 +82,19 @@ class Admission:
         if mailing:
             pauses = self._mail_rate.hit_nested([entries[n].networks for n in mailing])
             for number, pause in zip(mailing, pauses, strict=True):
-                verdicts[number] = _too_many_mails_for(pause)
-
-    def _admit_batches(self, entries: Sequence[Entry], verdicts: list[RefusedError | None]) -> None:
-        """Refuse batches with more URLs than their clients may still submit."""
-        for number, each in enumerate(entries):
-            if isinstance(each, BatchSubmission) and verdicts[number] is None:
-                pause = self._urls_rate.hit_many(each.networks, each.size)
-                verdicts[number] = _too_many_urls_for(pause)
+                verdicts[number] = _over_limit(
+                    pause, "submissions with an email", "hour", WITHOUT_EMAIL
+                )
 
 
-def _too_many_mails_for(pause: timedelta) -> RefusedError | None:
+def _over_limit(pause: timedelta, what: str, window: str, remedy: str = "") -> RefusedError | None:
+    """Return the refusal of a client that has to wait, or None if it has not."""
     if not pause:
         return None
     return RefusedError(
         HTTPStatus.TOO_MANY_REQUESTS,
         "rate_limited",
-        "Rate limit reached: too many submissions with an email from your address in the last"
-        " hour. Submit without email, or try again later.",
-        {"Retry-After": str(math.ceil(pause.total_seconds()))},
-    )
-
-
-def _too_many_urls_for(pause: timedelta) -> RefusedError | None:
-    if not pause:
-        return None
-    return RefusedError(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "rate_limited",
-        "Rate limit reached: too many URLs in batches from your address in the last hour.",
+        f"Rate limit reached: too many {what} from your address in the last {window}.{remedy}",
         {"Retry-After": str(math.ceil(pause.total_seconds()))},
     )
 
@@ -112,15 +105,4 @@ def _too_many_unfinished() -> RefusedError:
         "too_many_unfinished",
         "Too many tasks are waiting already. Please try again later.",
         {"Retry-After": str(CAPACITY_RETRY_SECONDS)},
-    )
-
-
-def _too_many_for(pause: timedelta) -> RefusedError | None:
-    if not pause:
-        return None
-    return RefusedError(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "rate_limited",
-        "Rate limit reached: too many tasks from your address in the last minute.",
-        {"Retry-After": str(math.ceil(pause.total_seconds()))},
     )

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator
 from functools import partial
-from http import HTTPStatus
 from itertools import chain, islice
 
 from sanic import Request
 
-from service.batch_submission import BatchSubmission
+from service.batch_submission import BatchSubmission, Parts
 from service.deadlines import in_thread, in_time
-from service.errors import RefusedError
+from service.errors import KeyReusedError
 from service.submission_writer import SubmissionWriter
-from tasks.batch import Batch
 from tasks.errors import DuplicateTaskError
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
@@ -19,63 +17,54 @@ from tasks.task import Task
 CHUNK = 100  # tasks in one write, which other requests may have to wait for
 
 
-async def submit_batch(request: Request, submission: BatchSubmission) -> Task:
-    """Store a batch, and return its task once everything is durable.
+async def submit_batch(request: Request, submission: BatchSubmission) -> str:
+    """Store a batch, and return its id once everything is durable.
 
     The members come first and are invisible until the batch is there. An interruption before that
     leaves nothing that is ever downloaded. The same submission with the same Idempotency-Key
-    completes it. Raises RefusedError and StoreUnavailableError.
+    completes it. Raises RefusedError, DuplicateTaskError and StoreUnavailableError.
     """
     ctx = request.app.ctx
     store: TaskStore = ctx.store
-    if (earlier := await _find_earlier(request, submission)) is not None:
-        return earlier
+    per_host: int = ctx.settings.batch_per_host
+    parts = await in_thread(request, lambda: submission.parts(store.now(), per_host))
+    if submission.task_id is not None and await _is_there(request, parts):
+        await in_thread(request, lambda: store.members.activate(parts.group))
+        return parts.batch.id
     writer: SubmissionWriter = ctx.submission_writer
     await in_time(writer.count(submission))
-    batch = await in_thread(request, lambda: submission.as_batch(store.now()))
-    lanes = list(submission.lanes(batch, ctx.settings.batch_per_host))
-    rest = chain(submission.members(batch), lanes)
-    while await in_thread(request, partial(_insert_some, store, rest)):
-        pass
-    if await in_thread(request, lambda: store.insert_all([batch])):
-        earlier = await _find_earlier(request, submission)
-        if earlier is None:
-            raise DuplicateTaskError(batch.id)
-        batch = earlier
-    await in_thread(request, lambda: store.members.activate(_part(batch).group))
-    ctx.dispatcher.dispatch([batch, *lanes])
-    return batch
+    has_leftovers = await _insert(request, parts)
+    is_taken = await in_thread(request, lambda: store.insert_all([parts.batch]))
+    if is_taken and not await _is_there(request, parts):
+        raise DuplicateTaskError(parts.batch.id)
+    await in_thread(request, lambda: store.members.activate(parts.group))
+    if has_leftovers:  # of which some may have expired before they were activated
+        await _insert(request, parts)
+        await in_thread(request, lambda: store.members.activate(parts.group))
+    ctx.dispatcher.dispatch([parts.batch, *parts.lanes])
+    return parts.batch.id
 
 
-def _insert_some(store: TaskStore, rest: Iterator[Task]) -> bool:
-    """Insert the next tasks. Those that an earlier request has inserted are skipped."""
+async def _is_there(request: Request, parts: Parts) -> bool:
+    """Whether the batch was submitted before. Raises RefusedError if its parameters were others."""
+    store: TaskStore = request.app.ctx.store
+    earlier = await in_thread(request, lambda: store.get(parts.batch.id))
+    if earlier is not None and (earlier.batch is None or earlier.batch.group != parts.group):
+        raise KeyReusedError
+    return earlier is not None
+
+
+async def _insert(request: Request, parts: Parts) -> bool:
+    """Insert the members and lanes. Return whether an earlier request had inserted some."""
+    rest = chain(parts.members(), parts.lanes)
+    insert = partial(_insert_some, request.app.ctx.store, rest)
+    is_any_taken = False
+    while (taken := await in_thread(request, insert)) is not None:
+        is_any_taken = is_any_taken or bool(taken)
+    return is_any_taken
+
+
+def _insert_some(store: TaskStore, rest: Iterator[Task]) -> set[str] | None:
+    """Insert the next tasks, and return the ids that were taken; None at the end."""
     chunk = list(islice(rest, CHUNK))
-    store.insert_all(chunk)
-    return bool(chunk)
-
-
-async def _find_earlier(request: Request, submission: BatchSubmission) -> Task | None:
-    """Return the batch of an earlier request with the same Idempotency-Key, once it is complete.
-
-    Raises RefusedError if that request had other parameters.
-    """
-    task_id, store = submission.task_id, request.app.ctx.store
-    if task_id is None:
-        return None
-    earlier: Task | None = await in_thread(request, lambda: store.get(task_id))
-    if earlier is None:
-        return None
-    if earlier.batch is None or earlier.batch.fingerprint != submission.fingerprint:
-        raise RefusedError(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
-            "This Idempotency-Key belongs to an earlier request with other parameters.",
-        )
-    group = earlier.batch.group
-    await in_thread(request, lambda: store.members.activate(group))
-    return earlier
-
-
-def _part(task: Task) -> Batch:
-    assert task.batch is not None
-    return task.batch
+    return store.insert_all(chunk) if chunk else None

@@ -13,9 +13,9 @@ from tasks.batch import Batch, Lane, Member
 from tasks.task import Task
 
 _NAMESPACE = uuid.UUID("6d2a1c32-0c61-4a29-a8f2-2f7a3b0b5a57")  # ours, for ids of members
-# Members that no batch has come for are removed after this time.
+# Members without a batch are removed after this time.
 LEFTOVER_TIME = timedelta(days=1)
-MOST_LANES = 64  # of a host whose downloads are not limited
+MOST_LANES = 1000  # of a host with no other limit: more than the threads of most deployments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,70 +32,66 @@ class BatchSubmission:
         """How many tasks it makes, without the batch and its lanes."""
         return len(self.entries)
 
-    @property
-    def fingerprint(self) -> str:
-        """A digest of everything that was submitted, by which a repetition is recognised."""
+    def parts(self, now: datetime, per_host: int) -> "Parts":
+        """Return the tasks to store, with at most `per_host` lanes for each host; 0 for no limit.
+
+        The same submission with the same id has the same parts again. Takes time in proportion to
+        the entries.
+        """
+        batch_id = self.task_id or str(uuid.uuid4())
+        group = str(uuid.uuid5(_NAMESPACE, f"{batch_id} {self._fingerprint()}"))
+        is_expecting = any(entry.expected.is_something for entry in self.entries)
+        batch = Batch(group=group, total=self.size, is_expecting=is_expecting)
+        hosts = [_host_of(entry.url) for entry in self.entries]
+        lanes = [
+            _hidden(
+                Task.new(
+                    "",
+                    now,
+                    task_id=str(uuid.uuid5(_NAMESPACE, f"{group} {host} {number}")),
+                    lane=Lane(group=group, host=host, batch_id=batch_id),
+                )
+            )
+            for host, count in Counter(hosts).items()
+            for number in range(min(count, per_host or MOST_LANES))
+        ]
+        task = Task.new("", now, task_id=batch_id, email=self.email, batch=batch)
+        return Parts(task, group, self.entries, hosts, lanes)
+
+    def _fingerprint(self) -> str:
+        """Return a digest of everything that was submitted, by which a repetition is recognised."""
         digest = hashlib.sha256(repr(self.email).encode())
         for entry in self.entries:
             expected = sorted(entry.expected.hexdigests.items()), entry.expected.size
             digest.update(f"\n{entry.url} {expected}".encode())
         return digest.hexdigest()
 
-    def as_batch(self, now: datetime) -> Task:
-        """Return the task of the batch. The same submission has the same group again."""
-        batch_id = self.task_id or str(uuid.uuid4())
-        fingerprint = self.fingerprint
-        return Task.new(
-            "",
-            now,
-            task_id=batch_id,
-            email=self.email,
-            batch=Batch(
-                group=str(uuid.uuid5(_NAMESPACE, f"{batch_id} {fingerprint}")),
-                fingerprint=fingerprint,
-                total=len(self.entries),
-                is_expecting=any(entry.expected.is_something for entry in self.entries),
-            ),
-        )
 
-    def members(self, batch: Task) -> Iterator[Task]:
-        """Return the members, which are not visible before they are activated."""
-        assert batch.batch is not None
-        group = batch.batch.group
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The tasks of a batch. Lanes and members are invisible before they are activated."""
+
+    batch: Task
+    group: str
+    entries: Sequence[Entry]
+    hosts: Sequence[str]
+    lanes: Sequence[Task]
+
+    def members(self) -> Iterator[Task]:
+        """Return the members, in the order of the entries."""
         by_bytes = sorted(range(len(self.entries)), key=lambda n: self.entries[n].url.encode())
         rank_of = {position: rank for rank, position in enumerate(by_bytes)}
-        for position, entry in enumerate(self.entries):
-            member = Member(
-                group=group,
-                host=_host_of(entry.url),
-                position=position,
-                rank=rank_of[position],
-            )
-            task_id = str(uuid.uuid5(_NAMESPACE, f"{group} {position}"))
+        for position, (entry, host) in enumerate(zip(self.entries, self.hosts, strict=True)):
+            rank = rank_of[position]
             yield _hidden(
                 Task.new(
                     entry.url,
-                    batch.submitted_at,
-                    task_id=task_id,
+                    self.batch.submitted_at,
+                    task_id=str(uuid.uuid5(_NAMESPACE, f"{self.group} {position}")),
                     expected=entry.expected,
-                    member=member,
+                    member=Member(group=self.group, host=host, position=position, rank=rank),
                 )
             )
-
-    def lanes(self, batch: Task, per_host: int) -> Iterator[Task]:
-        """Return the lanes, at most `per_host` for each host; 0 for no limit."""
-        assert batch.batch is not None
-        group = batch.batch.group
-        for host, count in Counter(_host_of(entry.url) for entry in self.entries).items():
-            for number in range(min(count, per_host or MOST_LANES)):
-                yield _hidden(
-                    Task.new(
-                        "",
-                        batch.submitted_at,
-                        task_id=str(uuid.uuid5(_NAMESPACE, f"{group} {host} {number}")),
-                        lane=Lane(group=group, host=host, batch_id=batch.id),
-                    )
-                )
 
 
 def _hidden(task: Task) -> Task:
@@ -103,5 +99,5 @@ def _hidden(task: Task) -> Task:
 
 
 def _host_of(url: str) -> str:
-    """Return what the limit of downloads counts by: the host, whatever the port."""
+    """Return the host without its port, by which concurrent downloads are limited."""
     return (urlsplit(url).hostname or "").rstrip(".")

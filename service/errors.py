@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import NotRequired, Self, TypedDict
+from typing import NoReturn, NotRequired, Self, TypedDict
 
 from sanic import HTTPResponse, Request, json
 from sanic.exceptions import RequestCancelled, SanicException
@@ -80,6 +80,22 @@ class TooLargeError(RefusedError):
         super().__init__(HTTPStatus(TOO_LARGE), "too_large", message)
 
 
+class KeyReusedError(RefusedError):
+    """Raised when an Idempotency-Key belongs to a request with other parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "This Idempotency-Key belongs to an earlier request with other parameters.",
+        )
+
+
+def refuse_parameter(field: str, rule: str) -> NoReturn:
+    """Raise the error for a parameter with an invalid value."""
+    raise BadRequestError.of_field("invalid_parameter", field, rule.removesuffix("."))
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What a client is answered instead of what it asked for."""
@@ -98,8 +114,8 @@ class JSONErrorHandler(ErrorHandler):
         Its code stays in `request.ctx.error_code`, where errors are counted.
         """
         problem = _describe(exception)
-        if problem.status == HTTPStatus.METHOD_NOT_ALLOWED and request.method == "PUT":
-            problem.error["message"] = f"Method Not Allowed. {AS_A_FILE}"  # as of curl -T
+        if (request.method, request.path) == ("PUT", "/submit"):  # from curl -T
+            problem.error["message"] += f" {AS_A_FILE}."
         if isinstance(exception, TaskError):  # the store has logged it
             _log.debug("%s %s: %s", request.method, request.path, exception)
         elif problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -1,21 +1,24 @@
 """GET /export?id=: the results of a batch, or of one task, as a file."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
 
 from sanic import HTTPResponse, Request
 
 from service.check import find_task
 from service.deadlines import in_thread
-from service.errors import BadRequestError, RefusedError
+from service.errors import RefusedError, refuse_parameter
 from service.files import is_known
-from service.manifests import CSV, FORMATS, NDJSON, STS, Manifest, sums
+from service.manifests import CSV, NDJSON, STS, Manifest, sums
 from service.parameters import read_parameters
 from service.polling import advise_pause
 from settings import VERSION
+from tasks.checksums import FORMATS
 from tasks.digests import Algorithm
 from tasks.stores.contract import TaskStore
+from tasks.stores.paging import in_pages
 from tasks.task import Task
 
 PAGE = 500  # tasks read at once
@@ -58,34 +61,21 @@ async def _send_tasks(
     if task.batch is None:
         await response.send(_encode(manifest.line(task, None)))
         return
-    pages = _Pages(store, task.batch.group, manifest)
-    while (text := await in_thread(request, pages.next_text)) is not None:
+    read = partial(store.members.pages, task.batch.group, manifest.order, PAGE)
+    texts = _texts(in_pages(read, manifest.order), manifest)
+    while (text := await in_thread(request, lambda: next(texts, None))) is not None:
         await response.send(_encode(text))
 
 
-class _Pages:
-    """The text of all members, in pages."""
-
-    def __init__(self, store: TaskStore, group: str, manifest: Manifest) -> None:
-        self._store = store
-        self._group = group
-        self._manifest = manifest
-        self._last: Task | None = None
-
-    def next_text(self) -> str | None:
-        """Return the lines of the next page; None after the last one."""
-        after = -1
-        if self._last is not None and self._last.member is not None:
-            after = getattr(self._last.member, self._manifest.order)
-        page = self._store.members.pages(self._group, self._manifest.order, PAGE, after)
-        before, self._last = self._last, page[-1] if page else None
-        return "".join(_lines(page, before, self._manifest)) if page else None
-
-
-def _lines(page: list[Task], before: Task | None, manifest: Manifest) -> Iterator[str]:
-    for task in page:
-        yield manifest.line(task, before)
-        before = task
+def _texts(pages: Iterable[list[Task]], manifest: Manifest) -> Iterator[str]:
+    """Return the text of each page."""
+    before: Task | None = None
+    for page in pages:
+        lines = []
+        for task in page:
+            lines.append(manifest.line(task, before))
+            before = task
+        yield "".join(lines)
 
 
 def _encode(text: str) -> bytes:
@@ -101,19 +91,15 @@ def _etag(task: Task, parameters: dict[str, str]) -> str:
 def _read_manifest(parameters: dict[str, str]) -> Manifest:
     name = parameters.get("format") or "csv"
     if name not in FORMATS:
-        _refuse("format", f"must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+        refuse_parameter("format", f"must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     for option in ("digest", "names"):
         if parameters.get(option) and name != "md5sum":
-            _refuse(option, "is for format=md5sum only")
+            refuse_parameter(option, "is for format=md5sum only")
     if name != "md5sum":
         return {"csv": CSV, "ndjson": NDJSON, "sts": STS}[name]
     digest, names = parameters.get("digest") or "md5", parameters.get("names") or "file"
     if digest not in list(Algorithm):
-        _refuse("digest", f"must be one of {', '.join(Algorithm)}")
+        refuse_parameter("digest", f"must be one of {', '.join(Algorithm)}")
     if names not in ("file", "url"):
-        _refuse("names", "must be file or url")
+        refuse_parameter("names", "must be file or url")
     return sums(Algorithm(digest), is_named_by_url=names == "url")
-
-
-def _refuse(field: str, rule: str) -> None:
-    raise BadRequestError.of_field("invalid_parameter", field, rule)

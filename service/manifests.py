@@ -86,7 +86,6 @@ CSV = Manifest(
 )
 NDJSON = Manifest("application/x-ndjson", "ndjson", "", "position", _json_line)
 STS = Manifest("text/tab-separated-values", "tsv", f"{STS_HEADING}\n", "rank", _sts_line)
-FORMATS = ("csv", "ndjson", "md5sum", "sts")
 
 
 def sums(algorithm: Algorithm, *, is_named_by_url: bool) -> Manifest:

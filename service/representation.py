@@ -101,7 +101,7 @@ def _represent_batch(task: Task, batch: Batch) -> BatchBody:
     tally = batch.tally
     counts: CountsBody = {
         "total": batch.total,
-        "running": batch.total - tally.done - tally.failed,
+        "running": batch.total - tally.ended,
         "done": tally.done,
         "failed": tally.failed,
     }

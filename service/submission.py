@@ -4,13 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
 
 from sanic import Request
 
 from service.batch_submission import BatchSubmission
 from service.client_networks import networks_of
-from service.errors import BadRequestError, TooLargeError
+from service.errors import BadRequestError, TooLargeError, refuse_parameter
 from service.idempotency import task_id_of
 from service.lines import read_lines
 from service.parameters import read_parameters
@@ -93,10 +92,10 @@ def read_submission(request: Request) -> Submission | BatchSubmission:
 def _read_batch(request: Request, parameters: Mapping[str, str]) -> BatchSubmission:
     for name in ("url", "md5"):
         if parameters.get(name):
-            _refuse(name, "cannot be given together with urls")
+            refuse_parameter(name, "cannot be given together with urls")
     most = request.app.ctx.settings.max_batch
     if not most:
-        _refuse("urls", "is not accepted, as this service takes no batches")
+        refuse_parameter("urls", "is not accepted, as this service takes no batches")
     entries = read_lines(parameters["urls"])
     if len(entries) > most:
         raise TooLargeError(
@@ -114,21 +113,17 @@ def _read_url(text: str) -> str:
     try:
         return parse_url(text)
     except InvalidURLError as error:
-        _refuse("url", str(error))
+        refuse_parameter("url", str(error))
 
 
 def _read_email(text: str) -> str | None:
     try:
         return parse_address(text) if text else None
     except InvalidAddressError as error:
-        _refuse("email", str(error))
+        refuse_parameter("email", str(error))
 
 
 def _read_md5(text: str) -> Expected:
     if not _MD5.fullmatch(text.lower()):
-        _refuse("md5", "must be 32 hexadecimal digits")
+        refuse_parameter("md5", "must be 32 hexadecimal digits")
     return Expected({Algorithm.MD5: text.lower()}) if text else NOTHING_EXPECTED
-
-
-def _refuse(field: str, rule: str) -> NoReturn:
-    raise BadRequestError.of_field("invalid_parameter", field, rule.removesuffix("."))

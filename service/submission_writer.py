@@ -6,12 +6,11 @@ import threading
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from queue import SimpleQueue
 
 from service.admission import Admission, Entry
 from service.batch_submission import BatchSubmission
-from service.errors import RefusedError
+from service.errors import KeyReusedError, RefusedError
 from service.submission import InvalidSubmission, Submission
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.stores.contract import TaskStore
@@ -95,11 +94,7 @@ class SubmissionWriter:
         get = partial(self._store.get, submission.task_id)
         task = await self._loop.run_in_executor(self._threads, get)
         if task is not None and not submission.is_for(task):
-            raise RefusedError(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                "This Idempotency-Key belongs to an earlier request with other parameters.",
-            )
+            raise KeyReusedError
         return task
 
     async def _enter(self, entry: Entry) -> Task | None:

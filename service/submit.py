@@ -30,8 +30,8 @@ async def submit(request: Request) -> HTTPResponse:
             await in_time(writer.count(invalid))
         raise
     if isinstance(submission, BatchSubmission):
-        batch = await submit_batch(request, submission)
-        return _accepted({"id": batch.id, "total": len(submission.entries)})
+        batch_id = await submit_batch(request, submission)
+        return _accepted({"id": batch_id, "total": submission.size})
     submitted = await in_time(writer.submit(submission))
     if submitted.needs_message:
         request.app.ctx.dispatcher.dispatch([submitted.task])

@@ -173,7 +173,8 @@ class Settings:
     batch_per_host: int = _setting(
         4,
         parse_count(0, 10**6),
-        "Concurrent downloads of one batch from one host, in all workers together. 0 = no limit.",
+        "Concurrent downloads of one batch from one host, in all workers together. 0 = as many "
+        "as there are threads, at most 1,000.",
     )
     urls_per_hour: int = _setting(
         20_000, parse_count(0, 10**9), "URLs in the batches of one client per hour. 0 = no limit."

@@ -38,9 +38,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """How many members of a batch are done and have failed, and what came of them.
+    """How many members of a batch are done, and how many have failed.
 
-    `bytes_done` are those of the members that are done, `mismatched` those of them that differ
+    `bytes_done` is the size of the files that are done. `mismatched` counts those of them that
+    differ from what was expected.
     """
 
     done: int = 0
@@ -48,23 +49,19 @@ class Tally:
     mismatched: int = 0
     bytes_done: int = 0
 
+    @property
+    def ended(self) -> int:
+        return self.done + self.failed
+
 
 NOTHING_ENDED = Tally()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The members of a batch: how many there are, and the last tally of them.
+    """The members of a batch: how many there are, and the last tally of them."""
 
-    `fingerprint` is that of everything that was submitted.
-    """
-
-    group: str
-    fingerprint: str
+    group: str  # derived from everything that was submitted
     total: int
     is_expecting: bool  # whether any digest or size was expected
     tally: Tally = NOTHING_ENDED
-
-    @property
-    def is_over(self) -> bool:
-        return self.tally.done + self.tally.failed >= self.total

@@ -9,6 +9,8 @@ from tasks.step import Status
 from tasks.task import Task
 from tasks.url import DEFAULT_PORTS
 
+# The formats of an export.
+FORMATS = ("csv", "ndjson", "md5sum", "sts")
 # Bytes that wget escapes in a file name: controls of ASCII and of ISO 8859, and the slash.
 _UNSAFE = re.compile(rb"[\x00-\x1f\x80-\x9f/]")
 

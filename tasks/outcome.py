@@ -21,11 +21,12 @@ class Failed:
     """The step is over, and no further attempt is made.
 
     `failure` is the reason that users see. Without `allow_deliveries` the steps that follow are
-    given up as well.
+    given up as well. `rest` is how long the origin asked to be left alone.
     """
 
     failure: Failure | None = None
     allow_deliveries: bool = True
+    rest: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,7 @@ class RateLimit:
         """Do as `hit`, where each hit counts for several keys: the narrowest first."""
         if not self._most:
             return [timedelta(0)] * len(keys)
-        now = self._store.now()
-        end = now + self._window - (now - EPOCH) % self._window
+        now, end = self._current_window()
         more = Counter(f"{self._name} {key}" for nested in keys for key in nested)
         hits = self._store.count_hits(more, end)
         before = {key: hits[key] - count for key, count in more.items()}
@@ -67,8 +66,7 @@ class RateLimit:
         """Count several hits of nested keys, all or nothing, and return how long they must wait."""
         if not self._most:
             return timedelta(0)
-        now = self._store.now()
-        end = now + self._window - (now - EPOCH) % self._window
+        now, end = self._current_window()
         more = {f"{self._name} {key}": count for key in nested}
         hits = self._store.count_hits(more, end)
         limits = (self._most * self._widening**level for level in range(len(nested)))
@@ -76,6 +74,11 @@ class RateLimit:
             return timedelta(0)
         self._store.count_hits(dict.fromkeys(more, -count), end)
         return end - now
+
+    def _current_window(self) -> tuple[datetime, datetime]:
+        """Return the time, and the end of its window."""
+        now = self._store.now()
+        return now, now + self._window - (now - EPOCH) % self._window
 
 
 class CapacityLimit:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from service.batch_submission import BatchSubmission
 from service.lines import read_lines
-from tasks.batch import Batch, Lane
+from tasks.batch import Lane
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
 
@@ -15,17 +15,9 @@ class StoredBatch:
     """A batch in a store, with its lanes and members in order."""
 
     task: Task
+    group: str
     members: Sequence[Task]
     lanes: Sequence[Task]
-
-    @property
-    def batch(self) -> Batch:
-        assert self.task.batch is not None
-        return self.task.batch
-
-    @property
-    def group(self) -> str:
-        return self.batch.group
 
     def lane_of(self, host: str) -> Lane:
         found = next(each.lane for each in self.lanes if each.lane and each.lane.host == host)
@@ -45,9 +37,9 @@ def store_batch(
     submission = BatchSubmission(
         entries=read_lines("\n".join(lines)), email=email, task_id=None, networks=("client",)
     )
-    task = submission.as_batch(store.now())
-    made = StoredBatch(task, list(submission.members(task)), list(submission.lanes(task, per_host)))
-    store.insert_all([*made.members, *made.lanes, task])
+    parts = submission.parts(store.now(), per_host)
+    made = StoredBatch(parts.batch, parts.group, list(parts.members()), parts.lanes)
+    store.insert_all([*made.members, *made.lanes, made.task])
     if is_active:
         store.members.activate(made.group)
     return made

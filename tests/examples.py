@@ -81,7 +81,6 @@ BATCH = Task.new(
     email=ADDRESS,
     batch=Batch(
         group="a group",
-        fingerprint="0" * 64,
         total=1200,
         is_expecting=True,
         tally=Tally(done=1100, failed=4, mismatched=2, bytes_done=2**62),

@@ -33,7 +33,10 @@ class Companions:
 
 
 class LifecycleMiddleware(Middleware):
-    """Starts and stops the companions of a worker and its second worker, which sends mails."""
+    """Starts and stops the companions of a worker, and the workers beside it.
+
+    One of these sends mails, the other one runs the lanes of batches.
+    """
 
     def __init__(self, companions: Companions, resources: Resources) -> None:
         self._companions = companions
@@ -102,8 +105,6 @@ class LifecycleMiddleware(Middleware):
         self._stopping.set()
         if self._mail_worker is not None:
             self._mail_worker.begin_to_stop()
-        if self._lane_worker is not None:
-            self._lane_worker.pause()
 
     def after_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
         if isinstance(worker, MailWorker | LaneWorker):

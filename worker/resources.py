@@ -34,5 +34,5 @@ class Resources:
     fetch: Fetch
     leases: LeaseKeeper
     mailer: Mailer
-    wake: Callable[[str], None]  # let a step of that task run soon
+    wake_batch: Callable[[str], None]  # let the batch of that id look at its members at once
     stopping: threading.Event

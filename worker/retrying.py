@@ -33,36 +33,42 @@ def until_available(call: Callable[[], Result], stopping: threading.Event) -> Re
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-def save_until_available(store: TaskStore, task: Task, stopping: threading.Event) -> Task | None:
-    """`store.save`, through an outage: a write whose answer got lost is found to be ours."""
+def _write_until_available(
+    write: Callable[[], Result], recognise: Callable[[Result], Result], stopping: threading.Event
+) -> Result:
+    """Write through an outage. After the first try, `recognise` looks for a write of ours.
+
+    It gets the result of the last try, which cannot know that an earlier one was written.
+    """
     is_first = True
 
-    def save() -> Task | None:
+    def try_to_write() -> Result:
         nonlocal is_first
         was_first, is_first = is_first, False
-        saved = store.save(task)
-        if saved is not None or was_first:
-            return saved
-        return find_saved(store, task)
+        written = write()
+        return written if was_first else recognise(written)
 
-    return until_available(save, stopping)
+    return until_available(try_to_write, stopping)
+
+
+def save_until_available(store: TaskStore, task: Task, stopping: threading.Event) -> Task | None:
+    """`store.save`, through an outage: a write whose answer got lost is found to be ours."""
+
+    def recognise(saved: Task | None) -> Task | None:
+        return saved or find_saved(store, task)
+
+    return _write_until_available(lambda: store.save(task), recognise, stopping)
 
 
 def save_all_until_available(
     store: TaskStore, tasks: Sequence[Task], stopping: threading.Event
 ) -> list[Task | None]:
     """`store.members.save_all`, through an outage, as in `save_until_available`."""
-    is_first = True
 
-    def save() -> list[Task | None]:
-        nonlocal is_first
-        was_first, is_first = is_first, False
-        saved = store.members.save_all(tasks)
-        if was_first:
-            return saved
+    def recognise(saved: list[Task | None]) -> list[Task | None]:
         return [each or find_saved(store, task) for each, task in zip(saved, tasks, strict=True)]
 
-    return until_available(save, stopping)
+    return _write_until_available(lambda: store.members.save_all(tasks), recognise, stopping)
 
 
 def claim_until_available(
@@ -70,18 +76,16 @@ def claim_until_available(
 ) -> Task | None:
     """`store.claim`, through an outage: a claim whose answer got lost is found to be ours."""
     token = uuid.uuid4().hex
-    is_first = True
 
-    def claim() -> Task | None:
-        nonlocal is_first
-        was_first, is_first = is_first, False
-        claimed = store.claim(task_id, kind, store.now(), lease, token)
-        if claimed is not None or was_first:
+    def recognise(claimed: Task | None) -> Task | None:
+        if claimed is not None:
             return claimed
         current = _get(store, task_id)
         return current if current and current.claimed_step and current.claim == token else None
 
-    return until_available(claim, stopping)
+    return _write_until_available(
+        lambda: store.claim(task_id, kind, store.now(), lease, token), recognise, stopping
+    )
 
 
 def find_saved(store: TaskStore, task: Task) -> Task | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import dramatiq
 from dramatiq import Broker
@@ -60,7 +61,7 @@ def build_worker(settings: Settings, store: TaskStore) -> WorkerRuntime:
         fetch=Downloader(settings, kept).fetch,
         leases=leases,
         mailer=open_mailer(settings, MAIL_THREADS),
-        wake=lambda task_id: _wake(store, dispatcher, task_id),
+        wake_batch=partial(wake_batch, store, dispatcher),
         stopping=threading.Event(),
     )
     companions = Companions(
@@ -90,16 +91,21 @@ def _declare_actor(
     def actor(task_id: str) -> None:
         with logs.task_context(task_id):
             task = runner.run(task_id, kind, attempt)
-        # A step that pauses waits for the sweeper. One that was given back is for other workers.
-        if task is not None and task.retry_at is None and not runner.stopping.is_set():
+        if task is None:
+            return
+        # The same step again waits for its time, or for another worker, and so for the sweeper.
+        is_next_turn = task.retry_at is None and not runner.stopping.is_set()
+        if task.next_step is not kind or is_next_turn:
             runtime.dispatcher.dispatch([task])
 
 
-def _wake(store: TaskStore, dispatcher: Dispatcher, task_id: str) -> None:
-    with suppress(TaskError):  # the task then wakes by itself, a little later
-        task = store.get(task_id)
-        woken = store.save(task.woken(store.now())) if task and task.next_step else None
-        dispatcher.dispatch([woken] if woken else [])
+def wake_batch(store: TaskStore, dispatcher: Dispatcher, batch_id: str) -> None:
+    """Let a batch look at its members at once. It does so by itself a little later."""
+    with suppress(TaskError):
+        batch = store.get(batch_id)
+        if batch is not None and batch.next_step is StepKind.RUN_BATCH:
+            woken = store.save(batch.woken(store.now()))
+            dispatcher.dispatch([woken] if woken else [])
 
 
 def compose_worker(environ: Mapping[str, str]) -> None:

@@ -151,7 +151,7 @@ class Members(Protocol):
     """The members of batches, by their group. All methods raise StoreUnavailableError."""
 
     def activate(self, group: str) -> None:
-        """Make inserted members wait for their lanes, and its lanes due. Repeats do no harm."""
+        """Make inserted members wait for their lanes, and the lanes due. Repeats do no harm."""
 
     def claim(
         self, lane: Lane, limit: int, *, now: datetime, lease: timedelta, token: str
@@ -177,13 +177,13 @@ class Members(Protocol):
         """
 
     def tally(self, group: str) -> Tally:
-        """Count the members that have ended. One query, in an index alone."""
+        """Count the members that have ended, in one query."""
 
     def pages(self, group: str, order: Order, limit: int, after: int = -1) -> list[Task]:
         """Return up to `limit` members in an order, after that number."""
 
     def expire(self, group: str, expires_at: datetime) -> None:
-        """Let members and lanes expire at a moment."""
+        """Let the members, all of which have ended, expire at a moment."""
 
 
 class TaskStore(TaskRepository, Schedule, HitCounter, Statistics, Protocol):

@@ -51,7 +51,7 @@ def to_document(task: Task) -> Document:
     for name in ("member", "batch", "lane"):
         if (value := getattr(task, name)) is not None:
             document[name] = asdict(value)
-    if task.is_verified is False:
+    if task.member and task.is_verified is False:
         document["is_mismatch"] = True  # for tallies
     if task.digest is not None:
         document["digest"] = _digest_of(task, task.digest)

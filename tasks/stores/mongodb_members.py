@@ -117,7 +117,7 @@ class MongoMembers:
             result = self._tasks.bulk_write(writes, ordered=False)
             if result.matched_count == len(tasks):
                 return list(saved)
-            # Another change has the same number of a version as ours.
+            # The same version may be that of another change.
             ids = [task.id for task in tasks]
             written = list(read_all(self._tasks.find({"_id": {"$in": ids}})))
         return [each if each in written else None for each in saved]
@@ -174,10 +174,7 @@ class MongoMembers:
 
     def expire(self, group: str, expires_at: datetime) -> None:
         with self._guard():
-            for part in ("member", "lane"):
-                self._tasks.update_many(
-                    {f"{part}.group": group}, {"$set": {"expires_at": expires_at}}
-                )
+            self._tasks.update_many({"member.group": group}, {"$set": {"expires_at": expires_at}})
 
 
 def _of(lane: Lane) -> Document:

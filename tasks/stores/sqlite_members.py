@@ -25,6 +25,7 @@ from tasks.task import Task
 # The conditions are those of the indexes in sqlite_file.py.
 _HOST = "json_extract(document, '$.member.host')"
 _STATUS = "json_extract(document, '$.status')"
+_POSITION = "json_extract(document, '$.member.position')"
 _RETRY_AT = "json_extract(document, '$.retry_at')"
 _LANE_STATUS = "json_extract(document, '$.lane_status')"
 _OF_LANE = f"group_id = ? AND {_HOST} = ?"
@@ -46,21 +47,26 @@ class SQLiteMembers:
         self._transaction = transaction
 
     def activate(self, group: str) -> None:
+        change = "wake_at = ?, expires_at = NULL"
         for status, wake_at in ((_STATUS, to_millis(PARKED)), (_LANE_STATUS, 0)):
-            is_new = f"group_id = ? AND wake_at IS NULL AND {status} = 'queued'"
-            self._update("wake_at = ?, expires_at = NULL", wake_at, is_new, group)
+            self._update(group, change, wake_at, f"wake_at IS NULL AND {status} = 'queued'")
 
-    def _update(self, change: str, value: int, condition: str, *keys: str | int) -> None:
-        """Change everything that meets a condition, some at a time, so that others get a turn."""
-        is_more = True
-        while is_more:
+    def _update(self, group: str, change: str, value: int, condition: str) -> None:
+        """Change the members that meet a condition, some at a time, and then the lanes.
+
+        Others get their turn in between.
+        """
+        update = f"UPDATE tasks SET {change} WHERE group_id = ? AND {condition} AND {_POSITION}"
+        with self._transaction(self._durable) as connection:
+            (last,) = connection.execute(
+                f"SELECT max({_POSITION}) FROM tasks WHERE group_id = ?", (group,)
+            ).fetchone()
+        for first in range(0, (-1 if last is None else last) + 1, UPDATED_AT_ONCE):
             with self._transaction(self._durable) as connection:
-                cursor = connection.execute(
-                    f"UPDATE tasks SET {change} WHERE _id IN"
-                    f" (SELECT _id FROM tasks WHERE {condition} LIMIT {UPDATED_AT_ONCE})",
-                    (value, *keys),
-                )
-                is_more = cursor.rowcount == UPDATED_AT_ONCE
+                keys = (value, group, first, first + UPDATED_AT_ONCE - 1)
+                connection.execute(f"{update} BETWEEN ? AND ?", keys)
+        with self._transaction(self._durable) as connection:
+            connection.execute(f"{update} IS NULL", (value, group))
 
     def claim(
         self, lane: Lane, limit: int, *, now: datetime, lease: timedelta, token: str
@@ -69,7 +75,7 @@ class SQLiteMembers:
             rows = connection.execute(
                 f"{SELECT} WHERE {_OF_LANE} AND {_STATUS} = 'queued' AND +wake_at = ?"
                 f" AND coalesce({_RETRY_AT}, 0) <= ? AND {IS_READABLE}"
-                " ORDER BY json_extract(document, '$.member.position') LIMIT ?",
+                f" ORDER BY {_POSITION} LIMIT ?",
                 (*_key(lane), to_millis(PARKED), to_millis(now + CLOCK_TOLERANCE), limit),
             ).fetchall()
             claimed = [task.claimed(now, lease, token) for task in read_rows(rows)]
@@ -136,10 +142,7 @@ class SQLiteMembers:
         return list(read_rows(rows))
 
     def expire(self, group: str, expires_at: datetime) -> None:
-        millis = to_millis(expires_at)
-        self._update(
-            "expires_at = ?", millis, "group_id = ? AND expires_at IS NOT ?", group, millis
-        )
+        self._update(group, "expires_at = ?", to_millis(expires_at), "wake_at IS NULL")
 
 
 def _key(lane: Lane) -> tuple[str, str]:

@@ -81,34 +81,30 @@ class RestingOrigin(HttpOrigin):
 
 
 class CrowdedOrigin(HttpOrigin):
-    """Answers 429 when more than `most` requests are under way, each of which takes a while."""
+    """Answers 429 when more than `most` requests are under way.
+
+    It holds each request back until that happens, for `seconds` at most.
+    """
 
     def __init__(self, most: int, seconds: float) -> None:
         self._most = most
         self._seconds = seconds
-        self._count = threading.Lock()
+        self._changed = threading.Condition()
         self._under_way = 0
         self.refused = 0
-        self.highest = 0
         super().__init__()
 
     def answer(self, connection: socket.socket, path: str) -> None:
-        with self._count:
+        with self._changed:
             self._under_way += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._under_way > self._most, self._seconds)
             is_refused = self._under_way > self._most
             self.refused += is_refused
-            self.highest = max(self.highest, self._under_way)
-        time.sleep(self._seconds)
-        with self._count:
             self._under_way -= 1
-        if is_refused:
-            refusal = (
-                b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
-            )
-            connection.sendall(refusal)
-        else:
-            body = path.encode()
-            connection.sendall(head("200 OK", len(body)) + body)
+        body = path.encode()
+        answer = refusal(seconds=1) if is_refused else head("200 OK", len(body)) + body
+        connection.sendall(answer)
 
 
 def wait_until_some_are_done(service: Service, batch_id: str, count: int) -> None:

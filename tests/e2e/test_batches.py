@@ -7,7 +7,6 @@ import json
 import random
 import subprocess
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -156,6 +155,11 @@ def test_every_form_of_a_list_is_accepted(
         assert [row["url"] for row in rows] == urls
 
 
+@pytest.fixture(scope="module")
+def open_service(open_system: System) -> Service:
+    return open_system.start()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -165,13 +169,19 @@ def test_every_form_of_a_list_is_accepted(
         ["-T", "urls.txt"],
     ],
 )
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://example.com/1\nhttp://example.com/2\n",
+        "# a list\nhttp://example.com/1?a=b&c=d\n",
+        f"{'0' * 32}  http://example.com/1\n",
+    ],
+)
 def test_frequent_mistakes_with_curl_name_the_right_command(
-    open_system: System, curl_path: str, tmp_path: Path, arguments: list[str]
+    open_service: Service, curl_path: str, tmp_path: Path, arguments: list[str], text: str
 ) -> None:
-    service = open_system.processes[0] if open_system.processes else open_system.start()
-    assert isinstance(service, Service)
-    (tmp_path / "urls.txt").write_text("http://example.com/1\nhttp://example.com/2\n")
-    error = curl(curl_path, service, tmp_path, *arguments)["error"]
+    (tmp_path / "urls.txt").write_text(text)
+    error = curl(curl_path, open_service, tmp_path, *arguments)["error"]
     assert "curl -F urls=@FILE" in error["message"]
 
 
@@ -273,8 +283,7 @@ def test_a_crowded_host_is_asked_by_few_at_a_time(system: System) -> None:
         batch_id = submit_list(service, [f"{origin.base}/{number}" for number in range(1000)])
         body = wait_for_batch(service, batch_id)
     assert body["tasks"]["done"] == 1000
-    assert origin.highest <= 5
-    assert origin.refused <= 5
+    assert origin.refused == 0, "never more than four at a time"
 
 
 def test_a_host_that_asks_for_a_rest_gets_it(embedded: System) -> None:
@@ -294,12 +303,10 @@ def test_single_tasks_go_first(system: System, serve: Serve, inbox: Inbox) -> No
     batch_id = submit_list(service, [f"{slow.base}/{number}" for number in range(200)])
     wait_for(lambda: slow.requests)
     fast = serve(FILES)
-    began = time.monotonic()
     task_id = service.submit(f"{fast.base}/one", email="someone@example.com")
     service.wait_for_end(task_id)
     wait_for(lambda: inbox.mails)
     assert service.check(batch_id).status_code == HTTPStatus.ACCEPTED
-    assert time.monotonic() - began < 30  # on a busy machine; a member would take forever
     slow.may_finish.set()
     wait_for_batch(service, batch_id)
 

@@ -195,7 +195,6 @@ def test_members_expire_at_a_given_moment(store: TaskStore) -> None:
     expires_at = store.now() + MINUTE
     store.members.expire(stored.group, expires_at)
     assert get(store, stored.members[0]).expires_at == expires_at
-    assert get(store, stored.lanes[0]).expires_at == expires_at
 
 
 def test_lanes_are_not_in_the_backlog(store: TaskStore) -> None:

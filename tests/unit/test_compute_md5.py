@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -11,11 +12,12 @@ from fetch.errors import FetchError
 from settings import Settings
 from tasks.digests import Algorithm, Digest
 from tasks.failure import FailureCode
+from tasks.outcome import Failed, RetryLater
 from tasks.step import Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
-from tests.examples import DIGEST, RETENTION, insert, make_task
-from worker.leases import LeaseKeeper
+from tests.examples import DIGEST, LEASE, NOW, RETENTION, insert, make_task
+from worker.leases import Claim, LeaseKeeper
 from worker.runner import StepRunner
 from worker.steps.compute_md5 import ComputeMD5
 
@@ -140,3 +142,23 @@ def test_budget_of_zero_bounds_nothing(store: SQLiteStore, clock: Clock) -> None
     task = compute(store, origin, download_budget=0.0, max_attempts=3)
     assert task.failure == BREAK.failure
     assert origin.allowed == [math.inf] * 3
+
+
+@pytest.mark.parametrize("max_attempts", [1, 5])
+@pytest.mark.parametrize(
+    ("status", "is_asked"), [(429, True), (503, True), (404, False), (500, False)]
+)
+def test_only_an_overloaded_server_asks_for_a_rest(
+    status: int,
+    is_asked: bool,  # noqa: FBT001
+    max_attempts: int,
+    store: SQLiteStore,
+    clock: Clock,
+) -> None:
+    error = FetchError(FailureCode.HTTP_STATUS, "refused", http_status=status, retry_after=9)
+    settings = Settings(max_attempts=max_attempts)
+    task = make_task().claimed(NOW, LEASE)
+    step = ComputeMD5(Origin(clock, 1, error), settings, threading.Event())
+    outcome = step.attempt(Claim(store, task, LEASE))
+    assert isinstance(outcome, RetryLater | Failed)
+    assert outcome.rest == (timedelta(seconds=9) if is_asked else None)

@@ -64,6 +64,7 @@ def test_entries_keep_their_order_and_repetitions() -> None:
         (f"{URL}\t0\t{EMPTY['md5']}", "the MD5 must be the base64 of 16 bytes"),
         ("TsvHttpData-1.0", "url must begin with http:// or https://"),
         ("@urls.txt", "looks like a file name"),
+        ("@my urls.txt", "looks like a file name"),
     ],
 )
 def test_invalid_line_is_named_with_its_rule(line: str, rule: str) -> None:

@@ -25,6 +25,8 @@ from service.representation import (
     RunningBody,
 )
 from settings import Settings
+from tasks.checksums import FORMATS
+from tasks.digests import Algorithm
 from tasks.failure import FailureCode
 from tasks.step import MailStatus
 from tasks.url import MAX_URL_BYTES
@@ -128,6 +130,14 @@ def kinds_of(kind: object) -> set[object]:
 
 def test_document_lists_every_mail_status() -> None:
     assert SCHEMAS["MailStatus"]["enum"] == [status.value for status in MailStatus]
+
+
+def test_document_lists_every_digest_and_format_of_an_export() -> None:
+    export = DOCUMENT["paths"]["/export"]["get"]["parameters"]
+    listed = {each["name"]: each["schema"].get("enum") for each in export}
+    assert listed["digest"] == [algorithm.value for algorithm in Algorithm]
+    assert listed["format"] == list(FORMATS)
+    assert DoneBody.__annotations__.keys() >= {algorithm.value for algorithm in Algorithm}
 
 
 def test_document_states_the_limits_of_the_code() -> None:

@@ -7,7 +7,8 @@ from dramatiq import Message
 
 import worker.publisher
 from devtools.waiting import wait_for
-from tasks.outcome import Succeeded
+from tasks.batch import Tally
+from tasks.outcome import RetryLater, Succeeded, Unfinished
 from tasks.pauses import PUBLISHED_PAUSE
 from tasks.step import StepKind
 from tasks.task import Task
@@ -16,6 +17,7 @@ from tests.examples import ADDRESS, DIGEST, LEASE, NOW, RETENTION, insert, make_
 from tests.fakes import RecordingBroker, ScriptedStore
 from worker.broker import broker_availability
 from worker.publisher import BATCH, Dispatcher, published_at
+from worker.runtime import wake_batch
 
 MINUTE = timedelta(minutes=1)
 
@@ -57,6 +59,35 @@ def test_member_of_a_batch_gets_no_message(
     dispatcher.dispatch([*stored.members, *stored.lanes])
     wait_for(lambda: broker.messages)
     assert broker.messages == [("run_lane", stored.lanes[0].id)]
+
+
+def test_waking_a_batch_does_not_cut_the_pause_of_its_mail_short(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
+) -> None:
+    stored = store_batch(store, ["http://example.com/"], email=ADDRESS)
+    running = stored.task.claimed(NOW, LEASE)
+    ended = running.ended(Succeeded(tally=Tally(done=1)), NOW, retention=RETENTION)
+    paused = ended.claimed(NOW, LEASE).ended(RetryLater(MINUTE), NOW, retention=RETENTION)
+    mailing = store.save(paused)
+
+    wake_batch(store, dispatcher, stored.task.id)
+
+    assert store.get(stored.task.id) == mailing
+    dispatcher.stop()
+    assert broker.messages == []
+
+
+def test_waking_a_batch_sends_its_message(
+    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
+) -> None:
+    stored = store_batch(store, ["http://example.com/"])
+    pausing = stored.task.claimed(NOW, LEASE).ended(Unfinished(MINUTE), NOW, retention=RETENTION)
+    store.save(pausing)
+    wake_batch(store, dispatcher, stored.task.id)
+    wait_for(lambda: broker.messages)
+    woken = store.get(stored.task.id)
+    assert woken is not None
+    assert woken.retry_at is None
 
 
 def test_pending_mail_becomes_a_message(

@@ -108,6 +108,18 @@ def test_lane_sleeps_until_its_host_has_rested(
     assert began + rest <= lane.retry_at <= store.now() + rest
 
 
+def test_host_rests_after_a_last_attempt_as_well(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    rest = timedelta(seconds=30)
+    lanes.outcome = lambda _task: Failed(FAILURE, rest=rest)
+    lanes.run(stored.lanes[0])
+    assert lanes.downloaded == [stored.members[0].url]
+    due_at = store.members.due_at(stored.lane_of("a.example"))
+    assert due_at is not None
+    assert due_at > store.now()
+
+
 def test_failed_members_do_not_stop_the_lane(
     lanes: Lanes, stored: StoredBatch, store: ScriptedStore
 ) -> None:

@@ -5,7 +5,7 @@ from email.message import EmailMessage
 
 from settings import Settings
 from tasks.batch import Batch
-from tasks.checksums import error_of, sum_line
+from tasks.checksums import FORMATS, error_of, sum_line
 from tasks.digests import Algorithm
 from tasks.step import Status
 from tasks.task import Task
@@ -13,7 +13,10 @@ from tasks.task import Task
 MAX_FAILURES = 20  # shown
 MAX_ATTACHED = 2**20  # bytes
 MAX_URL = 200  # characters of a failed one
-FORMATS = ("csv", "ndjson", "md5sum", "sts")
+REASON = (
+    "Someone asked for the MD5 of these files and gave your address. If it was not you, ignore"
+    " this message."
+)
 
 
 def batch_subject(batch: Batch) -> str:
@@ -44,7 +47,7 @@ def fill_message(
     if settings.public_url is not None:
         export = f"{settings.public_url.rstrip('/')}/export?id={task.id}&format="
         lines += ["", "Results:", *(f"  {export}{name}" for name in FORMATS)]
-    message.set_content("\n".join(lines) + "\n")
+    message.set_content("\n".join([*lines, "", REASON]) + "\n")
     if sums is not None:
         message.add_attachment(
             b"".join(sums), maintype="text", subtype="plain", filename=f"{task.id}.md5sum.txt"

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from fetch.errors import FetchCancelledError, FetchError
@@ -16,6 +17,9 @@ from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded
 from tasks.task import Task
 from worker.leases import Claim
 from worker.resources import Fetch, Resources
+
+# The answers whose Retry-After is about the server and not about the file.
+OVERLOADED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 _log = logging.getLogger(__name__)
 
@@ -67,13 +71,15 @@ class ComputeMD5:
     def _failed(self, task: Task, error: FetchError) -> Outcome:
         """Return what a failed attempt means: another attempt, or the end of the task."""
         failure = error.failure
+        is_overloaded = failure.http_status in OVERLOADED and error.retry_after
+        rest = timedelta(seconds=error.retry_after or 0) if is_overloaded else None
         if error.is_permanent or task.attempt >= self.settings.max_attempts:
             _log.info("%s in attempt %d, failed", failure.code, task.attempt)
             # Otherwise mails to strangers could be triggered without any server to download from.
-            return Failed(failure, allow_deliveries=task.attempt > 1 or not error.is_refused_url)
+            allow_deliveries = task.attempt > 1 or not error.is_refused_url
+            return Failed(failure, allow_deliveries, rest)
         seconds = max(error.retry_after or 0, self._backoff(task.attempt))
         _log.info("%s in attempt %d, again in %.0f s", failure.code, task.attempt, seconds)
-        rest = timedelta(seconds=error.retry_after) if error.retry_after else None
         return RetryLater(timedelta(seconds=seconds), failure, rest)
 
     def _seconds_left(self, task: Task) -> float:

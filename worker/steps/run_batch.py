@@ -36,7 +36,7 @@ class RunBatch:
         if batch.tally == NOTHING_ENDED:  # the service may have been killed before it did this
             until_available(lambda: members.activate(batch.group), self.stopping)
         tally = until_available(lambda: members.tally(batch.group), self.stopping)
-        if tally.done + tally.failed < batch.total:
+        if tally.ended < batch.total:
             pause = timedelta(seconds=batch.total / MEMBERS_PER_SECOND)
             return Unfinished(max(pause, SHORTEST_PAUSE), tally)
         kept = self.retention + (MAIL_TIME if claim.task.email else timedelta(0))

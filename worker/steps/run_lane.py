@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tasks.batch import Lane
-from tasks.outcome import GivenBack, Outcome, RetryLater, Succeeded, Unfinished
+from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded, Unfinished
 from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
@@ -30,9 +30,10 @@ MOST_CLAIMED = 32
 CLAIMED_SECONDS = 0.2
 # The results of these are written together, unless that would delay one of them for this long.
 RESULT_SECONDS = 0.1
-LONGEST_PAUSE = timedelta(minutes=1)
-BUSY_PAUSE = timedelta(seconds=5)
+# How long a lane waits for members whose retry or whose host's rest is not over.
 SHORTEST_PAUSE = timedelta(seconds=0.2)
+LONGEST_PAUSE = timedelta(minutes=1)
+BUSY_PAUSE = timedelta(seconds=5)  # while other lanes have the last members of the host
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class RunLane:
     store: TaskStore
     leases: LeaseKeeper
     download: Callable[[Claim, Callable[[], bool]], Outcome]
-    wake: Callable[[str], None]
+    wake_batch: Callable[[str], None]
     retention: timedelta
     stopping: threading.Event
 
@@ -103,7 +104,8 @@ class RunLane:
         for (_, outcome), task in zip(ended, settled, strict=True):
             if task is not None:
                 metrics.record_outcome(StepKind.COMPUTE_MD5, outcome)
-        rests = [each.rest for _, each in ended if isinstance(each, RetryLater) and each.rest]
+        failed = [each for _, each in ended if isinstance(each, RetryLater | Failed)]
+        rests = [each.rest for each in failed if each.rest]
         if rests:
             until = until_available(self.store.now, self.stopping) + max(rests)
             until_available(lambda: self.store.members.rest(lane, until), self.stopping)
@@ -119,7 +121,7 @@ class RunLane:
         if until_available(lambda: members.is_unfinished(lane.group, lane.host), self.stopping):
             return Unfinished(BUSY_PAUSE)
         if not until_available(lambda: members.is_unfinished(lane.group), self.stopping):
-            self.wake(lane.batch_id)
+            self.wake_batch(lane.batch_id)
         return Succeeded()
 
 
@@ -129,7 +131,7 @@ def build(resources: Resources) -> RunLane:
         resources.store,
         resources.leases,
         compute_md5.build(resources).download,
-        resources.wake,
+        resources.wake_batch,
         timedelta(seconds=resources.settings.retention),
         resources.stopping,
     )

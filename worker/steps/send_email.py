@@ -9,10 +9,12 @@ from functools import partial
 
 from settings import Settings
 from tasks.address import mailbox_of
+from tasks.errors import StoreUnavailableError
 from tasks.outcome import Delayed, Failed, Outcome, RetryLater, Succeeded
 from tasks.quotas import RateLimit
 from tasks.step import ROWS, StepKind
 from tasks.stores.contract import TaskStore
+from tasks.stores.paging import in_pages
 from tasks.task import Task
 from worker.leases import Claim
 from worker.mail.errors import MailError
@@ -22,10 +24,10 @@ from worker.resources import Resources
 from worker.retrying import until_available
 
 MAX_ATTEMPTS = ROWS[StepKind.SEND_EMAIL].max_attempts or 1
+PAGE = 500  # members of a batch that are read at once
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
 # A mail that the recipient's limit would keep back for longer is not sent at all.
-PAGE = 500  # members read at once
 MAX_DELAY = timedelta(days=1)
 
 _log = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ class SendEmail:
             return _delay(pause)
         try:
             self.mailer.send(build_message(task, self.settings, self._members(task)))
+        except StoreUnavailableError:
+            raise
         except Exception as error:  # noqa: BLE001  the edge: whatever it is, the task must go on
             if not isinstance(error, MailError):
                 _log.exception("unexpected error")
@@ -60,15 +64,14 @@ class SendEmail:
         return Succeeded()
 
     def _members(self, task: Task) -> Iterator[Task]:
-        """Return the members of a batch, and read them page by page."""
-        after = -1
-        while task.batch is not None:
-            read = partial(self.store.members.pages, task.batch.group, "position", PAGE, after)
-            page = until_available(read, self.stopping)
-            if not page or page[-1].member is None:
-                return
+        """Return the members of a batch. Raises StoreUnavailableError if the worker stops."""
+        if task.batch is None:
+            return
+        read = partial(self.store.members.pages, task.batch.group, "position", PAGE)
+        for page in in_pages(
+            lambda after: until_available(lambda: read(after), self.stopping), "position"
+        ):
             yield from page
-            after = page[-1].member.position
 
     def _pause_before(self, task: Task, attempt: int) -> timedelta:
         """Return how long the limits keep a mail back; a repeated try is not counted again."""
