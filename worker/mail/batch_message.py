@@ -50,8 +50,13 @@ def fill_message(
     message.set_content("\n".join([*lines, "", REASON]) + "\n")
     if sums is not None:
         message.add_attachment(
-            b"".join(sums), maintype="text", subtype="plain", filename=f"{task.id}.md5sum.txt"
+            b"".join(sums),
+            maintype="text",
+            subtype="plain",
+            filename=f"{task.id}.md5sum.txt",
+            params={"charset": "utf-8"},
         )
+        message.set_boundary(f"=_{task.id}")  # or each try would have another one
 
 
 def _counts(task: Task, batch: Batch) -> list[str]:
