@@ -32,7 +32,7 @@ from tests.e2e.batches import (
     wait_for_batch,
     wait_until_some_are_done,
 )
-from worker.steps.run_lane import MOST_CLAIMED
+from worker.pace import MOST_CLAIMED
 
 FILES = {
     "/one": b"one",

@@ -12,6 +12,7 @@ from tests.batches import StoredBatch, store_batch
 from tests.examples import DIGEST, LEASE, RETENTION
 from tests.fakes import ScriptedStore
 from worker.leases import Claim, LeaseKeeper
+from worker.pace import Pace
 from worker.runner import StepRunner
 from worker.steps import run_lane
 from worker.steps.run_lane import BUSY_PAUSE, RunLane
@@ -35,7 +36,10 @@ class Lanes:
         self.outcome: Callable[[Task], Outcome] = lambda _task: Succeeded(DIGEST)
         leases = LeaseKeeper(store, LEASE.total_seconds())
         self.runner = StepRunner(store, leases, RETENTION, stopping)
-        self.step = RunLane(store, leases, self._download, self.woken.append, RETENTION, stopping)
+        self.pace = Pace()
+        self.step = RunLane(
+            store, leases, self._download, self.woken.append, self.pace, RETENTION, stopping
+        )
 
     def run(self, lane: Task) -> Task | None:
         return self.runner.run(lane.id, StepKind.RUN_LANE, self.step.attempt)
@@ -106,6 +110,19 @@ def test_lane_sleeps_until_its_host_has_rested(
     assert lane is not None
     assert lane.retry_at is not None
     assert began + rest <= lane.retry_at <= store.now() + rest
+
+
+def test_members_in_hand_are_given_back_when_their_host_rests(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    rest = timedelta(seconds=30)
+    for _ in range(6):
+        lanes.pace.record("a.example", seconds=0)
+    lanes.outcome = lambda _task: RetryLater(rest, FAILURE, rest)
+    lanes.run(stored.lanes[0])
+    assert lanes.downloaded == [stored.members[0].url]
+    waiting = [store.get(member.id) for member in stored.members[1:]]
+    assert {(each.attempt, each.status) for each in waiting if each} == {(0, Status.QUEUED)}
 
 
 def test_host_rests_after_a_last_attempt_as_well(

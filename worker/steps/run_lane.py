@@ -20,14 +20,12 @@ from tasks.task import Task
 from telemetry import logs
 from worker import metrics
 from worker.leases import Claim, LeaseKeeper
+from worker.pace import Pace
 from worker.resources import Resources
 from worker.retrying import until_available
 from worker.steps import compute_md5
 
-TURN_SECONDS = 2.0
-# At most this many members are claimed at once, if they are expected to take no longer than this.
-MOST_CLAIMED = 32
-CLAIMED_SECONDS = 0.2
+TURN_SECONDS = 1.0
 # The results of these are written together, unless that would delay one of them for this long.
 RESULT_SECONDS = 0.1
 # How long a lane waits for members whose retry or whose host's rest is not over.
@@ -44,6 +42,7 @@ class RunLane:
     leases: LeaseKeeper
     download: Callable[[Claim, Callable[[], bool]], Outcome]
     wake_batch: Callable[[str], None]
+    pace: Pace
     retention: timedelta
     stopping: threading.Event
 
@@ -52,17 +51,15 @@ class RunLane:
         lane = claim.task.lane
         assert lane is not None
         turn_end = time.monotonic() + TURN_SECONDS
-        most = 1
         while not (self.stopping.is_set() or claim.is_lost):
             if time.monotonic() > turn_end:
                 return Unfinished()
-            members = self._claim(lane, most)
+            members = self._claim(lane, self.pace.most_claimed(lane.host))
             if not members:
                 return self._without_members(lane)
             began = time.monotonic()
             self._run(claim, lane, members)
-            seconds_each = max((time.monotonic() - began) / len(members), 0.001)
-            most = max(1, min(2 * most, MOST_CLAIMED, int(CLAIMED_SECONDS / seconds_each)))
+            self.pace.record(lane.host, (time.monotonic() - began) / len(members))
         return GivenBack()
 
     def _claim(self, lane: Lane, most: int) -> list[Task]:
@@ -83,8 +80,11 @@ class RunLane:
             claims = [kept.enter_context(self.leases.keep(member)) for member in members]
             ended: list[tuple[Claim, Outcome]] = []
             written_at = time.monotonic()
+            is_resting = False
             for number, claim in enumerate(claims, 1):
-                ended.append((claim, self._download(claim, is_cancelled)))
+                outcome = GivenBack() if is_resting else self._download(claim, is_cancelled)
+                is_resting = is_resting or _rest_after(outcome) is not None
+                ended.append((claim, outcome))
                 is_time = time.monotonic() - written_at > RESULT_SECONDS
                 if is_time or number == len(claims):
                     self._settle(lane, ended)
@@ -104,8 +104,7 @@ class RunLane:
         for (_, outcome), task in zip(ended, settled, strict=True):
             if task is not None:
                 metrics.record_outcome(StepKind.COMPUTE_MD5, outcome)
-        failed = [each for _, each in ended if isinstance(each, RetryLater | Failed)]
-        rests = [each.rest for each in failed if each.rest]
+        rests = [rest for _, outcome in ended if (rest := _rest_after(outcome))]
         if rests:
             until = until_available(self.store.now, self.stopping) + max(rests)
             until_available(lambda: self.store.members.rest(lane, until), self.stopping)
@@ -125,6 +124,11 @@ class RunLane:
         return Succeeded()
 
 
+def _rest_after(outcome: Outcome) -> timedelta | None:
+    """Return for how long a host has asked to be left alone."""
+    return outcome.rest if isinstance(outcome, RetryLater | Failed) else None
+
+
 def build(resources: Resources) -> RunLane:
     """Return the step of this worker."""
     return RunLane(
@@ -132,6 +136,7 @@ def build(resources: Resources) -> RunLane:
         resources.leases,
         compute_md5.build(resources).download,
         resources.wake_batch,
+        Pace(),
         timedelta(seconds=resources.settings.retention),
         resources.stopping,
     )
