@@ -5,16 +5,19 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tasks.batch import NOTHING_ENDED
+from tasks.batch import NOTHING_ENDED, Tally
 from tasks.outcome import Outcome, Succeeded, Unfinished
 from tasks.stores.contract import TaskStore
 from worker.leases import Claim
 from worker.resources import Resources
 from worker.retrying import until_available
 
+# A look costs time in proportion to the members, so large batches are looked at less often, and
+# no batch more often than 100 times in the time that it is expected to take.
 SHORTEST_PAUSE = timedelta(seconds=1)
-# A look costs time in proportion to the members, so large batches are looked at less often.
+LONGEST_PAUSE = timedelta(minutes=1)
 MEMBERS_PER_SECOND = 1000
+LOOKS = 100
 # A batch with a mail expires later than without, so its members have to stay for longer.
 MAIL_TIME = timedelta(days=3)
 
@@ -36,14 +39,20 @@ class RunBatch:
         if batch.tally == NOTHING_ENDED:  # the service may have been killed before it did this
             until_available(lambda: members.activate(batch.group), self.stopping)
         tally = until_available(lambda: members.tally(batch.group), self.stopping)
+        now = until_available(self.store.now, self.stopping)
         if tally.ended < batch.total:
-            pause = timedelta(seconds=batch.total / MEMBERS_PER_SECOND)
-            return Unfinished(max(pause, SHORTEST_PAUSE), tally)
+            return Unfinished(pause_after(tally, batch.total, now - claim.task.submitted_at), tally)
         kept = self.retention + (MAIL_TIME if claim.task.email else timedelta(0))
-        expires_at = until_available(self.store.now, self.stopping) + kept
-        until_available(lambda: members.expire(batch.group, expires_at), self.stopping)
+        until_available(lambda: members.expire(batch.group, now + kept), self.stopping)
         _log.info("batch done, %d of %d failed", tally.failed, batch.total)
         return Succeeded(tally=tally)
+
+
+def pause_after(tally: Tally, total: int, age: timedelta) -> timedelta:
+    """Return how long to wait until the next look at a batch of that size and age."""
+    expected = age * total / max(tally.ended, 1)
+    shortest = max(SHORTEST_PAUSE, timedelta(seconds=total / MEMBERS_PER_SECOND))
+    return min(max(expected / LOOKS, shortest), LONGEST_PAUSE)
 
 
 def build(resources: Resources) -> RunBatch:
