@@ -111,8 +111,13 @@ def unsettled(store: TaskStore) -> list[Task]:
 
 
 def make_all_due(store: TaskStore) -> None:
-    """As if the pause were over of every task that waits for its message."""
-    waiting = [task for task in all_tasks(store) if task.next_step is not None]
+    """As if the pause were over of every task that waits for its message.
+
+    Members of batches wait for no message, and those that are invisible for nothing.
+    """
+    waiting = [
+        task for task in unsettled(store) if task.next_step is not None and task.member is None
+    ]
     store.mark_dispatched([replace(task, wake_at=store.now()) for task in waiting])
 
 

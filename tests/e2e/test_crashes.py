@@ -10,8 +10,8 @@ import requests
 from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
-from devtools.servers.process import Process
 from devtools.servers.system import Service
+from tests.e2e.crashing import start_crashing
 from tests.e2e.ledger import all_tasks, assert_kept, make_all_due
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
@@ -28,21 +28,14 @@ def submit(service: Service, url: str) -> str | None:
         return None
 
 
-def start_crashing(system: System, point: str, flag: Path) -> Process:
-    """The whole system; returns the process that will crash."""
-    module, crash_flag = "tests.programs.crashing", str(flag)
-    if system.is_distributed and point not in ("insert", "publish"):
-        system.start_service()
-        return system.start_workers(module=module, CRASH_POINT=point, CRASH_FLAG=crash_flag)
-    return system.start_service(module=module, CRASH_POINT=point, CRASH_FLAG=crash_flag)
-
-
 @pytest.mark.parametrize("point", ["insert", "publish", "claim", "hash", "result", "mail"])
 def test_a_crash_right_after(
     point: str, system: System, serve: Serve, inbox: Inbox, tmp_path: Path
 ) -> None:
     origin = serve({"/file": BODY})
-    victim = start_crashing(system, point, tmp_path / "flag")
+    victim = start_crashing(
+        system, point, tmp_path / "flag", in_service=point in ("insert", "publish")
+    )
     is_answered_first = victim is not system.service
 
     answered = submit(system.service, f"{origin.base}/file")
