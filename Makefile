@@ -27,8 +27,9 @@ test-fast: $(VENV)/dev.stamp  ## the tests that need no server
 fuzz: $(VENV)/dev.stamp  ## the downloads against damaged answers, for minutes
 	$(BIN)/python -m pytest --hypothesis-profile=minutes --timeout 3600 tests/unit/fetch/test_fuzz.py
 
-chaos: $(VENV)/dev.stamp services  ## disasters at random, MINUTES=5 of them (SEED=: those of an earlier run)
-	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+chaos: $(VENV)/dev.stamp services  ## disasters at random, MINUTES=5 of them (SEED=: as earlier; EMBEDDED=1)
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
+		$(if $(EMBEDDED),--embedded)
 
 bench: $(VENV)/dev.stamp services nginx  ## how fast it is, beside its rivals, in minutes (BENCH="small big": these rows)
 	@$(BIN)/python -m bench $(BENCH)

@@ -14,6 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=random.randrange(1000))
+    parser.add_argument("--embedded", action="store_true", help="the service without servers")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}, {options.minutes:g} minutes\n")
     with tempfile.TemporaryDirectory() as folder:
@@ -21,6 +22,7 @@ def main() -> None:
             Path(folder),
             seed=options.seed,
             seconds=options.minutes * 60,
+            is_distributed=not options.embedded,
             tell=lambda name: sys.stdout.write(f"  {name}\n") and sys.stdout.flush(),
         )
     sys.stdout.write(f"{ledger}\n")

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
+from pathlib import Path
 from typing import TypeVar
 
 from devtools.servers.system import Workers
@@ -36,7 +38,29 @@ def kill_all_workers(scene: Scene) -> None:
 
 
 def kill_the_service(scene: Scene) -> None:
+    _note_death_inside(scene)
     scene.service.kill()
+
+
+def stop_the_service(scene: Scene) -> None:
+    scene.service.send(signal.SIGTERM)
+
+
+def freeze_the_service(scene: Scene) -> None:
+    _note_death_inside(scene)
+    service = scene.service
+    with suppress(ProcessLookupError):
+        service.send(signal.SIGSTOP)
+        _last(scene)
+        service.send(signal.SIGCONT)
+
+
+def lock_the_file(scene: Scene) -> None:
+    """Another program writes to the SQLite file, and takes its time."""
+    path = Path(scene.system.environ["DATA_DIR"]) / "tasks.sqlite3"
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        _last(scene)
 
 
 def stop_a_worker(scene: Scene) -> None:
@@ -87,6 +111,12 @@ def _last(scene: Scene) -> None:
     scene.pause(0.2, LONGEST_SECONDS)
 
 
+def _note_death_inside(scene: Scene) -> None:
+    """The service is about to die, and with it the workers that it has inside."""
+    if not scene.workers:
+        scene.note_death()
+
+
 def _some_workers(scene: Scene) -> Workers:
     return scene.chance.choice(scene.workers)
 
@@ -96,7 +126,26 @@ def _try_to_kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-DISASTERS: list[Disaster] = [
+_OF_MAIL = [
+    *_faults(
+        "smtp",
+        lambda scene: scene.inbox,
+        smtp.closed,
+        smtp.busy,
+        smtp.silent,
+        smtp.mute,
+        smtp.replying("DATA", "451 later"),
+        smtp.replying("DATA", ""),
+    )
+]
+EMBEDDED: list[Disaster] = [
+    kill_the_service,
+    stop_the_service,
+    freeze_the_service,
+    lock_the_file,
+    *_OF_MAIL,
+]
+DISTRIBUTED: list[Disaster] = [
     kill_a_worker_process,
     kill_a_master,
     kill_all_workers,
@@ -123,14 +172,5 @@ DISASTERS: list[Disaster] = [
         mongodb.without_disk,
         mongodb.slow,
     ),
-    *_faults(
-        "smtp",
-        lambda scene: scene.inbox,
-        smtp.closed,
-        smtp.busy,
-        smtp.silent,
-        smtp.mute,
-        smtp.replying("DATA", "451 later"),
-        smtp.replying("DATA", ""),
-    ),
+    *_OF_MAIL,
 ]

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import pairwise
 
 from tasks.step import Status
 from tasks.task import Task
+from tests.chaos.batches import BatchLedger
 from tests.chaos.origin import body_of
 from tests.chaos.scene import Scene
 from tests.e2e.ledger import all_tasks, message_id
@@ -27,11 +28,13 @@ class Ledger:
     done: int = 0
     failed: int = 0
     doubled: int = 0
+    batches: BatchLedger = field(default_factory=BatchLedger)
     problems: list[str] = field(default_factory=list)
 
     def close(self, scene: Scene) -> None:
         """Compare all that is to be with all that is."""
-        tasks = {task.id: task for task in all_tasks(scene.system.store)}
+        stored = all_tasks(scene.system.store)
+        tasks = {task.id: task for task in stored if not (task.batch or task.lane or task.member)}
         self.done = sum(task.status is Status.DONE for task in tasks.values())
         self.failed = sum(task.status is Status.FAILED for task in tasks.values())
         lost = self.accepted.keys() - tasks.keys()
@@ -40,12 +43,14 @@ class Ledger:
             self.problems.append("there are tasks that nobody has submitted")
         for task in tasks.values():
             self.problems += _problems_of(task)
-        self.problems += self._problems_of_mails(scene, tasks)
-        if waiting := scene.rabbitmq.waiting():
+        self.batches.close(scene)
+        self.problems += self.batches.problems
+        self.problems += self._problems_of_mails(scene, [*tasks, *self.batches.urls])
+        if scene.system.rabbitmq and (waiting := scene.system.rabbitmq.waiting()):
             self.problems.append(f"messages are left: {waiting}")
 
-    def _problems_of_mails(self, scene: Scene, tasks: dict[str, Task]) -> Iterator[str]:
-        arrivals: dict[str, list[float]] = {each: [] for each in tasks}
+    def _problems_of_mails(self, scene: Scene, task_ids: Iterable[str]) -> Iterator[str]:
+        arrivals: dict[str, list[float]] = {each: [] for each in task_ids}
         for mail, moment in zip(scene.inbox.mails, scene.inbox.arrivals, strict=True):
             arrivals.setdefault(message_id(mail), []).append(moment)
         for task_id, moments in arrivals.items():
@@ -65,6 +70,9 @@ class Ledger:
             "unanswered": self.unanswered,
             "done": self.done,
             "failed": self.failed,
+            "batches": len(self.batches.urls),
+            "  their files": sum(map(len, self.batches.urls.values())),
+            "  submitted again": self.batches.repeats,
             "mails sent twice": self.doubled,
             "disasters": self.disasters.total(),
             **{f"  {name}": count for name, count in sorted(self.disasters.items())},

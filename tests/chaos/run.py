@@ -1,4 +1,4 @@
-"""One run: a client that submits, one disaster after another, then peace, then the books."""
+"""One run: clients that submit, one disaster after another, then peace, then the books."""
 
 import random
 import threading
@@ -13,7 +13,8 @@ import requests
 
 from devtools.waiting import wait_for
 from tasks.errors import StoreUnavailableError
-from tests.chaos.disasters import DISASTERS
+from tests.chaos.batches import submit_lists
+from tests.chaos.disasters import DISTRIBUTED, EMBEDDED
 from tests.chaos.ledger import Ledger
 from tests.chaos.origin import KINDS, FickleOrigin
 from tests.chaos.scene import Scene
@@ -26,28 +27,39 @@ PEACE_SECONDS = 90.0  # in which all must be settled once nothing happens any mo
 
 
 def run(
-    folder: Path, *, seed: int, seconds: float, tell: Callable[[str], object] = lambda _: None
+    folder: Path,
+    *,
+    seed: int,
+    seconds: float,
+    is_distributed: bool,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Ledger:
     """Let disasters happen for so many seconds; the same seed chooses the same ones."""
     chance = random.Random(seed)
     ledger = Ledger()
     stopped = threading.Event()
     with FickleOrigin() as origin:
-        scene = Scene(folder, chance)
+        scene = Scene(folder, chance, is_distributed=is_distributed)
+        disasters = DISTRIBUTED if is_distributed else EMBEDDED
         try:
-            client = threading.Thread(
-                target=_submit, args=(scene, origin, ledger, random.Random(seed), stopped)
-            )
-            client.start()
+            clients = [
+                threading.Thread(
+                    target=target, args=(scene, origin, books, random.Random(seed), stopped)
+                )
+                for target, books in ((_submit, ledger), (submit_lists, ledger.batches))
+            ]
+            for client in clients:
+                client.start()
             end = time.monotonic() + seconds
             while time.monotonic() < end:
-                disaster = chance.choice(DISASTERS)
+                disaster = chance.choice(disasters)
                 tell(disaster.__name__)
                 ledger.disasters[disaster.__name__] += 1
                 disaster(scene)
                 scene.pause(0, CALM_SECONDS)
             stopped.set()
-            client.join()
+            for client in clients:
+                client.join()
             _wait_for_peace(scene)
             ledger.close(scene)
         finally:
@@ -88,7 +100,7 @@ def _wait_for_peace(scene: Scene) -> None:
     while time.monotonic() < end:
         with suppress(StoreUnavailableError, AssertionError):  # it is coming back, or they are
             for task in unsettled(store):
-                if task.next_step is not None:
+                if task.next_step is not None and task.member is None:
                     store.save(replace(task, wake_at=store.now(), retry_at=None))
             wait_for(lambda: store.count_unfinished(1) == 0, ROUND_SECONDS)
             return

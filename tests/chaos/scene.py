@@ -19,38 +19,51 @@ PROGRAMS = 2  # of workers; each has two processes of four threads
 
 
 class Scene:
-    """A service and workers over servers that may fail."""
+    """The embedded service, or a service and workers over servers that may fail."""
 
-    def __init__(self, folder: Path, chance: random.Random) -> None:
+    def __init__(self, folder: Path, chance: random.Random, *, is_distributed: bool) -> None:
         self.chance = chance
+        self._mongod: Mongod | None = None
+        self._rabbitmq: RabbitMQ | None = None
         with ExitStack() as started:
-            self.mongod = Mongod(folder / "mongod", is_replica_set=True)
-            started.callback(self.mongod.stop)
-            self.rabbitmq = RabbitMQ(folder / "rabbitmq")
-            started.callback(self.rabbitmq.stop)
+            if is_distributed:
+                self._mongod = Mongod(folder / "mongod", is_replica_set=True)
+                started.callback(self.mongod.stop)
+                self._rabbitmq = RabbitMQ(folder / "rabbitmq")
+                started.callback(self.rabbitmq.stop)
             self.inbox = Inbox()
             started.callback(self.inbox.stop)
             self._servers = started.pop_all()
-        self.system = System(
-            folder,
-            {
-                "SMTP_URL": self.inbox.url,
-                # So that it takes the processes less time to notice.
-                "RABBITMQ_URL": f"{self.rabbitmq.url}"
-                "?heartbeat=2&blocked_connection_timeout=2&stack_timeout=2",
-                "MONGODB_URL": self.mongod.database_url(f"chaos_{uuid.uuid4().hex}"),
-                "RETRY_BASE": "500ms",
-                "MAX_ATTEMPTS": "100",  # each of them may meet a fault
-            },
-            self.rabbitmq,
-        )
+        settings = {
+            "SMTP_URL": self.inbox.url,
+            "RETRY_BASE": "500ms",
+            "MAX_ATTEMPTS": "100",  # each of them may meet a fault
+        }
+        if is_distributed:
+            # So that it takes the processes less time to notice.
+            timeouts = "heartbeat=2&blocked_connection_timeout=2&stack_timeout=2"
+            settings["RABBITMQ_URL"] = f"{self.rabbitmq.url}?{timeouts}"
+            settings["MONGODB_URL"] = self.mongod.database_url(f"chaos_{uuid.uuid4().hex}")
+        self.system = System(folder, settings, self._rabbitmq)
         self.service = self.system.start_service()
-        self.workers = [self._start_workers() for _ in range(PROGRAMS)]
+        self.workers = [self._start_workers() for _ in range(PROGRAMS if is_distributed else 0)]
         self.deaths: list[float] = []  # when a worker was killed or frozen, perhaps behind a 250
         self.revivals = 0
         self._stopped = threading.Event()
         self._nurse = threading.Thread(target=self._revive, daemon=True)
         self._nurse.start()
+
+    @property
+    def mongod(self) -> Mongod:
+        """Of a distributed system."""
+        assert self._mongod is not None
+        return self._mongod
+
+    @property
+    def rabbitmq(self) -> RabbitMQ:
+        """Of a distributed system."""
+        assert self._rabbitmq is not None
+        return self._rabbitmq
 
     def pause(self, shortest: float, longest: float) -> None:
         """Let a random time pass, in seconds, unless the scene is over."""
