@@ -12,7 +12,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import backlog, batch, big, latency, memory, slow, small, start, submits
+from bench import (
+    backlog,
+    batch,
+    beside,
+    big,
+    export,
+    latency,
+    memory,
+    scale,
+    slow,
+    small,
+    start,
+    submits,
+)
 from bench.chart import as_svg
 from bench.environment import describe
 from bench.lab import Lab
@@ -28,12 +41,19 @@ FAMILIES: dict[str, Measure] = {
     "submits": submits.measure,
     "small": small.measure,
     "batch": batch.measure,
+    "scale": scale.measure,
+    "beside": beside.measure,
+    "export": export.measure,
     "slow": slow.measure,
     "backlog": backlog.measure,
     "big": big.measure,
     "memory": memory.measure,
 }
-SLOW_FAMILIES: dict[str, Measure] = {"million": backlog.measure_full_collection}
+SLOW_FAMILIES: dict[str, Measure] = {
+    "million": backlog.measure_full_collection,
+    "million-members": scale.measure_million,
+    "million-results": export.measure_million,
+}
 
 
 def main() -> None:

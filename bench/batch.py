@@ -25,7 +25,7 @@ def measure(lab: Lab) -> Iterator[Row]:
     url = lab.nginx.http + lab.nginx.add(2**10)
     runs = alternate(
         RUNS,
-        ours=partial(drain.drain_batch, lab, url, TASKS, threads=THREADS),
+        ours=partial(drain.drain_batches, lab, [[url] * TASKS], per_host=THREADS),
         bare=partial(drain.drain, lab, drain.BARE_SESSION, url, TASKS // 4, threads=THREADS),
         singles=partial(drain.drain, lab, drain.OURS, url, TASKS // 4, threads=THREADS),
     )

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,13 +23,13 @@ from tasks.stores.mongodb import MongoStore
 from tasks.task import Task
 
 POLL_SECONDS = 0.2
+POLL_SHARE = 0.02  # of the time is spent on polling, so that it does not show
 PATIENCE_SECONDS = 60  # without a single task done
 BATCH = 1000
 
 # The backlog's tasks are told by their ids from what else is in the collection.
 _PREFIX, _END = "00000000-", "00000001"
 _FINISHED = {"_id": {"$lt": _END}, "finished_at": {"$exists": True}}
-_FINISHED_MEMBERS = {"member": {"$exists": True}, "finished_at": {"$exists": True}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,7 @@ class Drained:
     seconds: float  # from the start of the workers
     cpu_seconds: float  # for 1,000 tasks
     messages: int
+    ended: Sequence[int] = ()  # tasks of each batch
 
 
 def drain(  # noqa: PLR0913
@@ -99,29 +100,42 @@ def _run(  # noqa: PLR0913, PLR0917  what two callers have in common
         workers.stop()
     totals = dict(re.findall(r"process=(\d+) messages=(\d+)", workers.output))  # the last ones
     messages = sum(map(int, totals.values()))
-    first, last = _first_and_last(tasks, finished)
+    ended, first, last = _first_and_last(tasks, finished)
     return Drained(
-        tasks_per_second=(count - 1) / (last - first).total_seconds(),
+        tasks_per_second=(ended - 1) / (last - first).total_seconds(),
         seconds=(last - began).total_seconds(),
         cpu_seconds=cpu_seconds,
         messages=messages,
     )
 
 
-def drain_batch(lab: Lab, url: str, count: int, *, threads: int = 8) -> Drained:
-    """Insert a batch for one URL with a lane for each thread, then start a worker and watch it."""
+def drain_batches(
+    lab: Lab, batches: Sequence[Sequence[str]], *, per_host: int = 8, until: int | None = None
+) -> Drained:
+    """Insert batches of URLs, then start a worker with eight threads and watch it.
+
+    It is stopped when `until` tasks have ended, or all.
+    """
     with lab.tasks() as (tasks, settings):
-        submission = BatchSubmission(
-            entries=read_lines("\n".join([url] * count)), email=None, task_id=None, networks=()
-        )
         store = MongoStore.connect(settings["MONGODB_URL"])
-        parts = submission.parts(store.now(), threads)
-        _insert(tasks, map(to_document, [*parts.members(), *parts.lanes, parts.batch]))
-        store.members.activate(parts.group)
-        store.take_due(store.now(), store.now() + timedelta(minutes=5), len(parts.lanes))
+        groups, lanes = [], []
+        for urls in batches:
+            submission = BatchSubmission(
+                entries=read_lines("\n".join(urls)), email=None, task_id=None, networks=()
+            )
+            parts = submission.parts(store.now(), per_host)
+            _insert(tasks, map(to_document, [*parts.members(), *parts.lanes, parts.batch]))
+            store.members.activate(parts.group)
+            groups.append(parts.group)
+            lanes += [lane.id for lane in parts.lanes]
+        store.take_due(store.now(), store.now() + timedelta(minutes=10), len(lanes))
+        _enqueue(lab.rabbitmq.url, StepKind.RUN_LANE.value, lanes)
+        finished = {"member.group": {"$in": groups}, "status": {"$in": ["done", "failed"]}}
+        count = until or sum(map(len, batches))
+        drained = _run(lab, OURS, tasks, settings, count, finished, 1, 8)
+        ended = [store.members.tally(group).ended for group in groups]
         store.close()
-        _enqueue(lab.rabbitmq.url, StepKind.RUN_LANE.value, [lane.id for lane in parts.lanes])
-        return _run(lab, OURS, tasks, settings, count, _FINISHED_MEMBERS, 1, threads)
+        return replace(drained, ended=ended)
 
 
 def _queued_tasks(url: str, count: int) -> Iterator[Task]:
@@ -164,33 +178,36 @@ def _enqueue(rabbitmq_url: str, queue: str, ids: Iterable[str]) -> None:
 
 
 def _watch(tasks: Tasks, workers: Process, count: int, finished: Document) -> float:
-    """Processor seconds for 1,000 tasks, once all are done."""
+    """Processor seconds for 1,000 tasks, once so many are done."""
     samples: list[tuple[int, float]] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not samples or samples[-1][0] < count:
         assert workers.is_running, workers.output[-2000:]
         assert time.monotonic() < deadline, f"{samples[-1:]} of {count}: {workers.output[-2000:]}"
+        asked_at = time.monotonic()
         done = tasks.count_documents(finished)
         if done and (not samples or done > samples[-1][0]):
             samples.append((done, cpu.of_group(workers.pid)))
             deadline = time.monotonic() + PATIENCE_SECONDS
-        time.sleep(POLL_SECONDS)
-    assert tasks.count_documents({**finished, "status": "done"}) == count
+        time.sleep(max(POLL_SECONDS, (time.monotonic() - asked_at) / POLL_SHARE))
+    failed = tasks.count_documents({**finished, "status": "failed"})
+    assert failed == 0, f"{failed} failed"
     (first_done, first_cpu), (_, last_cpu) = samples[0], samples[-1]
     return (last_cpu - first_cpu) / max(count - first_done, 1) * 1000
 
 
-def _first_and_last(tasks: Tasks, finished: Document) -> tuple[datetime, datetime]:
+def _first_and_last(tasks: Tasks, finished: Document) -> tuple[int, datetime, datetime]:
     moments: dict[str, Any] = tasks.aggregate(
         [
             {"$match": finished},
             {
                 "$group": {
                     "_id": None,
+                    "count": {"$sum": 1},
                     "first": {"$min": "$finished_at"},
                     "last": {"$max": "$finished_at"},
                 }
             },
         ]
     ).next()
-    return moments["first"], moments["last"]
+    return moments["count"], moments["first"], moments["last"]

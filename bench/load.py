@@ -1,15 +1,18 @@
 """A load generator over kept connections, in a process of its own: `python -m bench.load`.
 
-Each connection sends its next request when the last one is answered.
+Each connection sends its next request when the last one is answered, or a while after that.
 """
 
 import asyncio
 import json
+import random
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import cast
 from urllib.parse import urlencode, urlsplit
 
@@ -34,22 +37,27 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A GET, or a POST with a form; how many connections repeat it, and for how long."""
+    """GETs, or POSTs with a form; how many connections repeat them, and for how long.
+
+    The paths are shared out among the connections. Each of these pauses after an answer.
+    """
 
     base: str
-    path: str
+    paths: Sequence[str]
     form: str
     connections: int
     seconds: float
+    pause_seconds: float = 0.0
 
-    def encode(self) -> bytes:
-        host = urlsplit(self.base).netloc
+    def encode(self, number: int) -> bytes:
+        """Return the request of a connection, counted from 0."""
+        host, path = urlsplit(self.base).netloc, self.paths[number % len(self.paths)]
         if not self.form:
-            return f"GET {self.path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+            return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
         kind = "application/x-www-form-urlencoded"
         length = len(self.form)
         head = f"Host: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n"
-        return f"POST {self.path} HTTP/1.1\r\n{head}\r\n{self.form}".encode()
+        return f"POST {path} HTTP/1.1\r\n{head}\r\n{self.form}".encode()
 
     def start(self) -> "subprocess.Popen[str]":
         """Begin in another process; `finish` has its result."""
@@ -63,7 +71,7 @@ class Request:
 
 def submits(base: str, url: str, connections: int, seconds: float) -> Request:
     """Submit the URL again and again."""
-    return Request(base, "/submit", urlencode({"url": url}), connections, seconds)
+    return Request(base, ["/submit"], urlencode({"url": url}), connections, seconds)
 
 
 def finish(program: "subprocess.Popen[str]") -> Load:
@@ -80,8 +88,11 @@ def finish(program: "subprocess.Popen[str]") -> Load:
 class _Client(asyncio.Protocol):
     """One connection; `ended` has an exception after an answer that is none of success."""
 
-    def __init__(self, request: bytes, latencies: list[tuple[float, float]]) -> None:
+    def __init__(
+        self, request: bytes, pause_seconds: float, latencies: list[tuple[float, float]]
+    ) -> None:
         self._request = request
+        self._pause_seconds = pause_seconds
         self._latencies = latencies
         self._answer = b""
         self._is_stopping = False
@@ -89,9 +100,15 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._send()
+        self._is_waiting = True
+        loop = asyncio.get_running_loop()
+        # Those that pause do not all begin at once.
+        loop.call_later(random.uniform(0, self._pause_seconds), self._send)
 
     def _send(self) -> None:
+        if self._transport.is_closing():
+            return
+        self._is_waiting = False
         self._began = time.perf_counter()
         self._transport.write(self._request)
 
@@ -107,7 +124,8 @@ class _Client(asyncio.Protocol):
             self._transport.close()
         else:
             self._answer = b""
-            self._send()
+            self._is_waiting = True
+            asyncio.get_running_loop().call_later(self._pause_seconds, self._send)
 
     def connection_lost(self, _exception: Exception | None) -> None:
         if self._is_stopping:
@@ -118,6 +136,8 @@ class _Client(asyncio.Protocol):
     def stop(self) -> None:
         """End after the answer that is under way."""
         self._is_stopping = True
+        if self._is_waiting:
+            self._transport.close()
 
 
 async def _load(request: Request) -> Load:
@@ -125,9 +145,10 @@ async def _load(request: Request) -> Load:
     host, _, port = urlsplit(request.base).netloc.partition(":")
     latencies: list[tuple[float, float]] = []
     clients: list[_Client] = []
-    for _ in range(request.connections):
+    for number in range(request.connections):
+        encoded = request.encode(number)
         _, client = await loop.create_connection(
-            lambda: _Client(request.encode(), latencies), host, int(port)
+            partial(_Client, encoded, request.pause_seconds, latencies), host, int(port)
         )
         clients.append(client)
     begin = time.perf_counter() + WARM_UP_SECONDS

@@ -13,6 +13,7 @@ from devtools.waiting import wait_for
 NGINX_COMMAND = Path("/usr/sbin/nginx")
 TEMPORARY_FILES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 PIECE = 2**20
+HOSTS = [f"127.0.0.{number}" for number in range(1, 101)]
 
 _CONFIGURATION = """
 {user}
@@ -27,7 +28,7 @@ http {{
     tcp_nopush on;
     {temporary_files}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        {listen}
         listen 127.0.0.1:{tls_port} ssl backlog=4096;
         ssl_certificate {folder}/certificate.pem;
         ssl_certificate_key {folder}/key.pem;
@@ -38,7 +39,10 @@ http {{
 
 
 class Nginx:
-    """Files at `http` and `https`, whose certificate the authority in `ca_bundle` has signed."""
+    """Files at `http` and `https`, whose certificate the authority in `ca_bundle` has signed.
+
+    They are at each of `hosts`, too.
+    """
 
     def __init__(self, folder: Path) -> None:
         if not NGINX_COMMAND.exists():
@@ -48,6 +52,7 @@ class Nginx:
         self._files.mkdir(parents=True)
         port, tls_port = free_port(), free_port()
         self.http = f"http://127.0.0.1:{port}"
+        self.hosts = [f"http://{each}:{port}" for each in HOSTS]
         self.https = f"https://127.0.0.1:{tls_port}"
         self.ca_bundle = folder / "authority.pem"
         authority = trustme.CA()
@@ -61,7 +66,7 @@ class Nginx:
                 user="user root;" if os.geteuid() == 0 else "",
                 folder=folder,
                 temporary_files=" ".join(f"{each}_temp_path {folder};" for each in TEMPORARY_FILES),
-                port=port,
+                listen=" ".join(f"listen {each}:{port} backlog=4096;" for each in HOSTS),
                 tls_port=tls_port,
             )
         )

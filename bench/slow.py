@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from bench import drain
@@ -14,14 +14,12 @@ from devtools.waiting import wait_for
 THREADS = (8, 32, 64)
 TASKS_PER_THREAD = 12
 RUNS = 3
+PAUSE_SECONDS = 0.2
 
 
 def measure(lab: Lab) -> Iterator[Row]:
     """One worker process over RabbitMQ and MongoDB, against a bare one of as many threads."""
-    port = free_port()
-    with lab.program("-m", "bench.slow_origin", str(port), settings={}):
-        wait_for(lambda: _listens(port))
-        url = f"http://127.0.0.1:{port}/"
+    with slow_origin(lab, PAUSE_SECONDS) as url:
         for threads in THREADS:
             runs = alternate(
                 RUNS,
@@ -36,6 +34,16 @@ def measure(lab: Lab) -> Iterator[Row]:
                 rival=runs["bare"],
                 is_more_better=True,
             )
+
+
+@contextmanager
+def slow_origin(lab: Lab, pause_seconds: float) -> Iterator[str]:
+    """The URL of a file of 1 KiB that comes after a pause."""
+    port = free_port()
+    arguments = ("-m", "bench.slow_origin", str(port), str(pause_seconds))
+    with lab.program(*arguments, settings={}):
+        wait_for(lambda: _listens(port))
+        yield f"http://127.0.0.1:{port}/"
 
 
 def _rate(lab: Lab, contestant: drain.Contestant, url: str, threads: int) -> float:

@@ -36,6 +36,6 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 def _ask_health_under_load(base: str, url: str) -> Load:
     load = submits(base, url, IN_FLIGHT, 2 * SECONDS).start()
-    health = Request(base, "/health/live", "", 1, SECONDS).run()
+    health = Request(base, ["/health/live"], "", 1, SECONDS).run()
     finish(load)
     return health
