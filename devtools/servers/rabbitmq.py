@@ -9,11 +9,12 @@ import pika
 
 from devtools.servers.process import MissingProgramError, Process, free_port
 from devtools.waiting import wait_for
+from tasks.step import StepKind
 
 RABBITMQ_COMMAND = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 RABBITMQ_CONTROL = RABBITMQ_COMMAND.with_name("rabbitmqctl")
 # Each of the project's, and what dramatiq declares beside it: for delayed and for dead messages.
-QUEUES = [f"{name}{end}" for name in ("compute_md5", "send_email") for end in ("", ".DQ", ".XQ")]
+QUEUES = [f"{kind.value}{end}" for kind in StepKind for end in ("", ".DQ", ".XQ")]
 
 
 class RabbitMQ:
