@@ -1,7 +1,7 @@
 """Exports: how fast they are, and what the size of a batch does to the service's memory."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain, islice
@@ -45,7 +45,10 @@ def _measure(lab: Lab, size: int) -> Iterator[Row]:
 def _rows(lab: Lab, store_name: str, size: int, settings: Mapping[str, str]) -> Iterator[Row]:
     environ = {**lab.environ, **settings}
     store = open_store(Settings.from_env(environ))
-    small_id, batch_id = _insert(store, SMALL), _insert(store, size)
+    small_id, batch_id = (
+        insert_batch(store, [f"https://example.com/{number}" for number in range(count)])
+        for count in (SMALL, size)
+    )
     store.close()
     with lab.service(**settings) as service:
         for format_ in FORMATS:
@@ -68,10 +71,10 @@ def _rows(lab: Lab, store_name: str, size: int, settings: Mapping[str, str]) -> 
     )
 
 
-def _insert(store: TaskStore, size: int) -> str:
+def insert_batch(store: TaskStore, urls: Sequence[str]) -> str:
     """Store a batch that is done, and return its id."""
     now = store.now()
-    entries = [Entry(f"https://example.com/{number}", Expected()) for number in range(size)]
+    entries = [Entry(url, Expected()) for url in urls]
     parts = BatchSubmission(entries=entries, email=None, task_id=None, networks=()).parts(now, 4)
 
     def ended(task: Task) -> Task:
@@ -81,7 +84,7 @@ def _insert(store: TaskStore, size: int) -> str:
             task.url,
             is_length_verified=True,
         )
-        tally = Tally(done=size)
+        tally = Tally(done=len(urls))
         outcome = Succeeded(tally=tally) if task.batch else Succeeded(digest)
         return task.claimed(now, KEPT).ended(outcome, now, retention=KEPT)
 

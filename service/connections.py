@@ -68,15 +68,15 @@ class BoundedProtocol(HttpProtocol):
 
     Sanic's own begin again with each byte, and an `Upgrade: websocket` header switches them off.
     The head and the body must arrive within REQUEST_TIMEOUT, and the answer must be taken within
-    RESPONSE_TIMEOUT after that.
+    RESPONSE_TIMEOUT after that. Of a long answer, each part has RESPONSE_TIMEOUT of its own.
     """
 
     HTTP_CLASS = _Exchange
-    __slots__ = ("_drops_input", "_has_missed", "_is_admitted", "began", "linger_at_close")
+    __slots__ = ("_drops_input", "_has_missed", "_is_admitted", "_sent", "began", "linger_at_close")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.began = monotonic()
+        self.began = self._sent = monotonic()
         self.linger_at_close = False
         self._drops_input = False
         self._has_missed = False
@@ -117,11 +117,16 @@ class BoundedProtocol(HttpProtocol):
             self.began = monotonic()
         super().data_received(data)
 
+    async def send(self, data: bytes) -> None:
+        """Send a part of an answer once the client has taken what was sent before."""
+        await super().send(data)
+        self._sent = monotonic()
+
     def check_timeouts(self) -> None:
         """End what has missed its deadline. Sanic calls this once, and then it schedules itself."""
         if self._task is None or self.transport is None or self.http is None:
             return
-        left = self.began + self._allowed_seconds() - monotonic()
+        left = self._deadline() - monotonic()
         if left > 0:
             # A phase that begins in between gets at least the shortest of the limits.
             shortest = min(self.request_timeout, self.response_timeout, self.keep_alive_timeout)
@@ -134,12 +139,13 @@ class BoundedProtocol(HttpProtocol):
             self._task.cancel()
             self._check_in(GRACE_SECONDS)
 
-    def _allowed_seconds(self) -> float:
+    def _deadline(self) -> float:
         if self.http.stage is Stage.IDLE:
-            return float(self.keep_alive_timeout)
+            return self.began + float(self.keep_alive_timeout)
+        arrived = self.began + float(self.request_timeout)
         if self._is_receiving():
-            return float(self.request_timeout)
-        return float(self.request_timeout + self.response_timeout)
+            return arrived
+        return max(arrived, self._sent) + float(self.response_timeout)
 
     def _is_receiving(self) -> bool:
         return self.http.stage is Stage.REQUEST or bool(self.http.request_body)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -9,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from bench.export import insert_batch
 from devtools.servers.deployment import System
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
@@ -87,8 +89,8 @@ def test_bytes_do_not_extend_the_deadline(service: Service) -> None:
         (b"GET / HTTP/1.1\r\nX: ", b"x"),
         (b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
         (b"G", b"E"),
-        (POST + b"Content-Length: 60000\r\n\r\n", b"x"),
-        (POST + b"Upgrade: websocket\r\nContent-Length: 60000\r\n\r\n", b"x"),
+        (POST + b"Content-Length: 90000\r\n\r\n", b"x"),
+        (POST + b"Upgrade: websocket\r\nContent-Length: 90000\r\n\r\n", b"x"),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
     ]
     with ThreadPoolExecutor(len(drips)) as pool:
@@ -143,6 +145,22 @@ def test_a_client_that_does_not_read_is_cut_off(service: Service) -> None:
             return False
 
         wait_for(is_cut_off)
+
+
+def test_a_long_answer_may_be_taken_slowly(embedded: System) -> None:
+    # Longer than the operating system's buffers hide from the service what the client takes.
+    service = embedded.start_service(REQUEST_TIMEOUT="1s", SANIC_RESPONSE_TIMEOUT="3")
+    query = "a" * 2000
+    batch_id = insert_batch(embedded.store, [f"https://example.com/?{query}"] * 3000)
+    ask = b"GET /export?id=%b HTTP/1.0\r\nHost: a\r\n\r\n" % batch_id.encode()
+    began, answer = time.monotonic(), bytearray()
+    with connect(service, 20) as connection:
+        connection.sendall(ask)
+        while part := connection.recv(2**16):
+            answer += part
+            # As from a client at the end of a line of two megabytes per second.
+            wait_for(lambda: time.monotonic() - began > len(answer) / 2**21)  # noqa: B023
+    assert answer.endswith(b"\r\n0\r\n\r\n"), "it was cut off"
 
 
 def test_requests_one_after_the_other_keep_their_connection(service: Service) -> None:
