@@ -68,7 +68,7 @@ class BoundedProtocol(HttpProtocol):
 
     Sanic's own begin again with each byte, and an `Upgrade: websocket` header switches them off.
     The head and the body must arrive within REQUEST_TIMEOUT, and the answer must be taken within
-    RESPONSE_TIMEOUT after that. Of a long answer, each part has RESPONSE_TIMEOUT of its own.
+    RESPONSE_TIMEOUT after that. Each part of a long answer has a RESPONSE_TIMEOUT of its own.
     """
 
     HTTP_CLASS = _Exchange
