@@ -1,4 +1,4 @@
-"""The client that submits lists, and what a batch owes it in the end."""
+"""The client that submits lists, and the checks of its batches."""
 
 import csv
 import hashlib
@@ -14,6 +14,7 @@ import requests
 
 from tests.chaos.origin import KINDS, FickleOrigin, body_of
 from tests.chaos.scene import Scene
+from tests.e2e.batches import Counts
 
 PAUSE_SECONDS = 5.0  # at most, between two lists
 MOST_LINES = 40
@@ -22,32 +23,23 @@ REPLY_SECONDS = 30.0
 
 @dataclass
 class BatchLedger:
-    """What the client was told about its batches."""
+    """The accepted batches, and the problems found with them."""
 
     urls: dict[str, list[str]] = field(default_factory=dict)  # of each accepted batch by its id
     repeats: int = 0  # submissions that were repeated with the same key
     problems: list[str] = field(default_factory=list)
-    _ended: dict[str, int] = field(default_factory=dict)
+    _counts: dict[str, Counts] = field(default_factory=dict)
 
     def look(self, scene: Scene, batch_id: str) -> None:
-        """Check the counts of a batch, which add up at any moment and never fall."""
+        """Check the counts of a batch, which always add up and never fall."""
         try:
             answer = _get(scene, "/check", id=batch_id)
         except requests.RequestException:
             return
-        if answer.status_code not in (HTTPStatus.OK, HTTPStatus.ACCEPTED):
-            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-                self.problems.append(f"batch {batch_id} was answered with {answer.status_code}")
-            return
-        tasks = answer.json()["tasks"]
-        ended = tasks["done"] + tasks["failed"]
-        if tasks["running"] + ended != tasks["total"]:
-            self.problems.append(f"the counts of batch {batch_id} do not add up: {tasks}")
-        if ended < self._ended.get(batch_id, 0):
-            self.problems.append(f"the counts of batch {batch_id} have fallen: {tasks}")
-        if (answer.status_code == HTTPStatus.OK) != (ended == tasks["total"]):
-            self.problems.append(f"batch {batch_id} has ended wrongly: {tasks}")
-        self._ended[batch_id] = ended
+        try:
+            self._counts.setdefault(batch_id, Counts()).check(answer)
+        except AssertionError as error:
+            self.problems.append(f"batch {batch_id}: {error}")
 
     def close(self, scene: Scene) -> None:
         """Compare the export of each batch with its list."""

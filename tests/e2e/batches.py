@@ -107,5 +107,25 @@ class CrowdedOrigin(HttpOrigin):
         connection.sendall(answer)
 
 
+class Counts:
+    """The counts of a batch as `/check` reports them: they always add up and never fall."""
+
+    def __init__(self) -> None:
+        self._ended = 0
+
+    def check(self, answer: requests.Response) -> None:
+        """Raise AssertionError if the counts are wrong. An answer of 503 has none."""
+        if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            return
+        assert answer.ok, answer.text
+        tasks = answer.json()["tasks"]
+        ended = tasks["done"] + tasks["failed"]
+        assert tasks["running"] + ended == tasks["total"], f"the counts do not add up: {tasks}"
+        assert ended >= self._ended, f"the counts have fallen: {tasks}"
+        is_done = answer.status_code == HTTPStatus.OK
+        assert is_done == (ended == tasks["total"]), f"the status is wrong: {tasks}"
+        self._ended = ended
+
+
 def wait_until_some_are_done(service: Service, batch_id: str, count: int) -> None:
     wait_for(lambda: service.check(batch_id).json()["tasks"]["done"] >= count)

@@ -22,6 +22,14 @@ def open_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     system.stop()
 
 
+@pytest.fixture(scope="module")
+def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A MongoDB of a test module's own, which has a primary to lose."""
+    server = Mongod(tmp_path_factory.mktemp("mongod"), is_replica_set=True)
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def embedded(tmp_path: Path, inbox: Inbox) -> Iterator[System]:
     system = System(tmp_path, {"SMTP_URL": inbox.url, "WORKER_THREADS": "10"})

@@ -111,9 +111,9 @@ def unsettled(store: TaskStore) -> list[Task]:
 
 
 def make_all_due(store: TaskStore) -> None:
-    """As if the pause were over of every task that waits for its message.
+    """Make every task due that waits for its message.
 
-    Members of batches wait for no message, and those that are invisible for nothing.
+    Members of batches are left out, because they wait for their lane.
     """
     waiting = [
         task for task in unsettled(store) if task.next_step is not None and task.member is None

@@ -1,29 +1,27 @@
-"""Whatever happens to servers and workers, a batch ends complete, once, and with one mail."""
+"""A batch ends complete and with one mail, whatever fault its servers and workers have."""
 
 import csv
 import hashlib
 import io
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from http import HTTPStatus
 
 import pytest
-import requests
 
 from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.mongod import Mongod
 from devtools.servers.origin import Origin
 from devtools.servers.rabbitmq import RabbitMQ
-from devtools.servers.system import Service, Workers
+from devtools.servers.system import Workers
 from devtools.waiting import wait_for
-from tests.e2e.batches import export, submit_list, wait_for_batch
+from tests.e2e.batches import Counts, export, submit_list, wait_for_batch
 from tests.e2e.ledger import count_mails, make_all_due
 from tests.faults import mongodb, rabbitmq
+from tests.faults.workers import kill_a_child
 
 pytestmark = pytest.mark.services
 
@@ -36,11 +34,8 @@ OUTAGE_SECONDS = 4.5  # longer than the LEASE of the tests, and a sweep more
 
 
 @pytest.fixture(scope="module")
-def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    """One that may be spoiled: a replica set of one, which has a primary to lose."""
-    server = Mongod(tmp_path_factory.mktemp("mongod"), is_replica_set=True)
-    yield server
-    server.stop()
+def mongod(replica_set: Mongod) -> Mongod:
+    return replica_set
 
 
 def of_rabbitmq(fault: Callable[[RabbitMQ], AbstractContextManager[None]]) -> Disaster:
@@ -88,11 +83,6 @@ def workers_gone(
     system.start_workers()
 
 
-def kill_a_child(workers: Workers) -> None:
-    """Its master then stops the others, and exits."""
-    os.kill(workers.children[0], signal.SIGKILL)
-
-
 def stop(workers: Workers) -> None:
     workers.send(signal.SIGTERM)
 
@@ -116,34 +106,6 @@ DISASTERS: dict[str, Disaster] = {
 }
 
 
-class Counts:
-    """What a client sees of a batch: its counts always add up, and never fall."""
-
-    def __init__(self, service: Service, batch_id: str) -> None:
-        self._url = f"{service.base}/check?id={batch_id}"
-        self._ended = 0
-
-    def look(self) -> None:
-        answer = requests.get(self._url, timeout=10)
-        if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
-            return
-        tasks = answer.json()["tasks"]
-        ended = tasks["done"] + tasks["failed"]
-        assert tasks["running"] + ended == tasks["total"] == len(FILES)
-        assert ended >= self._ended
-        self._ended = ended
-
-
-def look_for_a_while(counts: Counts) -> None:
-    end = time.monotonic() + OUTAGE_SECONDS
-
-    def is_over() -> bool:
-        counts.look()
-        return time.monotonic() > end
-
-    wait_for(is_over)
-
-
 @pytest.mark.parametrize("name", DISASTERS)
 def test_a_batch_outlives(
     name: str,
@@ -158,17 +120,19 @@ def test_a_batch_outlives(
     service = distributed.start_service()
     urls = [f"{origin.base}{path}" for path in FILES]
     batch_id = submit_list(service, urls, email="user@example.com")
-    counts = Counts(service, batch_id)
+    counts = Counts()
     wait_for(lambda: len(origin.requests) > 50)
     origin.may_finish.clear()
 
     with DISASTERS[name](distributed, mongod):
-        counts.look()
+        counts.check(service.check(batch_id))
         origin.may_finish.set()
-        look_for_a_while(counts)
+        end = time.monotonic() + OUTAGE_SECONDS
+        while time.monotonic() < end:
+            counts.check(service.check(batch_id))
 
     make_all_due(distributed.store)  # or a lane whose message was lost waits for half a minute
-    counts.look()
+    counts.check(service.check(batch_id))
     body = wait_for_batch(service, batch_id)
     assert body["tasks"] == {"total": 400, "running": 0, "done": 400, "failed": 0}
     rows = list(csv.DictReader(io.StringIO(export(service, batch_id).text)))

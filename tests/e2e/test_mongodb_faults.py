@@ -40,11 +40,8 @@ ANSWER_SECONDS = 15.0  # what a client may have to wait for a 503, also on a bus
 
 
 @pytest.fixture(scope="module")
-def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    """One that may be spoiled: a replica set of one, which has a primary to lose."""
-    server = Mongod(tmp_path_factory.mktemp("mongod"), is_replica_set=True)
-    yield server
-    server.stop()
+def mongod(replica_set: Mongod) -> Mongod:
+    return replica_set
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Workers that are killed, or told to stop, in the middle of a lot of work."""
 
-import os
 import signal
 from collections.abc import Callable, Mapping
 
@@ -13,17 +12,13 @@ from devtools.servers.system import Workers
 from devtools.waiting import wait_for
 from tasks.step import Status
 from tests.e2e.ledger import all_tasks, assert_kept, submit_all
+from tests.faults.workers import kill_a_child
 
 pytestmark = pytest.mark.services
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
 FILES = {f"/file{number}": bytes([number]) * 5_000 for number in range(30)}
-
-
-def kill_a_child(workers: Workers) -> None:
-    """Its master then stops the others, and exits."""
-    os.kill(workers.children[0], signal.SIGKILL)
 
 
 def kill_the_master(workers: Workers) -> None:
