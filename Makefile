@@ -27,7 +27,7 @@ test-fast: $(VENV)/dev.stamp  ## the tests that need no server
 fuzz: $(VENV)/dev.stamp  ## the downloads against damaged answers, for minutes
 	$(BIN)/python -m pytest --hypothesis-profile=minutes --timeout 3600 tests/unit/fetch/test_fuzz.py
 
-chaos: $(VENV)/dev.stamp services  ## disasters at random, MINUTES=5 of them (SEED=: as earlier; EMBEDDED=1)
+chaos: $(VENV)/dev.stamp services  ## disasters at random, MINUTES=5 of them (SEED=: as before, EMBEDDED=1: without servers)
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
 		$(if $(EMBEDDED),--embedded)
 

@@ -1,4 +1,4 @@
-"""What batches do to those who share the service with them."""
+"""Single tasks and other requests while batches run."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ def _distributed(lab: Lab) -> Iterator[Service]:
 
 def _beside_members(lab: Lab, url: str, slow_url: str) -> Iterator[Row]:
     with _distributed(lab) as service:
-        _single_with_mail(service, url)  # whatever is made when it is first used
+        _single_with_mail(service, url)  # opens connections and imports modules
         idle = [_single_with_mail(service, url) for _ in range(SINGLES)]
     for name, member in (("fast", url), (f"slow ({SLOW_SECONDS:.0f} s)", slow_url)):
         with _distributed(lab) as service:
@@ -84,7 +84,7 @@ def _beside_polls(lab: Lab, url: str, slow_url: str) -> Iterator[Row]:
         name=f"single task and its mail while {name}, median",
         unit="ms",
         ours=[percentile(times, 50)],
-        rival_name="itself, while nobody polls",
+        rival_name="itself, without polls",
         rival=[percentile(idle, 50)],
     )
     yield Row(name=f"{name}, p99", unit="ms", ours=[load.p99])
@@ -119,7 +119,7 @@ def _submit(service: Service, urls: Sequence[str]) -> str:
 
 
 def _single_with_mail(service: Service, url: str) -> float:
-    """Milliseconds."""
+    """Return the milliseconds from the submission until the mail is sent."""
     connection = HTTPConnection(urlsplit(service.base).netloc, timeout=PATIENCE_SECONDS)
     try:
         return submit_and_poll(connection, url, EMAIL)

@@ -23,7 +23,7 @@ from tasks.stores.mongodb import MongoStore
 from tasks.task import Task
 
 POLL_SECONDS = 0.2
-POLL_SHARE = 0.02  # of the time is spent on polling, so that it does not show
+POLL_SHARE = 0.02  # the share of the time that is spent on polling
 PATIENCE_SECONDS = 60  # without a single task done
 BATCH = 1000
 
@@ -55,7 +55,7 @@ class Drained:
     seconds: float  # from the start of the workers
     cpu_seconds: float  # for 1,000 tasks
     messages: int
-    ended: Sequence[int] = ()  # tasks of each batch
+    ended: Sequence[int] = ()  # the ended tasks of each batch
 
 
 def drain(  # noqa: PLR0913
@@ -114,7 +114,7 @@ def drain_batches(
 ) -> Drained:
     """Insert batches of URLs, then start a worker with eight threads and watch it.
 
-    It is stopped when `until` tasks have ended, or all.
+    The worker is stopped when `until` tasks have ended; by default, when all have.
     """
     with lab.tasks() as (tasks, settings):
         store = MongoStore.connect(settings["MONGODB_URL"])
@@ -178,7 +178,7 @@ def _enqueue(rabbitmq_url: str, queue: str, ids: Iterable[str]) -> None:
 
 
 def _watch(tasks: Tasks, workers: Process, count: int, finished: Document) -> float:
-    """Processor seconds for 1,000 tasks, once so many are done."""
+    """Wait until `count` tasks have ended; return the processor seconds for 1,000 of them."""
     samples: list[tuple[int, float]] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not samples or samples[-1][0] < count:

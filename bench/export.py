@@ -1,4 +1,4 @@
-"""Exports: how fast they are, and what the size of a batch does to the service's memory."""
+"""The speed of exports, and the memory that they need."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,7 +96,7 @@ def insert_batch(store: TaskStore, urls: Sequence[str]) -> str:
 
 
 def _download(base: str, task_id: str, format_: str) -> float:
-    """Seconds."""
+    """Return the seconds that an export takes."""
     began = time.monotonic()
     parameters = {"id": task_id, "format": format_}
     with requests.get(f"{base}/export", parameters, stream=True, timeout=60) as answer:

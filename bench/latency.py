@@ -29,7 +29,7 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 def _rows(deployment: str, base: str, url: str) -> Iterator[Row]:
     connection = HTTPConnection(urlsplit(base).netloc, timeout=PATIENCE_SECONDS)
-    submit_and_poll(connection, url)  # whatever is made when it is first used
+    submit_and_poll(connection, url)  # opens connections and imports modules
     runs = [[submit_and_poll(connection, url) for _ in range(TASKS)] for _ in range(RUNS)]
     for name, percent in (("median", 50), ("p99", 99)):
         yield Row(
@@ -40,7 +40,7 @@ def _rows(deployment: str, base: str, url: str) -> Iterator[Row]:
 
 
 def submit_and_poll(connection: HTTPConnection, url: str, email: str | None = None) -> float:
-    """Milliseconds until /check has the result, and the mail is out, asked again and again."""
+    """Return the milliseconds until the task is done and, if it has an email, the mail is sent."""
     began = time.perf_counter()
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     form = {"url": url} if email is None else {"url": url, "email": email}

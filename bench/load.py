@@ -1,6 +1,6 @@
 """A load generator over kept connections, in a process of its own: `python -m bench.load`.
 
-Each connection sends its next request when the last one is answered, or a while after that.
+Each connection sends its next request when the last one is answered, or after a pause.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class _Client(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._is_waiting = True
         loop = asyncio.get_running_loop()
-        # Those that pause do not all begin at once.
+        # If connections pause, they begin at different times.
         loop.call_later(random.uniform(0, self._pause_seconds), self._send)
 
     def _send(self) -> None:

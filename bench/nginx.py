@@ -41,7 +41,7 @@ http {{
 class Nginx:
     """Files at `http` and `https`, whose certificate the authority in `ca_bundle` has signed.
 
-    They are at each of `hosts`, too.
+    Each of `hosts` serves the same files.
     """
 
     def __init__(self, folder: Path) -> None:

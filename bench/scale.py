@@ -1,4 +1,4 @@
-"""What many batches, many hosts, and a large backlog of members change."""
+"""The throughput with many batches, many hosts, and many waiting members."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -12,7 +12,7 @@ RUNS = 3
 BATCHES = 100
 PER_HOST = 4  # as by default
 ONE_BATCH = "itself, one batch of 10,000 from one host"
-# Of a million members, so many that each batch has had several turns.
+# Ended members after which the worker is stopped. Each batch has then had several turns.
 UNTIL = 200_000
 
 
@@ -40,7 +40,7 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 
 def measure_million(lab: Lab) -> Iterator[Row]:
-    """100 batches of 10,000 at once, and how evenly they get on."""
+    """100 batches of 10,000 at once, and how evenly they share the worker."""
     url = lab.nginx.http + lab.nginx.add(2**10)
     one = drain.drain_batches(lab, [[url] * TASKS])
     many = drain.drain_batches(lab, [[url] * TASKS] * BATCHES, per_host=PER_HOST, until=UNTIL)

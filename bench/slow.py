@@ -38,7 +38,7 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 @contextmanager
 def slow_origin(lab: Lab, pause_seconds: float) -> Iterator[str]:
-    """The URL of a file of 1 KiB that comes after a pause."""
+    """Serve a file of 1 KiB after a pause; yield its URL."""
     port = free_port()
     arguments = ("-m", "bench.slow_origin", str(port), str(pause_seconds))
     with lab.program(*arguments, settings={}):

@@ -1,4 +1,4 @@
-"""An origin that takes its time before each answer: `python -m bench.slow_origin PORT SECONDS`."""
+"""An origin that pauses before each answer: `python -m bench.slow_origin PORT SECONDS`."""
 
 import asyncio
 import sys

@@ -56,7 +56,7 @@ def freeze_the_service(scene: Scene) -> None:
 
 
 def lock_the_file(scene: Scene) -> None:
-    """Another program writes to the SQLite file, and takes its time."""
+    """Hold the write lock of the SQLite file, as another program might."""
     path = Path(scene.system.environ["DATA_DIR"]) / "tasks.sqlite3"
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -112,7 +112,7 @@ def _last(scene: Scene) -> None:
 
 
 def _note_death_inside(scene: Scene) -> None:
-    """The service is about to die, and with it the workers that it has inside."""
+    """Note the death of the embedded workers, which die with the service."""
     if not scene.workers:
         scene.note_death()
 

@@ -55,13 +55,13 @@ class Scene:
 
     @property
     def mongod(self) -> Mongod:
-        """Of a distributed system."""
+        """Return the server of a distributed system."""
         assert self._mongod is not None
         return self._mongod
 
     @property
     def rabbitmq(self) -> RabbitMQ:
-        """Of a distributed system."""
+        """Return the server of a distributed system."""
         assert self._rabbitmq is not None
         return self._rabbitmq
 

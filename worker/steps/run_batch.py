@@ -12,8 +12,8 @@ from worker.leases import Claim
 from worker.resources import Resources
 from worker.retrying import until_available
 
-# A look costs time in proportion to the members, so large batches are looked at less often, and
-# no batch more often than 100 times in the time that it is expected to take.
+# A look costs time in proportion to the members, so large batches are looked at less often. Each
+# batch is looked at about `LOOKS` times in the time that it is expected to take.
 SHORTEST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(minutes=1)
 MEMBERS_PER_SECOND = 1000
