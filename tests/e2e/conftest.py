@@ -1,7 +1,7 @@
 """Deployments of the running system."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,22 @@ from devtools.servers.mongod import Mongod
 from devtools.servers.rabbitmq import RabbitMQ
 
 pytest.register_assert_rewrite("tests.e2e.ledger")
+
+SHOWN_CHARACTERS = 4000  # of the output of each process, in the report of a failure
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show in the report of a failure what the processes of the test have said."""
+    report = yield
+    if report.failed:
+        systems = (each for each in item.funcargs.values() if isinstance(each, System))
+        for process in (each for system in systems for each in system.processes):
+            output = process.output[-SHOWN_CHARACTERS:]
+            report.sections.append((f"Output of {process.log.parent.name}", output))
+    return report
 
 
 @pytest.fixture(scope="module")
