@@ -101,7 +101,7 @@ def test_a_busy_process_that_reconnects_takes_nothing_from_an_idle_one(
 
     for connection in connections:
         rabbitmq.control("close_connection", connection, "test")
-    wait_for(lambda: "CONNECTION_FORCED" in busy.output)
+    wait_for(lambda: "the broker is unreachable" in busy.output)  # as it was told, or a lost stream
     wait_for(lambda: "the broker has recovered" in busy.output)
     wait_for(lambda: rabbitmq.consumers("compute_md5") == 2)
     tasks = [
