@@ -13,7 +13,7 @@ run: $(VENV)/run.stamp  ## the service on port 8000, with nothing else to start 
 	@exec $(BIN)/python -m service
 
 test: $(VENV)/dev.stamp services  ## all tests (REQUIRE_SERVICES=1: fail where a program is missing)
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 coverage: $(VENV)/dev.stamp services  ## all tests, measured: fails below the floor of pyproject.toml
 	$(BIN)/coverage erase
