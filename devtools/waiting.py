@@ -6,13 +6,17 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+# Ever longer pauses: tests that wait for seconds leave the machine to those that work.
+FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 0.02, 1.1, 0.2
 PATIENCE = 120.0  # seconds: what takes one on an idle machine may take a minute on a busy one
 
 
 def wait_for(fact: Callable[[], Result], seconds: float = PATIENCE) -> Result:
     """Return the first true result of `fact()`. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
+    pause = FIRST_PAUSE
     while not (result := fact()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {fact}"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(GROWTH * pause, LONGEST_PAUSE)
     return result
