@@ -12,7 +12,7 @@ from bench import drain
 from bench.lab import Lab
 from bench.rows import Row, alternate
 from bench.small import SESSION, submit_and_wait
-from devtools.waiting import wait_for
+from devtools.waiting import FIRST_PAUSE, wait_for
 
 TASKS = 10_000
 RUNS = 3
@@ -80,7 +80,11 @@ def _submit_batch_and_wait(lab: Lab, url: str) -> tuple[float, float]:
         answer.raise_for_status()
         with closing(sqlite3.connect(data / "tasks.sqlite3")) as connection:
             unsettled = "SELECT count(*) FROM tasks WHERE wake_at IS NOT NULL"
-            wait_for(lambda: connection.execute(unsettled).fetchone() == (0,), 120)
+            wait_for(
+                lambda: connection.execute(unsettled).fetchone() == (0,),
+                120,
+                longest_pause=FIRST_PAUSE,
+            )
             first, last = connection.execute(
                 "SELECT min(finished_at), max(finished_at)"
                 " FROM (SELECT json_extract(document, '$.finished_at') AS finished_at FROM tasks"

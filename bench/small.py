@@ -10,7 +10,7 @@ from bench.drain import Contestant
 from bench.lab import Lab
 from bench.load import submits
 from bench.rows import Row, alternate
-from devtools.waiting import wait_for
+from devtools.waiting import FIRST_PAUSE, wait_for
 
 TASKS = 2000
 RUNS = 3
@@ -83,7 +83,11 @@ def submit_and_wait(lab: Lab, url: str) -> tuple[float, float]:
         submits(service.base, url, CONNECTIONS, SECONDS).run()
         with closing(sqlite3.connect(data / "tasks.sqlite3")) as connection:
             unsettled = "SELECT count(*) FROM tasks WHERE wake_at IS NOT NULL"
-            wait_for(lambda: connection.execute(unsettled).fetchone() == (0,), 120)
+            wait_for(
+                lambda: connection.execute(unsettled).fetchone() == (0,),
+                120,
+                longest_pause=FIRST_PAUSE,
+            )
             count, first, last = connection.execute(
                 "SELECT count(*), min(finished_at), max(finished_at)"
                 " FROM (SELECT json_extract(document, '$.finished_at') AS finished_at FROM tasks)"

@@ -11,12 +11,14 @@ FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 0.02, 1.1, 0.2
 PATIENCE = 120.0  # seconds: what takes one on an idle machine may take a minute on a busy one
 
 
-def wait_for(fact: Callable[[], Result], seconds: float = PATIENCE) -> Result:
+def wait_for(
+    fact: Callable[[], Result], seconds: float = PATIENCE, *, longest_pause: float = LONGEST_PAUSE
+) -> Result:
     """Return the first true result of `fact()`. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE
     while not (result := fact()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {fact}"
         time.sleep(pause)
-        pause = min(GROWTH * pause, LONGEST_PAUSE)
+        pause = min(GROWTH * pause, longest_pause)
     return result
