@@ -4,11 +4,49 @@ import asyncio
 import ssl
 import threading
 import time
+from typing import Any
+from weakref import WeakSet
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from devtools.servers.process import free_port
+from devtools.waiting import PATIENCE
+
+TURNS = 5  # of a loop, in which a connection is accepted or closed
+
+
+class _Controller(Controller):
+    """Remembers its sessions, since it does not close their connections when it stops."""
+
+    def __init__(self, handler: object, **options: Any) -> None:
+        self._sessions: WeakSet[SMTP] = WeakSet()
+        super().__init__(handler, ready_timeout=PATIENCE, **options)
+
+    def factory(self) -> SMTP:
+        session: SMTP = super().factory()  # type: ignore[no-untyped-call]
+        self._sessions.add(session)
+        return session
+
+    def stop(self, no_assert: bool = False) -> None:  # noqa: FBT001, FBT002  aiosmtpd's signature
+        if self.loop.is_running():
+            asyncio.run_coroutine_threadsafe(self._close_connections(), self.loop).result()
+        super().stop(no_assert)
+
+    async def _close_connections(self) -> None:
+        assert isinstance(self.server, asyncio.Server)
+        for listener in self.server.sockets:
+            self.loop.remove_reader(listener)  # accepts no more, and spoils no accept under way
+        await _let_others_run()
+        for session in list(self._sessions):
+            if isinstance(session.transport, asyncio.WriteTransport):
+                session.transport.abort()
+        await _let_others_run()
+
+
+async def _let_others_run() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 class Inbox:
@@ -38,7 +76,7 @@ class Inbox:
 
     def start(self, tls: ssl.SSLContext | None = None) -> None:
         """Listen, again; with TLS it offers STARTTLS."""
-        self._controller = Controller(
+        self._controller = _Controller(
             self,
             hostname="127.0.0.1",
             port=self.port,
