@@ -53,6 +53,7 @@ def measure(lab: Lab) -> Iterator[Row]:
             )
             assert len({run.md5 for each in runs.values() for run in each}) == 1
             yield from _rows(scheme, runs)
+    yield from _more_digests(lab, lab.nginx.http + path)
 
 
 def _rows(scheme: str, runs: dict[str, list[Run]]) -> Iterator[Row]:
@@ -79,8 +80,26 @@ def _rows(scheme: str, runs: dict[str, list[Run]]) -> Iterator[Row]:
     )
 
 
-def _fetch(lab: Lab, url: str) -> Run:
-    command = [sys.executable, "-m", "bench.fetch", url]
+def _more_digests(lab: Lab, url: str) -> Iterator[Row]:
+    runs = alternate(
+        RUNS,
+        alone=partial(_fetch, lab, url),
+        two=partial(_fetch, lab, url, "sha256"),
+        all=partial(_fetch, lab, url, "sha1", "sha256", "sha512"),
+    )
+    for name, digests in (("two", "MD5 and SHA-256"), ("all", "all four digests")):
+        yield Row(
+            name=f"1 GB over http, {digests}",
+            unit="MB/s",
+            ours=[run.megabytes_per_second for run in runs[name]],
+            rival_name="our download, MD5 alone",
+            rival=[run.megabytes_per_second for run in runs["alone"]],
+            is_more_better=True,
+        )
+
+
+def _fetch(lab: Lab, url: str, *digests: str) -> Run:
+    command = [sys.executable, "-m", "bench.fetch", url, *digests]
     answer = subprocess.run(command, check=True, capture_output=True, cwd=PROJECT, env=lab.environ)
     return Run(**json.loads(answer.stdout))
 

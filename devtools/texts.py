@@ -15,6 +15,7 @@ from devtools.servers.process import PROJECT
 from service import metrics as service_metrics
 from settings import DEFAULT_USER_AGENT, Settings
 from settings.parsing import parse_size
+from tasks.digests import Algorithm
 from tasks.failure import FailureCode
 from worker import metrics as worker_metrics
 
@@ -158,12 +159,68 @@ def with_failure_codes(text: str) -> str:
         '      "FailureCode": {\n        "title": "Why a task fails",\n'
         f'        "oneOf": [\n{choices}\n        ]\n      }}'
     )
-    changed, count = re.subn(
-        r'      "FailureCode": \{.*?\n      \}', lambda _: schema, text, flags=re.DOTALL
+    return _with_parts(text, {r'      "FailureCode": \{.*?\n      \}': schema})
+
+
+def with_digests(text: str) -> str:
+    """Return the OpenAPI document with what it says about each digest."""
+    expected = {
+        each.value: {"$ref": f"#/components/schemas/Expected{each.name}"} for each in Algorithm
+    }
+    parameters = ({"name": name, "in": "query", "schema": ref} for name, ref in expected.items())
+    results: dict[str, object] = {
+        each.value: {"$ref": f"#/components/schemas/{each.name}"} for each in Algorithm
+    }
+    rules: dict[str, object] = {
+        f"Expected{each.name}": {
+            "type": "string",
+            "pattern": f"^([0-9a-fA-F]{{{each.hex_digits}}})?$",
+            "description": f"The {each.label} that you expect, which is computed as well."
+            " The answer then has `verified`. Empty: none.",
+        }
+        for each in Algorithm
+    }
+    schemas: dict[str, object] = {
+        each.name: {"type": "string", "pattern": f"^[0-9a-f]{{{each.hex_digits}}}$"}
+        for each in Algorithm
+    }
+    names = "|".join(Algorithm)
+    rules["Digests"] = {
+        "type": "string",
+        "pattern": f"^$|^ *({names}) *(, *({names}) *)*$",
+        "description": "Digests to compute besides the MD5: one or more names, separated by commas."
+        " They cost no second download. Empty: none.",
+    }
+    schema = r'\{"\$ref": "#/components/schemas/'
+    parts = {
+        r' +\{"name": "md5", "in": "query".*?(?=\n        \])': ",\n".join(
+            f"          {json.dumps(each)}" for each in parameters
+        ),
+        rf' +"md5": {schema}ExpectedMD5"\}}.*?(?=\n        \}})': _members(expected, 10),
+        rf' +"md5": {schema}MD5"\}}.*?(?=,\n          "status")': _members(results, 10),
+        r' +"ExpectedMD5": \{.*?(?=,\n      "URLs")': _members(rules, 6),
+        r' +"MD5": \{"type".*?(?=,\n      "Moment")': _members(schemas, 6),
+        r'(?<="Which digest, for md5sum.", "schema": \{"enum": )\[.*?\]': json.dumps(
+            list(Algorithm)
+        ),
+    }
+    return _with_parts(text, parts)
+
+
+def _members(values: Mapping[str, object], indent: int) -> str:
+    """Return the members of a JSON object, each in a line."""
+    return ",\n".join(
+        f'{" " * indent}"{name}": {json.dumps(each)}' for name, each in values.items()
     )
-    if count != 1:
-        raise ValueError("there is not exactly one schema FailureCode")
-    return changed
+
+
+def _with_parts(text: str, parts: Mapping[str, str]) -> str:
+    """Return the text with the only match of each pattern replaced."""
+    for pattern, part in parts.items():
+        text, count = re.subn(pattern, lambda _, part=part: part, text, flags=re.DOTALL)  # type: ignore[misc]
+        if count != 1:
+            raise ValueError(f"there are {count} matches of {pattern}")
+    return text
 
 
 def write(folder: Path, *, is_check: bool) -> list[str]:
@@ -174,7 +231,7 @@ def write(folder: Path, *, is_check: bool) -> list[str]:
     for (name, block), make in BLOCKS.items():
         marker = MARKERS[Path(name).suffix]
         changed[name] = with_block(changed[name], marker, block, make())
-    changed[OPENAPI] = with_failure_codes(changed[OPENAPI])
+    changed[OPENAPI] = with_digests(with_failure_codes(changed[OPENAPI]))
     outdated = [name for name, text in texts.items() if changed[name] != text]
     if not is_check:
         for name in outdated:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from service.lines import Entry
 from tasks.batch import Batch, Lane, Member
+from tasks.digests import Algorithm
 from tasks.task import Task
 
 _NAMESPACE = uuid.UUID("6d2a1c32-0c61-4a29-a8f2-2f7a3b0b5a57")  # ours, for ids of members
@@ -23,6 +24,7 @@ class BatchSubmission:
     """A valid submission of a list. `networks` are those of the client, the narrowest first."""
 
     entries: Sequence[Entry]
+    requested: tuple[Algorithm, ...] = ()
     email: str | None
     task_id: str | None  # None: a new one
     networks: tuple[str, ...]
@@ -56,11 +58,13 @@ class BatchSubmission:
             for number in range(min(count, per_host or MOST_LANES))
         ]
         task = Task.new("", now, task_id=batch_id, email=self.email, batch=batch)
-        return Parts(task, group, self.entries, hosts, lanes)
+        return Parts(task, group, self.entries, self.requested, hosts, lanes)
 
     def _fingerprint(self) -> str:
         """Return a digest of everything that was submitted, by which a repetition is recognised."""
         digest = hashlib.sha256(repr(self.email).encode())
+        if self.requested:
+            digest.update(f" {', '.join(self.requested)}".encode())
         for entry in self.entries:
             expected = sorted(entry.expected.hexdigests.items()), entry.expected.size
             digest.update(f"\n{entry.url} {expected}".encode())
@@ -74,6 +78,7 @@ class Parts:
     batch: Task
     group: str
     entries: Sequence[Entry]
+    requested: tuple[Algorithm, ...]
     hosts: Sequence[str]
     lanes: Sequence[Task]
 
@@ -89,6 +94,7 @@ class Parts:
                     self.batch.submitted_at,
                     task_id=str(uuid.uuid5(_NAMESPACE, f"{self.group} {position}")),
                     expected=entry.expected,
+                    requested=self.requested,
                     member=Member(group=self.group, host=host, position=position, rank=rank),
                 )
             )

@@ -15,12 +15,8 @@ from tasks.url import parse_url
 STS_HEADING = "TsvHttpData-1.0"
 MAX_SIZE = 2**63 - 1
 _BOM = "\ufeff"
-_ALGORITHMS = {
-    32: Algorithm.MD5,
-    40: Algorithm.SHA1,
-    64: Algorithm.SHA256,
-    128: Algorithm.SHA512,
-}
+# By their length; of two with the same length the first row.
+_ALGORITHMS = {each.hex_digits: each for each in reversed(Algorithm)}
 # A line of md5sum, sha256sum and so on: two spaces, or a space and the mark of a binary file.
 _SUM = re.compile(r"([0-9a-fA-F]+) [ *](.*)")
 

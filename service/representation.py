@@ -58,12 +58,9 @@ class RunningBody(TypedDict):
 
 
 class DoneBody(TypedDict):
-    """A task whose digests are computed. Each has a field with the name of its algorithm."""
+    """A task whose digests are computed. Each has a field named by its algorithm, beside `md5`."""
 
     md5: str
-    sha1: NotRequired[str]
-    sha256: NotRequired[str]
-    sha512: NotRequired[str]
     status: Literal["done"]
     url: str
     size: int
@@ -73,6 +70,7 @@ class DoneBody(TypedDict):
     finished_at: str
     mail_status: NotRequired[MailStatus]
     verified: NotRequired[bool]
+    mismatches: NotRequired[list[str]]
 
 
 class FailedBody(TypedDict):
@@ -149,6 +147,8 @@ def _represent_done(task: Task) -> DoneBody:
         body["mail_status"] = task.mail_status
     if task.is_verified is not None:
         body["verified"] = task.is_verified
+    if task.mismatches:
+        body["mismatches"] = task.mismatches
     return body
 
 

@@ -14,16 +14,16 @@ from service.idempotency import task_id_of
 from service.lines import read_lines
 from service.parameters import read_parameters
 from tasks.address import parse_address
-from tasks.digests import NOTHING_EXPECTED, Algorithm, Expected
+from tasks.digests import ALWAYS, NOTHING_EXPECTED, Algorithm, Expected
 from tasks.errors import InvalidAddressError, InvalidURLError
 from tasks.task import Task
 from tasks.url import parse_url
 
-PARAMETERS = ("url", "urls", "email", "md5")
+PARAMETERS = ("url", "urls", "email", "digests", *Algorithm)
 
 MAX_SINGLE_BYTES = 64 * 1024  # of a body without a list
 
-_MD5 = re.compile(r"([0-9a-f]{32})?")
+_HEXADECIMAL = re.compile(r"[0-9a-f]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class Submission:
     url: str
     email: str | None = None
     expected: Expected = NOTHING_EXPECTED
+    requested: tuple[Algorithm, ...] = ()
     task_id: str | None = None  # None: a new one
     networks: tuple[str, ...]
 
@@ -48,12 +49,14 @@ class Submission:
             now,
             email=self.email,
             expected=self.expected,
+            requested=self.requested,
             task_id=self.task_id,
         )
 
     def is_for(self, task: Task) -> bool:
         """Whether a task came from the same submission, whatever has become of it."""
-        return (self.url, self.email, self.expected) == (task.url, task.email, task.expected)
+        ours = (self.url, self.email, self.expected, self.requested)
+        return ours == (task.url, task.email, task.expected, task.requested)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,15 @@ def read_submission(request: Request) -> Submission | BatchSubmission:
     return Submission(
         url=_read_url(parameters["url"]),
         email=_read_email(parameters.get("email", "")),
-        expected=_read_md5(parameters.get("md5", "")),
+        expected=_read_expected(parameters),
+        requested=_read_requested(parameters.get("digests", "")),
         task_id=task_id_of(request),
         networks=networks_of(request.client_ip),
     )
 
 
 def _read_batch(request: Request, parameters: Mapping[str, str]) -> BatchSubmission:
-    for name in ("url", "md5"):
+    for name in ("url", *Algorithm):
         if parameters.get(name):
             refuse_parameter(name, "cannot be given together with urls")
     most = request.app.ctx.settings.max_batch
@@ -103,6 +107,7 @@ def _read_batch(request: Request, parameters: Mapping[str, str]) -> BatchSubmiss
         )
     return BatchSubmission(
         entries=entries,
+        requested=_read_requested(parameters.get("digests", "")),
         email=_read_email(parameters.get("email", "")),
         task_id=task_id_of(request),
         networks=networks_of(request.client_ip),
@@ -123,7 +128,24 @@ def _read_email(text: str) -> str | None:
         refuse_parameter("email", str(error))
 
 
-def _read_md5(text: str) -> Expected:
-    if not _MD5.fullmatch(text.lower()):
-        refuse_parameter("md5", "must be 32 hexadecimal digits")
-    return Expected({Algorithm.MD5: text.lower()}) if text else NOTHING_EXPECTED
+def _read_requested(text: str) -> tuple[Algorithm, ...]:
+    """Return the digests to compute besides those of every download, in the order of the rows."""
+    names = {name.strip(" ") for name in text.split(",")} if text else set()
+    if not names <= set(Algorithm):
+        refuse_parameter(
+            "digests", f"must be one or more of {', '.join(Algorithm)}, separated by commas"
+        )
+    return tuple(each for each in Algorithm if each in names and each not in ALWAYS)
+
+
+def _read_expected(parameters: Mapping[str, str]) -> Expected:
+    """Return what is expected. An empty digest is one that was left out."""
+    hexdigests = {}
+    for algorithm in Algorithm:
+        text = parameters.get(algorithm, "").lower()
+        if not text:
+            continue
+        if len(text) != algorithm.hex_digits or not _HEXADECIMAL.fullmatch(text):
+            refuse_parameter(algorithm.value, f"must be {algorithm.hex_digits} hexadecimal digits")
+        hexdigests[algorithm] = text
+    return Expected(hexdigests) if hexdigests else NOTHING_EXPECTED

@@ -1,5 +1,6 @@
 """The digests that can be computed, and the result of a download."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -27,6 +28,16 @@ class Algorithm(StrEnum):
     SHA1 = "sha1", "SHA-1", 2
     SHA256 = "sha256", "SHA-256", 2
     SHA512 = "sha512", "SHA-512", 2
+
+    @property
+    def hex_digits(self) -> int:
+        """The length of a digest in hexadecimal digits."""
+        return 2 * hashlib.new(self.value, usedforsecurity=False).digest_size
+
+
+def label_of(name: str) -> str:
+    """Return how people write the name of a digest, or of the size."""
+    return Algorithm(name).label if name in set(Algorithm) else name
 
 
 # The algorithms of every download.
@@ -58,17 +69,14 @@ class Expected:
     def is_something(self) -> bool:
         return bool(self.hexdigests) or self.size is not None
 
-    @property
-    def algorithms(self) -> tuple[Algorithm, ...]:
-        """The algorithms to compute: those of every download, and those that are expected."""
-        return (*ALWAYS, *(each for each in self.hexdigests if each not in ALWAYS))
-
-    def is_met_by(self, digest: Digest) -> bool:
-        """Whether the digest agrees with everything that is expected."""
-        is_size_met = self.size in (None, digest.size)
-        return is_size_met and all(
-            digest.hexdigests.get(each) == text for each, text in self.hexdigests.items()
-        )
+    def mismatches(self, digest: Digest) -> list[str]:
+        """Return the names of all digests that differ, and "size" if that does."""
+        differing = [
+            each.value
+            for each, text in self.hexdigests.items()
+            if digest.hexdigests.get(each) != text
+        ]
+        return differing if self.size in (None, digest.size) else [*differing, "size"]
 
 
 NOTHING_EXPECTED = Expected()

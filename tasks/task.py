@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from tasks.batch import PARKED, Batch, Lane, Member, Tally
-from tasks.digests import NOTHING_EXPECTED, Digest, Expected
+from tasks.digests import ALWAYS, NOTHING_EXPECTED, Algorithm, Digest, Expected
 from tasks.errors import IllegalTransitionError
 from tasks.failure import Failure, FailureCode
 from tasks.outcome import Delayed, Failed, GivenBack, Outcome, RetryLater, Succeeded, Unfinished
@@ -27,6 +27,7 @@ class Task:
     url: str = ""
     email: str | None = None
     expected: Expected = NOTHING_EXPECTED
+    requested: tuple[Algorithm, ...] = ()  # digests besides those of every download
     member: Member | None = None
     batch: Batch | None = None
     lane: Lane | None = None
@@ -108,11 +109,21 @@ class Task:
         return self.retry_at is not None and now + CLOCK_TOLERANCE < self.retry_at
 
     @property
-    def is_verified(self) -> bool | None:
-        """Whether the digest is as expected; None if it is missing, or nothing is expected."""
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """The digests to compute: those of every download, those requested, those expected."""
+        return tuple(dict.fromkeys((*ALWAYS, *self.requested, *self.expected.hexdigests)))
+
+    @property
+    def mismatches(self) -> list[str] | None:
+        """What is not as expected; None if there is no digest, or if nothing is expected."""
         if self.digest is None or not self.expected.is_something:
             return None
-        return self.expected.is_met_by(self.digest)
+        return self.expected.mismatches(self.digest)
+
+    @property
+    def is_verified(self) -> bool | None:
+        """Whether everything is as expected; None where `mismatches` is."""
+        return None if self.mismatches is None else not self.mismatches
 
     def dispatched(self, now: datetime) -> Self:
         """A message was confirmed. The version stays: a claim may be on its way."""

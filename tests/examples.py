@@ -96,6 +96,7 @@ FULL_TASK = Task(
         {Algorithm.MD5: "0" * 32, Algorithm.SHA512: "1" * 128},
         2**62,
     ),
+    requested=(Algorithm.SHA256,),
     member=Member(group="a group", host="b.example", position=7, rank=8),
     submitted_at=NOW,
     version=7,

@@ -3,7 +3,7 @@
 import { counts, files, firstFailures } from "./batch.js";
 import { isTrouble } from "./follow.js";
 import { describe, Speed } from "./progress.js";
-import { exactBytes, mail, moment, number, parseUrl, shortName } from "./words.js";
+import { digestName, exactBytes, mail, moment, number, parseUrl, shortName } from "./words.js";
 
 const COPIED_MS = 2000;
 const NOT_FOUND =
@@ -119,7 +119,8 @@ export class Card {
 
   #showDone(body) {
     this.#part(".digest").replaceChildren(...inHalves(body.md5));
-    this.#showVerdict(body.verified);
+    this.#part(".digests").replaceChildren(...otherDigests(body));
+    this.#showVerdict(body);
     this.#part(".fact").textContent = `${exactBytes(body.size)} · ${moment(body.finished_at)}`;
     this.#note([
       body.final_url !== body.url && `Redirected to ${body.final_url}`,
@@ -130,16 +131,21 @@ export class Card {
     this.#switchTo(".done");
   }
 
-  #showVerdict(isVerified) {
+  #showVerdict({ verified, mismatches }) {
     const verdict = this.#part(".verdict");
-    verdict.hidden = isVerified === undefined;
+    verdict.hidden = verified === undefined;
     if (verdict.hidden) return;
-    verdict.className = `verdict ${isVerified ? "good" : "bad"}`;
-    verdict.textContent = `It is ${isVerified ? "" : "not "}the MD5 you expected.`;
-    if (isVerified || !this.#task.expected) return;
-    const expected = document.createElement("code");
-    expected.append(...inHalves(this.#task.expected.toLowerCase()));
-    verdict.replaceChildren("It is not the MD5 you expected, ", expected);
+    verdict.className = `verdict ${verified ? "good" : "bad"}`;
+    const what = this.#task.expected ? "the MD5 you expected" : "what was expected";
+    if (verified) {
+      verdict.textContent = `It is ${what}.`;
+    } else if (this.#task.expected) {
+      const expected = document.createElement("code");
+      expected.append(...inHalves(this.#task.expected.toLowerCase()));
+      verdict.replaceChildren(`It is not ${what}, `, expected);
+    } else {
+      verdict.textContent = `It is not ${what}: ${mismatches.map(digestName).join(", ")}.`;
+    }
   }
 
   #showFailed({ status, body }) {
@@ -185,6 +191,20 @@ export class Card {
   #part(selector) {
     return this.element.querySelector(selector);
   }
+}
+
+/** The digests besides the MD5, each with its name. */
+function otherDigests(body) {
+  return Object.entries(body)
+    .filter(([name, value]) => name !== "md5" && /^[0-9a-f]{32,}$/.test(value))
+    .flatMap(([name, value]) => {
+      const [term, shown] = [document.createElement("dt"), document.createElement("dd")];
+      const digest = document.createElement("code");
+      digest.append(...inHalves(value));
+      term.textContent = digestName(name);
+      shown.append(digest);
+      return [term, shown];
+    });
 }
 
 /** A digest that breaks in the middle where the line is too short; what is copied has no break. */

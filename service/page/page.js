@@ -6,7 +6,7 @@ import { forget, onChange, recent, remember } from "./recent.js";
 import { duration } from "./words.js";
 
 const MAX_NEWS = 5;
-const LABELS = { url: "The URL", urls: "The list", email: "The address", md5: "The MD5" };
+const LABELS = { url: "The URL", urls: "The list", email: "The address", md5: "The MD5", digests: "The digests" };
 
 const form = document.getElementById("form");
 const list = document.getElementById("tasks");

@@ -57,6 +57,11 @@ export function time(iso) {
   return watch.format(new Date(iso));
 }
 
+/** "sha256" -> "SHA-256" */
+export function digestName(name) {
+  return name.toUpperCase().replace(/^SHA(?=\d)/, "SHA-");
+}
+
 /** What becomes of the mail; undefined for a task without one. */
 export function mail(status) {
   return MAIL[status];

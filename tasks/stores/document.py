@@ -30,7 +30,8 @@ TIME_FIELDS = ("submitted_at", "wake_at", "retry_at", "dispatched_at", "finished
 _PLAIN_FIELDS = {
     each.name: None if each.default is MISSING else each.default
     for each in fields(Task)
-    if each.name not in ("id", "steps", "expected", "digest", "failure", "member", "batch", "lane")
+    if each.name
+    not in ("id", "steps", "expected", "requested", "digest", "failure", "member", "batch", "lane")
 }
 
 _EXPECTED = {algorithm: f"expected_{algorithm}" for algorithm in Algorithm}
@@ -48,6 +49,8 @@ def to_document(task: Task) -> Document:
         if value is not None:
             document[name] = value
     document |= _expectations(task.expected)
+    if task.requested:
+        document["requested"] = [algorithm.value for algorithm in task.requested]
     for name in ("member", "batch", "lane"):
         if (value := getattr(task, name)) is not None:
             document[name] = asdict(value)
@@ -88,7 +91,7 @@ def _digest_of(task: Task, digest: Digest) -> Document:
 
 def _format_of(task: Task) -> int:
     needed = [step.row.format for step in task.steps]
-    needed += [each.document_format for each in task.expected.algorithms]
+    needed += [each.document_format for each in task.algorithms]
     is_of_batch = task.member is not None or task.expected.size is not None
     return max(*needed, BATCH_FORMAT if is_of_batch else 1)
 
@@ -112,6 +115,7 @@ def from_document(document: Mapping[str, Any]) -> Task:
         id=document["_id"],
         steps=_read_steps(document),
         expected=_read_expected(document),
+        requested=tuple(map(Algorithm, document.get("requested") or ())),
         member=Member(**document["member"]) if document.get("member") else None,
         batch=_read_batch(document.get("batch")),
         lane=Lane(**document["lane"]) if document.get("lane") else None,

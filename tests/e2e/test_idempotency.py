@@ -64,9 +64,11 @@ def test_the_same_key_gives_the_same_task(service: Service) -> None:
         {**ORDER, "url": f"{URL}2"},
         {**ORDER, "email": "other@example.com"},
         {**ORDER, "md5": "1" * 32},
+        {**ORDER, "sha256": "1" * 64},
+        {**ORDER, "digests": "sha256"},
         {"url": URL},
     ],
-    ids=["url", "email", "md5", "less"],
+    ids=["url", "email", "md5", "sha256", "digests", "less"],
 )
 def test_the_same_key_for_another_task_is_refused(service: Service, other: dict[str, str]) -> None:
     key = new_key()

@@ -24,6 +24,7 @@ from service.representation import (
     FailureBody,
     RunningBody,
 )
+from service.submission import PARAMETERS
 from settings import Settings
 from tasks.checksums import FORMATS
 from tasks.digests import Algorithm
@@ -88,7 +89,8 @@ def schema_of(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", BODIES)
 def test_schema_has_the_fields_of_the_body(name: str) -> None:
     body, schema = BODIES[name], schema_of(name)
-    assert schema["properties"].keys() == body.__annotations__.keys()
+    digests = set(Algorithm) if name == "Done" else set()
+    assert schema["properties"].keys() == body.__annotations__.keys() | digests
     assert set(schema["required"]) == body.__required_keys__  # type: ignore[attr-defined]
     assert schema["additionalProperties"] is False
 
@@ -102,7 +104,14 @@ def test_schema_has_the_types_of_the_body(name: str) -> None:
         assert types_of(schema) == kinds_of(kind), field
 
 
-JSON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "null": NoneType}
+JSON_TYPES = {
+    "string": str,
+    "integer": int,
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+    "null": NoneType,
+}
 
 
 def types_of(schema: dict[str, Any]) -> set[object]:
@@ -125,6 +134,8 @@ def kinds_of(kind: object) -> set[object]:
         return {one for each in get_args(kind) for one in kinds_of(each)}
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return {each.value for each in kind}
+    if get_origin(kind) is list:
+        return {list}
     return {dict} if is_typeddict(kind) else {kind}
 
 
@@ -137,7 +148,15 @@ def test_document_lists_every_digest_and_format_of_an_export() -> None:
     listed = {each["name"]: each["schema"].get("enum") for each in export}
     assert listed["digest"] == [algorithm.value for algorithm in Algorithm]
     assert listed["format"] == list(FORMATS)
-    assert DoneBody.__annotations__.keys() >= {algorithm.value for algorithm in Algorithm}
+
+
+def test_document_lists_every_digest_of_a_submission_and_of_a_result() -> None:
+    digests = {algorithm.value for algorithm in Algorithm}
+    query = DOCUMENT["paths"]["/submit"]["post"]["parameters"]
+    assert digests <= {each.get("name") for each in query}
+    assert digests <= SCHEMAS["Order"]["properties"].keys()
+    assert digests <= SCHEMAS["Done"]["properties"].keys()
+    assert set(PARAMETERS) == SCHEMAS["Order"]["properties"].keys()
 
 
 def test_document_states_the_limits_of_the_code() -> None:

@@ -119,6 +119,7 @@ def test_legal_transition_leaves_identity_and_version(state: str, transition: st
         "url",
         "email",
         "expected",
+        "requested",
         "submitted_at",
         "version",
     }
@@ -331,6 +332,25 @@ def test_mail_sent_or_refused_settles() -> None:
         "mail_status": MailStatus.REFUSED,
         **settled,
     }
+
+
+def test_each_digest_that_is_asked_for_is_computed_once() -> None:
+    task = replace(
+        make_task(),
+        requested=(Algorithm.SHA256, Algorithm.SHA512),
+        expected=Expected({Algorithm.MD5: "0" * 32, Algorithm.SHA256: "0" * 64}),
+    )
+    assert task.algorithms == (Algorithm.MD5, Algorithm.SHA256, Algorithm.SHA512)
+    assert make_task().algorithms == (Algorithm.MD5,)
+
+
+def test_everything_that_differs_is_named() -> None:
+    digest = replace(DIGEST, hexdigests={Algorithm.MD5: "0" * 32, Algorithm.SHA1: "0" * 40})
+    expected = Expected({Algorithm.MD5: "0" * 32, Algorithm.SHA1: "1" * 40}, digest.size + 1)
+    running = replace(STATES["running"], expected=expected)
+    assert running.mismatches is None
+    done = running.ended(Succeeded(digest), NOW, retention=RETENTION)
+    assert (done.is_verified, done.mismatches) == (False, ["sha1", "size"])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from email.utils import format_datetime, parseaddr
 from urllib.parse import quote, urlsplit
 
 from settings import Settings
+from tasks.digests import label_of
 from tasks.step import Status
 from tasks.task import Task
 from tasks.url import host_to_ascii
@@ -65,6 +66,8 @@ def _lines(task: Task, settings: Settings) -> list[str]:
     if task.is_verified is not None:
         verdict = "it is the one you expected" if task.is_verified else "NOT the one you expected"
         lines.append(f"Verdict:   {verdict}")
+    if task.mismatches:
+        lines.append(f"Differs:   {', '.join(map(label_of, task.mismatches))}")
     if task.failure is not None:
         lines.append(f"Failed:    {task.failure.message} ({task.failure.code})")
     lines += [f"Submitted: {_time(task.submitted_at)}", f"Finished:  {_time(task.finished_at)}"]

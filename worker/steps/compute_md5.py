@@ -48,7 +48,7 @@ class ComputeMD5:
 
         try:
             digest = self.fetch(
-                task.url, task.expected.algorithms, claim.progress, is_cancelled, seconds_left
+                task.url, task.algorithms, claim.progress, is_cancelled, seconds_left
             )
         except FetchCancelledError:
             _log.info("given back in attempt %d", task.attempt)

@@ -1,5 +1,6 @@
 """From the form to the digest."""
 
+import hashlib
 import re
 
 import pytest
@@ -68,6 +69,28 @@ def test_card_shows_whether_the_digest_matches(
     submit(page, url, md5=expected)
     expect(card(page, url).locator(".verdict")).to_have_text(verdict)
     expect(news(page)).to_contain_text(f"{MD5}. {verdict}")
+
+
+def test_more_digests(page: Page, serve: Serve) -> None:
+    url = f"{serve({'/file': BODY}).base}/file"
+    page.get_by_label("Digests").select_option("MD5 and SHA-256")
+    submit(page, url)
+    shown = card(page, url)
+    expect(shown.locator(".digest")).to_have_text(MD5)
+    expect(shown.locator(".digests")).to_have_text(f"SHA-256{hashlib.sha256(BODY).hexdigest()}")
+    page.reload()
+    expect(shown.locator(".digests")).to_contain_text(hashlib.sha256(BODY).hexdigest())
+
+
+def test_a_linked_task_says_which_digests_differ(
+    page: Page, service: Service, serve: Serve
+) -> None:
+    url = f"{serve({'/file': BODY}).base}/file"
+    task_id = service.submit(url, md5=MD5, sha256="0" * 64, sha512="0" * 128)
+    page.goto(f"/?id={task_id}")
+    expect(card(page, url).locator(".verdict")).to_have_text(
+        "It is not what was expected: SHA-256, SHA-512."
+    )
 
 
 def test_a_lost_answer_and_another_click_make_one_task(page: Page, serve: Serve) -> None:
@@ -188,6 +211,8 @@ def test_with_the_keyboard_alone(page: Page, serve: Serve) -> None:
     keyboard.type(MD5)
     keyboard.press("Enter")
     expect(card(page, url)).to_contain_text("It is the MD5 you expected.")
+    keyboard.press("Tab")
+    expect(page.get_by_label("Digests")).to_be_focused()
     names = []
     for _ in range(5):
         keyboard.press("Tab")

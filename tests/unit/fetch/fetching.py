@@ -1,7 +1,7 @@
 """Downloads with limits that fit a test, by a transport that may reach loopback."""
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,7 +11,7 @@ from fetch.download import download
 from fetch.errors import FetchError
 from fetch.transport import Transport
 from settings.parsing import Network
-from tasks.digests import Digest
+from tasks.digests import ALWAYS, Algorithm, Digest
 from tasks.failure import FailureCode
 
 LOOPBACK: list[Network] = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1")]
@@ -32,11 +32,18 @@ class Fetch:
     def __init__(self, over: Transport) -> None:
         self.transport = over
         self.is_cancelled: Callable[[], bool] = lambda: False
+        self.algorithms: Sequence[Algorithm] = ALWAYS
 
     def __call__(self, url: str, **limits: float) -> Digest:
         # `replace` knows the fields, mypy doesn't: they are ints and floats alike.
         chosen = replace(LIMITS, **limits)  # type: ignore[arg-type]
-        return download(url, self.transport, chosen, is_cancelled=self.is_cancelled)
+        return download(
+            url,
+            self.transport,
+            chosen,
+            algorithms=self.algorithms,
+            is_cancelled=self.is_cancelled,
+        )
 
     def failure(self, url: str, **limits: float) -> FetchError:
         """How a download fails that must fail."""

@@ -1,12 +1,12 @@
 import hashlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from fetch.digest import BUFFER_BYTES, ReadAheadHash
-from tasks.digests import Algorithm
+from tasks.digests import ALWAYS, Algorithm
 
 
 def reader(body: bytes, most: int) -> Callable[[memoryview], int]:
@@ -23,11 +23,13 @@ def reader(body: bytes, most: int) -> Callable[[memoryview], int]:
     return read_into
 
 
-def digest(body: bytes, most: int) -> str:
-    read_into, ahead = reader(body, most), ReadAheadHash()
+def digests(
+    body: bytes, most: int, algorithms: Sequence[Algorithm] = ALWAYS
+) -> dict[Algorithm, str]:
+    read_into, ahead = reader(body, most), ReadAheadHash(algorithms)
     while ahead.read(read_into):
         pass
-    return ahead.hexdigests()[Algorithm.MD5]
+    return ahead.hexdigests()
 
 
 SIZES = [0, 1, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 7 * BUFFER_BYTES, 10**7]
@@ -35,9 +37,14 @@ SIZES = [0, 1, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 7 * BUFFER_BYTE
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("most", [2000, BUFFER_BYTES // 3, 10**8])
-def test_digest_is_that_of_hashlib(size: int, most: int) -> None:
+@pytest.mark.parametrize("algorithms", [ALWAYS, (Algorithm.MD5, Algorithm.SHA256), list(Algorithm)])
+def test_digests_are_those_of_hashlib(
+    size: int, most: int, algorithms: Sequence[Algorithm]
+) -> None:
     body = random.Random(size).randbytes(size)
-    assert digest(body, most) == hashlib.md5(body).hexdigest()
+    assert digests(body, most, algorithms) == {
+        each: hashlib.new(each.value, body).hexdigest() for each in algorithms
+    }
 
 
 def hashing_threads() -> set[threading.Thread]:
@@ -51,13 +58,14 @@ def test_a_small_body_takes_no_thread() -> None:
         assert hashing_threads() <= before
 
 
-def test_no_thread_is_left() -> None:
+@pytest.mark.parametrize("algorithms", [ALWAYS, list(Algorithm)])
+def test_no_thread_is_left(algorithms: Sequence[Algorithm]) -> None:
     before = hashing_threads()
-    digest(bytes(3 * BUFFER_BYTES), BUFFER_BYTES)
-    broken_off = ReadAheadHash()
+    digests(bytes(3 * BUFFER_BYTES), BUFFER_BYTES, algorithms)
+    broken_off = ReadAheadHash(algorithms)
     read_into = reader(bytes(BUFFER_BYTES), 10**8)
     while broken_off.read(read_into):
         pass
-    assert len(hashing_threads() - before) == 1
+    assert len(hashing_threads() - before) == len(algorithms)
     broken_off.close()
     assert hashing_threads() <= before

@@ -26,6 +26,7 @@ from fetch.errors import FetchError
 from fetch.guard import Guard
 from fetch.resume import next_pause, patience
 from fetch.transport import Transport
+from tasks.digests import Algorithm
 from tasks.failure import FailureCode
 from tests.unit.fetch.fetching import LOOPBACK, Fetch
 
@@ -100,6 +101,14 @@ class TestSameVersion:
         assert digest.is_length_verified
         assert origin.connections == 21
         assert origin.sent <= 1.1 * len(body)
+
+    def test_every_digest_goes_on(self, originate: Originate, fetch: Fetch) -> None:
+        origin = originate([BreakingFile(BODY, STRONG, [MIB + 1, 3 * MIB - 1])])
+        fetch.algorithms = list(Algorithm)
+        assert fetch(origin.base).hexdigests == {
+            each: hashlib.new(each.value, BODY).hexdigest() for each in Algorithm
+        }
+        assert origin.connections == 3
 
     @pytest.mark.parametrize(
         ("headers", "validator"),
