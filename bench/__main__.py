@@ -25,6 +25,7 @@ from bench import (
     small,
     start,
     submits,
+    waiting,
 )
 from bench.chart import as_svg
 from bench.environment import describe
@@ -44,6 +45,7 @@ FAMILIES: dict[str, Measure] = {
     "scale": scale.measure,
     "beside": beside.measure,
     "export": export.measure,
+    "waiting": waiting.measure,
     "slow": slow.measure,
     "backlog": backlog.measure,
     "big": big.measure,

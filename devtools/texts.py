@@ -199,7 +199,7 @@ def with_digests(text: str) -> str:
         rf' +"md5": {schema}ExpectedMD5"\}}.*?(?=\n        \}})': _members(expected, 10),
         rf' +"md5": {schema}MD5"\}}.*?(?=,\n          "status")': _members(results, 10),
         r' +"ExpectedMD5": \{.*?(?=,\n      "URLs")': _members(rules, 6),
-        r' +"MD5": \{"type".*?(?=,\n      "Moment")': _members(schemas, 6),
+        r' +"MD5": \{"type".*?(?=,\n      "ID")': _members(schemas, 6),
         r'(?<="Which digest, for md5sum.", "schema": \{"enum": )\[.*?\]': json.dumps(
             list(Algorithm)
         ),

@@ -10,7 +10,7 @@ from sanic import Request, Sanic
 from sanic.config import Config
 from sanic_routing import Route
 
-from service import cors, docs, files, headers, health, methods, metrics, page
+from service import cors, docs, files, headers, health, methods, metrics, page, waiting
 from service.admission import Admission
 from service.auth import require_token
 from service.check import check
@@ -22,6 +22,7 @@ from service.routing import ExactRouter, TargetRequest
 from service.submission import MAX_SINGLE_BYTES
 from service.submission_writer import SubmissionWriter
 from service.submit import submit
+from service.waiting import Waiters
 from settings import Settings
 from tasks.stores.open import open_store
 from telemetry import exporter, logs
@@ -74,8 +75,10 @@ def create_app(settings: Settings) -> App:
     if settings.cors_origins:
         app.register_middleware(cors.add_headers, "response")
     app.register_middleware(headers.add_headers, "response")
+    app.register_middleware(waiting.add_headers, "response")
     app.on_response(metrics.record_request)  # type: ignore[no-untyped-call]
     app.before_server_start(_open)
+    app.before_server_stop(_end_waits)
     app.after_server_stop(_close)
     return app
 
@@ -119,6 +122,7 @@ async def _open(app: App) -> None:
     app.ctx.submission_writer = SubmissionWriter(
         app.ctx.store, Admission(settings, app.ctx.store), app.ctx.store_threads
     )
+    app.ctx.waiters = Waiters(app.ctx.store.ended, app.ctx.store_threads)
     app.ctx.parsing_threads = ThreadPoolExecutor(PARSING_THREADS, "parsing")
     app.ctx.check_threads = ThreadPoolExecutor(CHECK_THREADS, "check")
     app.ctx.store_gauges = metrics.StoreGauges(app.ctx.store)
@@ -137,6 +141,10 @@ async def _open(app: App) -> None:
         app.ctx.dispatcher.start()
     parts = describe(settings, app.ctx.store)
     _log.info("listening on http://%s:%d, %s", settings.host, settings.port, parts)
+
+
+async def _end_waits(app: App) -> None:
+    app.ctx.waiters.close()
 
 
 async def _close(app: App) -> None:

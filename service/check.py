@@ -12,6 +12,7 @@ from service.errors import BadRequestError, UnknownTaskError
 from service.parameters import read_parameters
 from service.polling import advise_pause
 from service.representation import represent
+from service.waiting import begin_wait, wait_for_end
 from tasks.step import Status
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
@@ -23,14 +24,29 @@ _STATUSES = {Status.DONE: HTTPStatus.OK, Status.FAILED: HTTPStatus.FAILED_DEPEND
 async def check(request: Request) -> HTTPResponse:
     """Answer 200 if the task is done, 424 if it has failed, 202 until then, or 404."""
     try:
-        task, now = await find_task(request, read_parameters(request, ("id",)))
+        task, now = await find_ended_task(request, read_parameters(request, ("id",)))
     except UnknownTaskError as error:
         body = {"status": "not_found", "error": {"code": error.code, "message": str(error)}}
         return json(body, status=error.status)
-    status = _STATUSES.get(task.status, HTTPStatus.ACCEPTED)
+    status = status_of(task)
     is_unfinished = status is HTTPStatus.ACCEPTED
     headers = {"Retry-After": str(advise_pause(task, now))} if is_unfinished else None
     return json(represent(task), status=status, headers=headers)
+
+
+def status_of(task: Task) -> HTTPStatus:
+    """Return the status code that says what has become of a task."""
+    return _STATUSES.get(task.status, HTTPStatus.ACCEPTED)
+
+
+async def find_ended_task(request: Request, parameters: Mapping[str, str]) -> tuple[Task, datetime]:
+    """Do as `find_task`, but wait for the end of the task if the client prefers that."""
+    task, now = await find_task(request, parameters)
+    seconds = begin_wait(request)
+    if not seconds or task.finished_at is not None:
+        return task, now
+    ended = await wait_for_end(request, task.id, seconds)
+    return (ended, now) if ended else await find_task(request, parameters)
 
 
 async def find_task(request: Request, parameters: Mapping[str, str]) -> tuple[Task, datetime]:

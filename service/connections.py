@@ -122,6 +122,10 @@ class BoundedProtocol(HttpProtocol):
         await super().send(data)
         self._sent = monotonic()
 
+    def put_off_deadline(self, seconds: float) -> None:
+        """Let the answer begin later: the client has asked the service to wait."""
+        self._sent = monotonic() + seconds
+
     def check_timeouts(self) -> None:
         """End what has missed its deadline. Sanic calls this once, and then it schedules itself."""
         if self._task is None or self.transport is None or self.http is None:

@@ -3,8 +3,8 @@
 from sanic import Request
 from sanic.response import BaseHTTPResponse
 
-REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key"
-RESPONSE_HEADERS = "Location, Retry-After"
+REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer"
+RESPONSE_HEADERS = "Content-Location, Location, Preference-Applied, Retry-After"
 PREFLIGHT_SECONDS = 3600  # how long a browser need not ask again
 
 

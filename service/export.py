@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from sanic import HTTPResponse, Request
 
-from service.check import find_task
+from service.check import find_ended_task
 from service.deadlines import in_thread
 from service.errors import RefusedError, refuse_parameter
 from service.files import is_known
@@ -29,7 +29,7 @@ async def export(request: Request) -> HTTPResponse | None:
     """Answer with the file, 304 if the client has it, 409 while a task is unfinished, or 404."""
     parameters = read_parameters(request, PARAMETERS)
     manifest = _read_manifest(parameters)
-    task, now = await find_task(request, parameters)
+    task, now = await find_ended_task(request, parameters)
     if task.finished_at is None:
         raise RefusedError(
             HTTPStatus.CONFLICT,

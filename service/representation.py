@@ -36,6 +36,7 @@ class CountsBody(TypedDict):
 class BatchBody(TypedDict):
     """A batch. What follows `bytes_done` is there when it is done."""
 
+    id: NotRequired[str]  # in the answer to a submission
     status: Literal["running", "done"]
     tasks: CountsBody
     bytes_done: int
@@ -60,6 +61,7 @@ class RunningBody(TypedDict):
 class DoneBody(TypedDict):
     """A task whose digests are computed. Each has a field named by its algorithm, beside `md5`."""
 
+    id: NotRequired[str]  # in the answer to a submission
     md5: str
     status: Literal["done"]
     url: str
@@ -76,6 +78,7 @@ class DoneBody(TypedDict):
 class FailedBody(TypedDict):
     """A task that has failed."""
 
+    id: NotRequired[str]  # in the answer to a submission
     status: Literal["failed"]
     url: str
     error: FailureBody

@@ -8,12 +8,14 @@ from sanic import HTTPResponse, Request, json
 
 from service.batch import submit_batch
 from service.batch_submission import BatchSubmission
+from service.check import status_of
 from service.client_networks import networks_of
 from service.deadlines import in_time
 from service.errors import BadRequestError, TooLargeError
-from service.representation import AcceptedBody
+from service.representation import AcceptedBody, represent
 from service.submission import InvalidSubmission, Submission, read_submission
 from service.submission_writer import SubmissionWriter
+from service.waiting import begin_wait, wait_for_end
 from tasks.errors import StoreUnavailableError
 
 SHORT_BODY_BYTES = 16 * 1024  # longer ones are read in a thread
@@ -31,11 +33,11 @@ async def submit(request: Request) -> HTTPResponse:
         raise
     if isinstance(submission, BatchSubmission):
         batch_id = await submit_batch(request, submission)
-        return _accepted({"id": batch_id, "total": submission.size})
+        return await _answer(request, {"id": batch_id, "total": submission.size})
     submitted = await in_time(writer.submit(submission))
     if submitted.needs_message:
         request.app.ctx.dispatcher.dispatch([submitted.task])
-    return _accepted({"id": submitted.task.id})
+    return await _answer(request, {"id": submitted.task.id})
 
 
 async def _read(request: Request) -> Submission | BatchSubmission:
@@ -46,6 +48,12 @@ async def _read(request: Request) -> Submission | BatchSubmission:
     return await asyncio.get_running_loop().run_in_executor(threads, read_submission, request)
 
 
-def _accepted(body: AcceptedBody) -> HTTPResponse:
-    headers = {"Location": f"/check?id={body['id']}"}
-    return json(body, status=HTTPStatus.ACCEPTED, headers=headers)
+async def _answer(request: Request, body: AcceptedBody) -> HTTPResponse:
+    """Answer 202, or with the result if the client prefers to wait and the task ends in time."""
+    where = f"/check?id={body['id']}"
+    seconds = begin_wait(request)
+    ended = await wait_for_end(request, body["id"], seconds) if seconds else None
+    if ended is None:
+        return json(body, status=HTTPStatus.ACCEPTED, headers={"Location": where})
+    result = {"id": ended.id, **represent(ended)}
+    return json(result, status=status_of(ended), headers={"Content-Location": where})

@@ -69,6 +69,12 @@ class TaskRepository(Clock, Protocol):
         Raises NewerTaskError if a newer version has written it.
         """
 
+    def ended(self, task_ids: Collection[str]) -> list[Task]:
+        """Return those of the tasks that have ended, in one query. Their mails may be on the way.
+
+        Tasks that a newer version has written are left out.
+        """
+
     def save(self, task: Task) -> Task | None:
         """Write the next value of a task over the version that it came from (compare-and-swap).
 

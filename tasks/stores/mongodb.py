@@ -4,7 +4,7 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Self, cast
@@ -28,6 +28,7 @@ from tasks.stores.document import (
     read_all,
     to_document,
 )
+from tasks.stores.mongodb_indexes import create_indexes
 from tasks.stores.mongodb_members import READABLE, MongoMembers
 from tasks.task import Task
 from telemetry.availability import Availability
@@ -50,9 +51,6 @@ REMEDY = "Check the user, the password, authSource and the user's roles in MONGO
 PROGRESS_FIELDS = ("bytes_done", "bytes_total")
 SWEEP_FIELDS = ("taken_by", "due_since")
 UNCLAIMED_FIELDS = ("retry_at", "dispatched_at", *PROGRESS_FIELDS, *SWEEP_FIELDS)
-# All that `backlog` asks for, and the name of the index that an earlier version made for it.
-BACKLOG_INDEX = [("wake_at", 1), ("status", 1), ("submitted_at", 1), ("due_since", 1)]
-OLD_BACKLOG_INDEX = "wake_at_1_status_1_submitted_at_1"
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 _IS_WAITING = [{row.status_field: {"$in": row.names_of_waiting}} for row in ROWS.values()]
@@ -126,6 +124,11 @@ class MongoStore:
         with self._translated_errors():
             document = self._tasks.find_one({"_id": task_id})
         return from_document(document) if document else None
+
+    def ended(self, task_ids: Collection[str]) -> list[Task]:
+        is_ended = {"_id": {"$in": list(task_ids)}, "finished_at": {"$gt": EARLIEST}}
+        with self._translated_errors():
+            return list(read_all(self._tasks.find(is_ended)))
 
     def save(self, task: Task) -> Task | None:
         saved = replace(task, version=task.version + 1)
@@ -278,13 +281,7 @@ class MongoStore:
     def _ensure_indexes(self) -> None:
         """Made by those who use them, so that a service starts while the server is down."""
         if not self._has_indexes:
-            self._tasks.create_index(
-                BACKLOG_INDEX, partialFilterExpression={"wake_at": {"$exists": True}}
-            )
-            with suppress(OperationFailure):  # usually because it is gone already
-                self._tasks.drop_index(OLD_BACKLOG_INDEX)
-            self._tasks.create_index("expires_at", expireAfterSeconds=0)
-            self._counters.create_index("expires_at", expireAfterSeconds=0)
+            create_indexes(self._tasks, self._counters)
             self.members.create_indexes()
             self._has_indexes = True
 

@@ -1,5 +1,6 @@
 """Tasks in a SQLite file: for one machine, with any number of threads and processes."""
 
+import json
 import logging
 import sqlite3
 import threading
@@ -96,6 +97,15 @@ class SQLiteStore:
         with self._translated_errors(self._durable) as connection:
             row = connection.execute(f"{SELECT} WHERE _id = ?", (task_id,)).fetchone()
         return from_row(row) if row else None
+
+    def ended(self, task_ids: Collection[str]) -> list[Task]:
+        with self._translated_errors(self._hints) as connection:
+            rows = connection.execute(
+                f"{SELECT} WHERE _id IN (SELECT value FROM json_each(?))"  # noqa: S608  constants
+                " AND json_extract(document, '$.finished_at') IS NOT NULL",
+                (json.dumps(list(task_ids)),),
+            ).fetchall()
+        return list(read_rows(rows))
 
     def save(self, task: Task) -> Task | None:
         return self._save(task, self._durable)
