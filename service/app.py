@@ -13,6 +13,7 @@ from sanic_routing import Route
 from service import cors, docs, files, headers, health, methods, metrics, page, waiting
 from service.admission import Admission
 from service.auth import require_token
+from service.cancel import cancel
 from service.check import check
 from service.docs.render import render
 from service.errors import JSONErrorHandler, TooLargeError
@@ -63,6 +64,7 @@ def create_app(settings: Settings) -> App:
         submit, "/submit", methods=["POST"], ctx_counts_refusals=True, ctx_takes_lists=True
     )
     app.add_route(check, "/check", methods=["GET"])
+    app.add_route(cancel, "/check", methods=["DELETE"])
     app.add_route(export, "/export", methods=["GET"])
     app.add_route(health.live, "/health/live", methods=["GET"], ctx_is_public=True)
     app.add_route(health.ready, "/health/ready", methods=["GET"], ctx_is_public=True)

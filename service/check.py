@@ -26,12 +26,17 @@ async def check(request: Request) -> HTTPResponse:
     try:
         task, now = await find_ended_task(request, read_parameters(request, ("id",)))
     except UnknownTaskError as error:
-        body = {"status": "not_found", "error": {"code": error.code, "message": str(error)}}
-        return json(body, status=error.status)
+        return not_found(error)
     status = status_of(task)
     is_unfinished = status is HTTPStatus.ACCEPTED
     headers = {"Retry-After": str(advise_pause(task, now))} if is_unfinished else None
     return json(represent(task), status=status, headers=headers)
+
+
+def not_found(error: UnknownTaskError) -> HTTPResponse:
+    """Return the answer about a task that does not exist."""
+    body = {"status": "not_found", "error": {"code": error.code, "message": str(error)}}
+    return json(body, status=error.status)
 
 
 def status_of(task: Task) -> HTTPStatus:

@@ -13,12 +13,16 @@ Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
 
 def add_head_and_options(app: Sanic[Config, SimpleNamespace]) -> None:
     """Add both to the routes that the app has so far."""
+    methods: dict[str, list[str]] = {}
     for route in list(app.router.routes):
-        allowed = [*sorted(route.methods), "OPTIONS"]
+        allowed = methods.setdefault(route.path, [])
+        allowed += sorted(route.methods)
         if "GET" in route.methods:
-            allowed.insert(1, "HEAD")
+            allowed.append("HEAD")
             _add(app, route, "HEAD", route.handler)  # Sanic itself leaves out the body
-        _add(app, route, "OPTIONS", _make_options(", ".join(allowed)))
+    for path, allowed in methods.items():
+        route = next(each for each in app.router.routes if each.path == path)
+        _add(app, route, "OPTIONS", _make_options(", ".join([*allowed, "OPTIONS"])))
 
 
 def _add(app: Sanic[Config, SimpleNamespace], route: Any, method: str, handler: Handler) -> None:  # noqa: ANN401  sanic-routing has no types

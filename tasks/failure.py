@@ -68,6 +68,7 @@ class FailureCode(StrEnum):
         "The file changed while it was downloaded.",
         "yes",
     )
+    CANCELLED = ("cancelled", "The client cancelled the task.", "no")
     WORKER_LOST = (
         "worker_lost",
         "The worker died during the last of `MAX_ATTEMPTS` attempts.",
@@ -92,3 +93,6 @@ class Failure:
     code: FailureCode
     message: str
     http_status: int | None = None
+
+
+CANCELLED = Failure(FailureCode.CANCELLED, "The task was cancelled.")

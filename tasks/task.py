@@ -8,7 +8,7 @@ from typing import Any, Self
 from tasks.batch import PARKED, Batch, Lane, Member, Tally
 from tasks.digests import ALWAYS, NOTHING_EXPECTED, Algorithm, Digest, Expected
 from tasks.errors import IllegalTransitionError
-from tasks.failure import Failure, FailureCode
+from tasks.failure import CANCELLED, Failure, FailureCode
 from tasks.outcome import Delayed, Failed, GivenBack, Outcome, RetryLater, Succeeded, Unfinished
 from tasks.pauses import CLOCK_TOLERANCE, LONGEST_PAUSE, PUBLISHED_PAUSE, UNPUBLISHED_PAUSE
 from tasks.step import ROWS, MailStatus, Status, Step, StepKind, StepState, given_up
@@ -194,6 +194,25 @@ class Task:
         self._require_waiting("woken")
         return replace(self, wake_at=now + UNPUBLISHED_PAUSE, retry_at=None, dispatched_at=None)
 
+    def without_deliveries(self) -> Self:
+        """Nothing follows the computation, whatever it comes to."""
+        return replace(self, steps=given_up(self.steps))
+
+    def cancelled(self, now: datetime, *, retention: timedelta, tally: Tally | None = None) -> Self:
+        """The client does not want it any more: it is over, and nothing follows.
+
+        A worker that is at it loses its claim. A task has failed then. A batch whose members have
+        ended is done, with their tally.
+        """
+        if self.steps[0].state.is_over:
+            raise self._illegal("cancelled")
+        state, changes = StepState.FAILED, self._failed_with(CANCELLED)
+        if self.batch is not None:
+            state, changes = StepState.SUCCEEDED, self._tallied(tally)
+        changes |= {"retry_at": None, "dispatched_at": None}
+        over = replace(self.steps[0], state=state)
+        return self.without_deliveries()._over(over, now, retention, **changes)  # noqa: SLF001  our own
+
     def lost(self, now: datetime, *, max_attempts: int, retention: timedelta) -> Self:
         """The lease expired: the worker died, or is cut off and must not write any more.
 
@@ -226,7 +245,7 @@ class Task:
                 return self._over(succeeded, now, retention, **changes)
             case Failed(failure, allow_deliveries):
                 failed = replace(step, state=StepState.FAILED)
-                over = self if allow_deliveries else replace(self, steps=given_up(self.steps))
+                over = self if allow_deliveries else self.without_deliveries()
                 changes = self._failed_with(failure)
                 return over._over(failed, now, retention, **changes)  # noqa: SLF001  our own
 

@@ -8,7 +8,7 @@ from typing import Any
 
 Node = Mapping[str, Any]
 
-_METHODS = ("get", "post")
+_METHODS = ("get", "post", "delete")
 _HEAD = """<!doctype html>
 <html lang="en">
 <head>

@@ -14,13 +14,14 @@ export class Card {
   #task;
   #speed = new Speed();
 
-  /** `actions`: remove, retry and announce, called with the task or the text. */
+  /** `actions`: remove, cancel, retry and announce, called with the task or the text. */
   constructor(task, actions) {
     const template = document.getElementById("task");
     this.element = template.content.firstElementChild.cloneNode(true);
     this.#part(".link").href = `?id=${encodeURIComponent(task.id)}`;
     this.#part(".remove").addEventListener("click", () => actions.remove(this.#task));
     this.#part(".again").addEventListener("click", () => actions.retry(this.#task));
+    this.#part(".cancel").addEventListener("click", () => actions.cancel(this.#task));
     this.#part(".copy").addEventListener("click", () => this.#copy(actions.announce));
     this.#part(".pace").textContent = "Checking status…";
     this.update(task);
@@ -38,6 +39,7 @@ export class Card {
     }
     this.#part(".remove").setAttribute("aria-label", `Remove ${name} from this list`);
     this.#part(".copy").setAttribute("aria-label", `Copy the MD5 of ${name}`);
+    this.#part(".cancel").setAttribute("aria-label", `Cancel ${name}`);
     this.#part(".again").setAttribute("aria-label", `Try again: ${name}`);
     this.#part("progress").setAttribute("aria-label", `Download of ${name}`);
   }

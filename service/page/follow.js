@@ -48,8 +48,8 @@ export function isUnsettled(answer) {
 
 /**
  * Report each answer about a task, at the pace that the service asks for. Slow down after errors
- * and while only the mail is missing, and pause while the page is hidden. Returns a function that
- * stops it.
+ * and while only the mail is missing, and pause while the page is hidden. Returns two functions:
+ * `stop` ends it, and `look` asks at once.
  */
 export function follow(id, tell) {
   const stopping = new AbortController();
@@ -83,8 +83,14 @@ export function follow(id, tell) {
 
   document.addEventListener("visibilitychange", schedule, { signal: stopping.signal });
   schedule();
-  return () => {
-    stopping.abort();
-    clearTimeout(timer);
+  return {
+    stop() {
+      stopping.abort();
+      clearTimeout(timer);
+    },
+    look() {
+      dueAt = 0;
+      schedule();
+    },
   };
 }

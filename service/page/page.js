@@ -93,12 +93,15 @@ function clearErrors(names = [...Object.keys(LABELS), "form"]) {
 
 /** A card for the task, at the top, which follows it until its end. */
 function add(task) {
-  const card = new Card(task, { remove, retry, announce });
-  const entry = { card, stop() {} };
+  const card = new Card(task, { remove, cancel, retry, announce });
+  const entry = { card, stop() {}, look() {} };
   if (!task.end || isUnsettled(task.end)) {
-    entry.stop = follow(task.id, (answer) => {
-      task = learn(task, answer, card);
-    });
+    Object.assign(
+      entry,
+      follow(task.id, (answer) => {
+        task = learn(task, answer, card);
+      }),
+    );
   }
   shown.set(task.id, entry);
   list.prepend(card.element);
@@ -137,6 +140,15 @@ function drop(id) {
   card.element.remove();
   shown.delete(id);
   showList();
+}
+
+async function cancel({ id }) {
+  const { card, look } = shown.get(id);
+  if (!confirm(`Cancel ${card.name}?`)) return;
+  const answer = await ask(`check?id=${encodeURIComponent(id)}`, { method: "DELETE" });
+  if (isTrouble(answer)) card.show(answer);
+  else look();
+  card.focus();
 }
 
 function retry({ url, expected }) {

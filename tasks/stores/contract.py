@@ -188,6 +188,13 @@ class Members(Protocol):
     def pages(self, group: str, order: Order, limit: int, after: int = -1) -> list[Task]:
         """Return up to `limit` members in an order, after that number."""
 
+    def cancel(self, group: str, now: datetime) -> None:
+        """Do to all members that have not ended what `Task.cancelled` does.
+
+        One that changes at that moment may be left out, so repeat it while `is_unfinished`. The
+        number of operations depends on that of the members, but not on what becomes of them.
+        """
+
     def expire(self, group: str, expires_at: datetime) -> None:
         """Let the members, all of which have ended, expire at a moment."""
 

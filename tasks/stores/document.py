@@ -59,12 +59,17 @@ def to_document(task: Task) -> Document:
     if task.digest is not None:
         document["digest"] = _digest_of(task, task.digest)
     if task.failure is not None:
-        document["failure"] = {
-            "code": task.failure.code.value,
-            "message": task.failure.message,
-            "http_status": task.failure.http_status,
-        }
+        document["failure"] = failure_document(task.failure)
     return document
+
+
+def failure_document(failure: Failure) -> Document:
+    """Return a failure as it is stored."""
+    return {
+        "code": failure.code.value,
+        "message": failure.message,
+        "http_status": failure.http_status,
+    }
 
 
 def _steps_of(task: Task) -> Document:

@@ -11,10 +11,18 @@ from pymongo import ReplaceOne
 from pymongo.collection import Collection
 
 from tasks.batch import PARKED, Lane, Tally
+from tasks.failure import CANCELLED
 from tasks.pauses import CLOCK_TOLERANCE
 from tasks.step import Status
 from tasks.stores.contract import Order
-from tasks.stores.document import FAILURE_CODES, FORMAT, Document, read_all, to_document
+from tasks.stores.document import (
+    FAILURE_CODES,
+    FORMAT,
+    Document,
+    failure_document,
+    read_all,
+    to_document,
+)
 from tasks.task import Task
 
 # Documents that this version can read. An equality with None also matches a missing field.
@@ -171,6 +179,21 @@ class MongoMembers:
         with self._guard():
             found = self._tasks.find({"member.group": group, name: {"$gt": after}})
             return list(read_all(found.sort(name, pymongo.ASCENDING).limit(limit)))
+
+    def cancel(self, group: str, now: datetime) -> None:
+        with self._guard():
+            self._tasks.update_many(
+                {"member.group": group, "status": {"$in": _UNFINISHED}},
+                {
+                    "$set": {
+                        "status": Status.FAILED.value,
+                        "failure": failure_document(CANCELLED),
+                        "finished_at": now,
+                    },
+                    "$inc": {"version": 1},
+                    "$unset": dict.fromkeys(("wake_at", "retry_at", "dispatched_at"), ""),
+                },
+            )
 
     def expire(self, group: str, expires_at: datetime) -> None:
         with self._guard():

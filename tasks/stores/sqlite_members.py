@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608  the names in the statements are constants of ours
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -9,8 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tasks.batch import PARKED, Lane, Tally
+from tasks.failure import CANCELLED
 from tasks.pauses import CLOCK_TOLERANCE
 from tasks.stores.contract import Order
+from tasks.stores.document import failure_document
 from tasks.stores.sqlite_rows import (
     IS_READABLE,
     SELECT,
@@ -56,6 +59,12 @@ class SQLiteMembers:
 
         Others get their turn in between.
         """
+        update = self._update_members(group, change, value, condition)
+        with self._transaction(self._durable) as connection:
+            connection.execute(f"{update} IS NULL", (value, group))
+
+    def _update_members(self, group: str, change: str, value: int, condition: str) -> str:
+        """Change the members that meet a condition, some at a time; return the statement."""
         update = f"UPDATE tasks SET {change} WHERE group_id = ? AND {condition} AND {_POSITION}"
         with self._transaction(self._durable) as connection:
             (last,) = connection.execute(
@@ -65,8 +74,7 @@ class SQLiteMembers:
             with self._transaction(self._durable) as connection:
                 keys = (value, group, first, first + UPDATED_AT_ONCE - 1)
                 connection.execute(f"{update} BETWEEN ? AND ?", keys)
-        with self._transaction(self._durable) as connection:
-            connection.execute(f"{update} IS NULL", (value, group))
+        return update
 
     def claim(
         self, lane: Lane, limit: int, *, now: datetime, lease: timedelta, token: str
@@ -140,6 +148,14 @@ class SQLiteMembers:
                 (group, after, limit),
             ).fetchall()
         return list(read_rows(rows))
+
+    def cancel(self, group: str, now: datetime) -> None:
+        change = (
+            "version = version + 1, wake_at = NULL, dispatched_at = NULL, due_since = NULL,"
+            " document = json_set(json_remove(document, '$.retry_at'), '$.status', 'failed',"
+            f" '$.failure', json('{json.dumps(failure_document(CANCELLED))}'), '$.finished_at', ?)"
+        )
+        self._update_members(group, change, to_millis(now), f"{_STATUS} IN ('queued', 'running')")
 
     def expire(self, group: str, expires_at: datetime) -> None:
         self._update(group, "expires_at = ?", to_millis(expires_at), "wake_at IS NULL")

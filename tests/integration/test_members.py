@@ -138,6 +138,30 @@ def test_tally_counts_what_has_ended(store: TaskStore) -> None:
     assert store.members.tally(stored.group) == expected
 
 
+def test_what_has_not_ended_is_cancelled(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    other = store_batch(store, LINES[:1])
+    (done,) = end(store, claim(store, stored, "a.example", 1), Succeeded(DIGEST))
+    (waiting,) = end(store, claim(store, stored, "a.example", 1), RetryLater(MINUTE, FAILURE))
+    (running,) = claim(store, stored, "b.example", 1)
+
+    now = store.now()
+    store.members.cancel(stored.group, now)
+
+    assert not store.members.is_unfinished(stored.group)
+    assert get(store, done) == done
+    for task in (waiting, running):
+        cancelled = task.cancelled(now, retention=RETENTION)
+        assert get(store, task) == replace(cancelled, version=task.version + 1)
+    assert store.save(running.released(now)) is None
+    tally = store.members.tally(stored.group)
+    assert (tally.done, tally.failed) == (1, len(LINES) - 1)
+    assert claim(store, stored, "a.example") == []
+    assert store.members.is_unfinished(other.group)
+    store.members.cancel(stored.group, now + MINUTE)
+    assert store.members.tally(stored.group) == tally
+
+
 def test_a_failed_attempt_waits_for_its_retry_in_its_lane(store: TaskStore) -> None:
     stored = store_batch(store, LINES[:1])
     now = store.now()

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.batch import Tally
 from tasks.digests import Algorithm, Expected
 from tasks.errors import IllegalTransitionError
-from tasks.failure import FailureCode
+from tasks.failure import CANCELLED, FailureCode
 from tasks.outcome import Delayed, Failed, GivenBack, RetryLater, Succeeded, Unfinished
 from tasks.step import ROWS, MailStatus, Status, Step, StepKind, StepState
 from tasks.stores.document import from_document, to_document
@@ -54,17 +55,18 @@ TRANSITIONS: dict[str, Transition] = {
     "succeeded": lambda task: task.ended(Succeeded(), LATER, retention=RETENTION),
     "done": lambda task: task.ended(Succeeded(DIGEST), LATER, retention=RETENTION),
     "failed": lambda task: task.ended(Failed(FAILURE), LATER, retention=RETENTION),
+    "cancelled": lambda task: task.cancelled(LATER, retention=RETENTION),
 }
 ENDED = {"retry", "failed", "given back", "unfinished", "yielded"}
 WAITING = {"dispatched", "claimed", "released", "woken"}
 RUNNING = {"renewed", "progressed", "timed", "released", "lost"} | ENDED | {"done"}
 SENDING = RUNNING - {"done"} | {"succeeded", "delayed"}
 LEGAL = {
-    "queued": WAITING,
-    "dispatched": WAITING | {"still_waiting"},
-    "retrying": WAITING,
-    "retry dispatched": WAITING | {"still_waiting"},
-    "running": RUNNING,
+    "queued": WAITING | {"cancelled"},
+    "dispatched": WAITING | {"still_waiting", "cancelled"},
+    "retrying": WAITING | {"cancelled"},
+    "retry dispatched": WAITING | {"still_waiting", "cancelled"},
+    "running": RUNNING | {"cancelled"},
     "done, mail pending": WAITING,
     "failed, mail pending": WAITING,
     "done, mail delayed": WAITING,
@@ -334,6 +336,28 @@ def test_mail_sent_or_refused_settles() -> None:
     }
 
 
+@pytest.mark.parametrize("state", ["queued", "dispatched", "retrying", "running"])
+def test_a_cancelled_task_has_failed_and_sends_no_mail(state: str) -> None:
+    task = replace(STATES[state], email=ADDRESS)
+    task = replace(task, steps=(*task.steps[:1], Step(StepKind.SEND_EMAIL)))
+    cancelled = task.cancelled(LATER, retention=RETENTION)
+    assert (cancelled.status, cancelled.mail_status) == (Status.FAILED, MailStatus.REFUSED)
+    assert cancelled.failure is not None
+    assert cancelled.failure.code is FailureCode.CANCELLED
+    assert cancelled.is_settled
+    assert cancelled.retry_at is cancelled.dispatched_at is None
+    assert (cancelled.finished_at, cancelled.expires_at) == (LATER, LATER + RETENTION)
+
+
+def test_a_cancelled_batch_is_done_with_its_tally() -> None:
+    tally = Tally(done=1, failed=1199)
+    cancelled = BATCH.cancelled(LATER, retention=RETENTION, tally=tally)
+    assert (cancelled.status, cancelled.failure) == (Status.DONE, None)
+    assert cancelled.batch is not None
+    assert cancelled.batch.tally == tally
+    assert cancelled.is_settled
+
+
 def test_each_digest_that_is_asked_for_is_computed_once() -> None:
     task = replace(
         make_task(),
@@ -393,7 +417,8 @@ def test_any_walk_keeps_the_invariants(email: str | None, walk: list[tuple[str, 
             assert task.status is not Status.DONE or task.failure is None
             assert task.status is not Status.FAILED or task.failure is not None
             assert task.next_step is None or not is_settled
-            assert task.attempt >= (task.status is not Status.QUEUED)
+            needs_no_attempt = task.status is Status.QUEUED or task.failure == CANCELLED
+            assert task.attempt >= (not needs_no_attempt)
             assert task.version == 1
             assert from_document(to_document(task)) == task
 

@@ -4,11 +4,11 @@ import re
 from itertools import pairwise
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
-from tests.e2e.page.actions import BODY, ID, MD5, Serve, answer, card, news
+from tests.e2e.page.actions import BODY, ID, MD5, Serve, answer, card, news, submit
 
 pytestmark = pytest.mark.services
 
@@ -156,3 +156,41 @@ def test_hidden_page_sends_no_requests(page: Page) -> None:
     with page.expect_response("**/check?*"):
         look(hidden=False)
         page.clock.run_for(1)
+
+
+def test_a_task_is_cancelled_after_a_question(page: Page, serve: Serve) -> None:
+    origin = serve({"/file": BODY})
+    origin.may_finish.clear()
+    url = f"{origin.base}/file"
+    submit(page, url)
+    button = card(page, url).get_by_role("button", name="Cancel file")
+    questions: list[str] = []
+
+    def answer_with(name: str) -> None:
+        def on_dialog(dialog: Dialog) -> None:
+            questions.append(dialog.message)
+            getattr(dialog, name)()
+
+        page.once("dialog", on_dialog)
+
+    answer_with("dismiss")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(button).to_be_visible()
+    answer_with("accept")
+    page.keyboard.press("Enter")
+    expect(card(page, url)).to_contain_text("Failed: The task was cancelled.")
+    expect(news(page)).to_contain_text("file: Failed: The task was cancelled.")
+    expect(button).not_to_be_visible()
+    assert questions == ["Cancel file?"] * 2
+
+
+def test_a_list_is_cancelled(page: Page, serve: Serve) -> None:
+    origin = serve({"/file": BODY})
+    origin.may_finish.clear()
+    page.get_by_text("Submit a list").click()
+    page.get_by_label("URLs, one per line").fill(f"{origin.base}/file\n{origin.base}/missing")
+    page.get_by_role("button", name="Compute MD5").click()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel the list of 2 files").click()
+    expect(page.get_by_role("listitem").first).to_contain_text("0 of 2 done, 2 failed.")

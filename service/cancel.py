@@ -1,0 +1,70 @@
+"""DELETE /check?id=: cancels a task, or what has not ended of a batch."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from sanic import HTTPResponse, Request, json
+
+from service.check import find_task, not_found
+from service.deadlines import in_thread
+from service.errors import UnknownTaskError
+from service.parameters import read_parameters
+from service.representation import represent
+from tasks.errors import StoreUnavailableError
+from tasks.stores.contract import TaskStore
+from tasks.task import Task
+
+MAX_TRIES = 20  # against workers that change the task at the same moment
+
+
+async def cancel(request: Request) -> HTTPResponse:
+    """Answer 200 with what `check` returns from now on, or 404. What has ended stays as it is."""
+    try:
+        task, _ = await find_task(request, read_parameters(request, ("id",)))
+    except UnknownTaskError as error:
+        return not_found(error)
+    store: TaskStore = request.app.ctx.store
+    retention = timedelta(seconds=request.app.ctx.settings.retention)
+    if task.finished_at is None:
+        cancel_this = _cancel_batch if task.batch else _cancel
+        task = await in_thread(request, lambda: cancel_this(store, task, retention))
+    return json(represent(task))
+
+
+def _cancel(store: TaskStore, task: Task, retention: timedelta) -> Task:
+    """Cancel a task. A worker that is at it loses its claim, and stops the download."""
+    return _change(store, task, lambda task: task.cancelled(store.now(), retention=retention))
+
+
+def _cancel_batch(store: TaskStore, task: Task, retention: timedelta) -> Task:
+    """Cancel the members, and then end the batch.
+
+    A kill in between leaves a batch that sends no mail, and ends when its other members have.
+    """
+    assert task.batch is not None
+    group = task.batch.group
+    task = _change(store, task, Task.without_deliveries)
+    for _ in range(MAX_TRIES):
+        store.members.cancel(group, store.now())
+        if not store.members.is_unfinished(group):
+            break
+    else:
+        raise StoreUnavailableError("members change while they are cancelled")
+    tally, now = store.members.tally(group), store.now()
+    store.members.expire(group, now + retention)
+    return _change(store, task, lambda task: task.cancelled(now, retention=retention, tally=tally))
+
+
+def _change(store: TaskStore, task: Task, change: Callable[[Task], Task]) -> Task:
+    """Save the change of a task that has not ended, whatever else changes it; return the task."""
+    for _ in range(MAX_TRIES):
+        if task.finished_at is not None:
+            return task
+        saved = store.save(change(task))
+        if saved is not None:
+            return saved
+        current = store.get(task.id)
+        if current is None:
+            raise UnknownTaskError
+        task = current
+    raise StoreUnavailableError("the task changes while it is cancelled")
