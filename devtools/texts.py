@@ -169,7 +169,9 @@ def with_digests(text: str) -> str:
     }
     parameters = ({"name": name, "in": "query", "schema": ref} for name, ref in expected.items())
     results: dict[str, object] = {
-        each.value: {"$ref": f"#/components/schemas/{each.name}"} for each in Algorithm
+        f"{prefix}{each.value}": {"$ref": f"#/components/schemas/{each.name}"}
+        for prefix in ("", "origin_")
+        for each in Algorithm
     }
     rules: dict[str, object] = {
         f"Expected{each.name}": {

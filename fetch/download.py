@@ -17,6 +17,7 @@ from fetch.answer import (
 )
 from fetch.bounds import Bounds, Limits
 from fetch.cookies import CookieJar
+from fetch.declared import Declared, read_declared
 from fetch.digest import ReadAheadHash
 from fetch.errors import FetchError
 from fetch.redirects import is_redirect, redirect_target
@@ -58,6 +59,7 @@ class _Body:
     coding: str | None  # the Content-Encoding, which is not decoded
     validator: str | None  # for If-Range; without one a download cannot resume
     hash: ReadAheadHash
+    declared: Declared
     size: int = 0
 
 
@@ -133,7 +135,8 @@ class _Download:
         validator = None if total is None else strong_validator(response)
         self.close()
         coding = response.headers.get("Content-Encoding")
-        self._body = _Body(url, total, coding, validator, ReadAheadHash(self._algorithms))
+        ahead, declared = ReadAheadHash(self._algorithms), read_declared(response)
+        self._body = _Body(url, total, coding, validator, ahead, declared)
 
     def _resume(self) -> requests.Response | None:
         """Return a response whose body is the rest of the file, or None to start it again.
@@ -183,7 +186,9 @@ class _Download:
         if body.total not in (None, body.size):
             raise _changed()
         is_length_verified = body.total is not None or bool(response.raw.chunked)
-        return Digest(body.hash.hexdigests(), body.size, body.url, is_length_verified)
+        hexdigests = body.hash.hexdigests()
+        declared = body.declared.about(hexdigests)
+        return Digest(hexdigests, body.size, body.url, is_length_verified, declared)
 
     def _too_large(self) -> FetchError:
         return FetchError(

@@ -59,7 +59,11 @@ class RunningBody(TypedDict):
 
 
 class DoneBody(TypedDict):
-    """A task whose digests are computed. Each has a field named by its algorithm, beside `md5`."""
+    """A task whose digests are computed.
+
+    Each has a field named by its algorithm, beside `md5`, and one with `origin_` in front if the
+    origin has declared it.
+    """
 
     id: NotRequired[str]  # in the answer to a submission
     md5: str
@@ -73,6 +77,7 @@ class DoneBody(TypedDict):
     mail_status: NotRequired[MailStatus]
     verified: NotRequired[bool]
     mismatches: NotRequired[list[str]]
+    origin_verified: NotRequired[bool]
 
 
 class FailedBody(TypedDict):
@@ -152,6 +157,9 @@ def _represent_done(task: Task) -> DoneBody:
         body["verified"] = task.is_verified
     if task.mismatches:
         body["mismatches"] = task.mismatches
+    fields |= {f"origin_{each}": text for each, text in task.digest.declared.items()}
+    if task.digest.is_confirmed is not None:
+        body["origin_verified"] = task.digest.is_confirmed
     return body
 
 

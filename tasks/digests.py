@@ -11,23 +11,29 @@ from typing import Self
 class Algorithm(StrEnum):
     """A digest algorithm. Each is one row: its name in hashlib and in the API, and its label.
 
-    `document_format` is the lowest format of a stored task that has such a digest.
+    `document_format` is the lowest format of a stored task that has such a digest. `http_name` is
+    its name in HTTP headers, "" if it has none:
+    https://www.iana.org/assignments/http-digest-hash-alg
     """
 
     label: str
     document_format: int
+    http_name: str
 
-    def __new__(cls, value: str, label: str = "", document_format: int = 1) -> Self:
+    def __new__(
+        cls, value: str, label: str = "", document_format: int = 1, http_name: str = ""
+    ) -> Self:
         algorithm = str.__new__(cls, value)
         algorithm._value_ = value
         algorithm.label = label
         algorithm.document_format = document_format
+        algorithm.http_name = http_name
         return algorithm
 
-    MD5 = "md5", "MD5"
-    SHA1 = "sha1", "SHA-1", 2
-    SHA256 = "sha256", "SHA-256", 2
-    SHA512 = "sha512", "SHA-512", 2
+    MD5 = "md5", "MD5", 1, "md5"
+    SHA1 = "sha1", "SHA-1", 2, "sha"
+    SHA256 = "sha256", "SHA-256", 2, "sha-256"
+    SHA512 = "sha512", "SHA-512", 2, "sha-512"
 
     @property
     def hex_digits(self) -> int:
@@ -46,12 +52,23 @@ ALWAYS = (Algorithm.MD5,)
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The result of a download. `size` is in bytes, `hexdigests` are in lower case."""
+    """The result of a download. `size` is in bytes, digests are in lower case.
+
+    `declared` are digests that the origin stated, of the algorithms that were computed.
+    """
 
     hexdigests: Mapping[Algorithm, str]
     size: int
     final_url: str
     is_length_verified: bool  # False: the origin stated no length, so truncation is undetectable
+    declared: Mapping[Algorithm, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def is_confirmed(self) -> bool | None:
+        """Whether everything that the origin declared is so; None if it declared nothing."""
+        if not self.declared:
+            return None
+        return all(self.hexdigests.get(each) == text for each, text in self.declared.items())
 
     @property
     def md5(self) -> str:

@@ -113,7 +113,9 @@ FULL_TASK = Task(
     seconds_running=1.234,
     seconds_used=43200.5,
     finished_at=NOW + timedelta(hours=1),
-    digest=replace(DIGEST, size=2**62, is_length_verified=False),
+    digest=replace(
+        DIGEST, size=2**62, is_length_verified=False, declared={Algorithm.SHA256: "2" * 64}
+    ),
     failure=FAILURE,
     expires_at=NOW + timedelta(days=365_000),
 )

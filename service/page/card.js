@@ -128,6 +128,7 @@ export class Card {
       body.final_url !== body.url && `Redirected to ${body.final_url}`,
       body.length_verified === false &&
         "The server did not state the length of the file, so truncation could not be detected.",
+      ...declarations(body),
       mail(body.mail_status),
     ]);
     this.#switchTo(".done");
@@ -164,6 +165,7 @@ export class Card {
 
   #switchTo(shown) {
     for (const part of [".running", ".done", ".batch", ".failure"]) this.#part(part).hidden = part !== shown;
+    this.#part(".cancel").hidden = shown !== ".running";
   }
 
   #note(texts) {
@@ -195,14 +197,26 @@ export class Card {
   }
 }
 
+/** What the origin declares about the digests, in sentences. */
+function declarations(body) {
+  return Object.entries(body)
+    .filter(([name, value]) => name.startsWith("origin_") && typeof value === "string")
+    .map(([name, value]) => {
+      const digest = name.slice("origin_".length);
+      const declared = digestName(digest);
+      if (body[digest] === value) return `The server of the file declares the same ${declared}.`;
+      return `The server of the file declares another ${declared}, ${value}.`;
+    });
+}
+
 /** The digests besides the MD5, each with its name. */
 function otherDigests(body) {
   return Object.entries(body)
-    .filter(([name, value]) => name !== "md5" && /^[0-9a-f]{32,}$/.test(value))
+    .filter(([name, value]) => !/^md5$|^origin_/.test(name) && /^[0-9a-f]{32,}$/.test(value))
     .flatMap(([name, value]) => {
       const [term, shown] = [document.createElement("dt"), document.createElement("dd")];
       const digest = document.createElement("code");
-      digest.append(...inHalves(value));
+      digest.textContent = value;
       term.textContent = digestName(name);
       shown.append(digest);
       return [term, shown];

@@ -54,10 +54,8 @@ def to_document(task: Task) -> Document:
     for name in ("member", "batch", "lane"):
         if (value := getattr(task, name)) is not None:
             document[name] = asdict(value)
-    if task.member and task.is_verified is False:
-        document["is_mismatch"] = True  # for tallies
     if task.digest is not None:
-        document["digest"] = _digest_of(task, task.digest)
+        document |= _result_of(task, task.digest)
     if task.failure is not None:
         document["failure"] = failure_document(task.failure)
     return document
@@ -81,6 +79,15 @@ def _steps_of(task: Task) -> Document:
             document[step.row.status_field] = step.name.value
         is_future = is_future or not step.state.is_over
     return document
+
+
+def _result_of(task: Task, digest: Digest) -> Document:
+    result: Document = {"digest": _digest_of(task, digest)}
+    if task.member and task.is_verified is False:
+        result["is_mismatch"] = True  # for tallies
+    if digest.declared:  # beside the digest, of which earlier versions know all fields
+        result["declared"] = {each.value: text for each, text in digest.declared.items()}
+    return result
 
 
 def _digest_of(task: Task, digest: Digest) -> Document:
@@ -165,6 +172,8 @@ def _read_digest(document: Mapping[str, Any]) -> Digest | None:
         return None
     hexdigests = {each: digest[each.value] for each in Algorithm if each.value in digest}
     others = {name: value for name, value in digest.items() if name not in hexdigests}
+    declared = {Algorithm(name): text for name, text in document.get("declared", {}).items()}
+    others |= {"declared": declared} if declared else {}
     return Digest(hexdigests, **{"final_url": document["url"], **others})
 
 

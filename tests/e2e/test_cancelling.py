@@ -14,6 +14,7 @@ import requests
 
 from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
+from devtools.servers.mongod import Mongod
 from devtools.servers.origin import HttpOrigin, Origin, head
 from devtools.servers.system import REPLY_SECONDS, Service
 from devtools.waiting import PATIENCE, wait_for
@@ -153,6 +154,24 @@ def test_a_batch_ends_with_what_it_has(
     assert len(endless.requests) == begun
     assert_only_mail(service, inbox, f"{quick.base}/file")
     assert cancel(service, batch_id).json()["tasks"] == answer.json()["tasks"]
+
+
+@pytest.mark.services
+def test_a_long_list_is_cancelled_with_a_few_operations(
+    distributed: System, mongod: Mongod, endless: EndlessOrigin
+) -> None:
+    service = distributed.start()
+    lines = [f"{endless.base}/{number}" for number in range(3000)]
+    batch_id = submit_list(service, lines)
+    wait_for(lambda: endless.requests)
+
+    before = mongod.command("serverStatus")["opcounters"]
+    answer = cancel(service, batch_id)
+    after = mongod.command("serverStatus")["opcounters"]
+
+    assert answer.json()["tasks"] == {"total": 3000, "running": 0, "done": 0, "failed": 3000}
+    assert after["update"] - before["update"] < 50  # also those of the workers
+    assert after["query"] - before["query"] < 50
 
 
 def test_whoever_waits_learns_of_it(system: System, endless: EndlessOrigin) -> None:

@@ -98,8 +98,10 @@ def test_a_preflight_is_answered_without_a_token(shared: Service) -> None:
     assert response.status_code == requests.codes.no_content
     assert response.headers["Access-Control-Allow-Origin"] == SITE
     assert "POST" in response.headers["Access-Control-Allow-Methods"]
+    check = ask(shared, "OPTIONS", "/check", Origin=SITE, **PREFLIGHT)
+    assert "DELETE" in check.headers["Access-Control-Allow-Methods"]
     names = response.headers["Access-Control-Allow-Headers"].lower().split(", ")
-    assert set(names) == {"authorization", "content-type", "idempotency-key"}
+    assert set(names) == {"authorization", "content-type", "idempotency-key", "prefer"}
     assert response.headers["Vary"] == "Origin"
 
 
@@ -126,7 +128,8 @@ def test_a_site_that_may_reads_every_answer(shared: Service) -> None:
         response = ask(shared, "GET", path, **headers)
         assert response.status_code == status
         assert response.headers["Access-Control-Allow-Origin"] == SITE
-        assert response.headers["Access-Control-Expose-Headers"] == "Location, Retry-After"
+        exposed = set(response.headers["Access-Control-Expose-Headers"].split(", "))
+        assert exposed == {"Content-Location", "Location", "Preference-Applied", "Retry-After"}
         assert response.headers["Vary"] == "Origin"
         assert "Access-Control-Allow-Credentials" not in response.headers
 

@@ -63,6 +63,12 @@ def _lines(task: Task, settings: Settings) -> list[str]:
         for algorithm, text in task.digest.hexdigests.items():
             lines.append(f"{algorithm.label + ':':<10} {text}")
         lines.append(f"Size:      {task.digest.size} bytes")
+        for algorithm, text in task.digest.declared.items():
+            is_same = task.digest.hexdigests[algorithm] == text
+            declares = (
+                f"the same {algorithm.label}" if is_same else f"another {algorithm.label}, {text}"
+            )
+            lines.append(f"Origin:    declares {declares}")
     if task.is_verified is not None:
         verdict = "it is the one you expected" if task.is_verified else "NOT the one you expected"
         lines.append(f"Verdict:   {verdict}")

@@ -158,6 +158,23 @@ def test_hidden_page_sends_no_requests(page: Page) -> None:
         page.clock.run_for(1)
 
 
+@pytest.mark.parametrize(
+    ("declared", "sentence"),
+    [
+        (MD5, "The server of the file declares the same MD5."),
+        ("0" * 32, f"The server of the file declares another MD5, {'0' * 32}."),
+    ],
+)
+def test_what_the_origin_declares(page: Page, declared: str, sentence: str) -> None:
+    url, moment = "http://example.com/", "2026-11-23T13:12:42.094Z"
+    done = {"status": "done", "url": url, "md5": MD5, "final_url": url, "size": 1}
+    done |= {"finished_at": moment, "origin_md5": declared, "origin_verified": declared == MD5}
+    page.route("**/check?*", answer(200, done))
+    page.goto(f"/?id={ID}")
+    expect(card(page, url)).to_contain_text(sentence)
+    expect(card(page, url).locator(".digests")).to_be_empty()
+
+
 def test_a_task_is_cancelled_after_a_question(page: Page, serve: Serve) -> None:
     origin = serve({"/file": BODY})
     origin.may_finish.clear()
