@@ -13,7 +13,7 @@ import requests
 
 from tasks.digests import Algorithm
 
-_BY_HTTP_NAME = {each.http_name: each for each in Algorithm}
+_BY_HTTP_NAME = {each.http_name: each for each in Algorithm if each.http_name}
 _MD5_BYTES = 16
 
 Pair = tuple[str, bytes]  # the name of an algorithm in HTTP, and a digest

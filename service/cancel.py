@@ -11,8 +11,11 @@ from service.errors import UnknownTaskError
 from service.parameters import read_parameters
 from service.representation import represent
 from tasks.errors import StoreUnavailableError
+from tasks.failure import CANCELLED
+from tasks.step import Status
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
+from worker import metrics
 
 MAX_TRIES = 20  # against workers that change the task at the same moment
 
@@ -33,7 +36,10 @@ async def cancel(request: Request) -> HTTPResponse:
 
 def _cancel(store: TaskStore, task: Task, retention: timedelta) -> Task:
     """Cancel a task. A worker that is at it loses its claim, and stops the download."""
-    return _change(store, task, lambda task: task.cancelled(store.now(), retention=retention))
+    cancelled = _change(store, task, lambda task: task.cancelled(store.now(), retention=retention))
+    if cancelled.failure == CANCELLED:
+        metrics.ended.inc(Status.FAILED, CANCELLED.code)
+    return cancelled
 
 
 def _cancel_batch(store: TaskStore, task: Task, retention: timedelta) -> Task:
@@ -44,6 +50,7 @@ def _cancel_batch(store: TaskStore, task: Task, retention: timedelta) -> Task:
     assert task.batch is not None
     group = task.batch.group
     task = _change(store, task, Task.without_deliveries)
+    before = store.members.tally(group)
     for _ in range(MAX_TRIES):
         store.members.cancel(group, store.now())
         if not store.members.is_unfinished(group):
@@ -52,6 +59,7 @@ def _cancel_batch(store: TaskStore, task: Task, retention: timedelta) -> Task:
         raise StoreUnavailableError("members change while they are cancelled")
     tally, now = store.members.tally(group), store.now()
     store.members.expire(group, now + retention)
+    metrics.ended.inc(Status.FAILED, CANCELLED.code, amount=tally.failed - before.failed)
     return _change(store, task, lambda task: task.cancelled(now, retention=retention, tally=tally))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
@@ -122,13 +123,18 @@ def begin_wait(request: Request) -> int:
 async def wait_for_end(request: Request, task_id: str, seconds: int) -> Task | None:
     """Return a task once it has ended, or None after that time.
 
-    The deadline of the answer is put off, as it is not the client that is slow.
+    The deadline of the answer is put off, as it is not the client that is slow. Nor is it the
+    service: the time does not count as that of the request.
     """
     protocol = request.transport.get_protocol()
     assert isinstance(protocol, BoundedProtocol)
     protocol.put_off_deadline(seconds)
     waiters: Waiters = request.app.ctx.waiters
-    return await waiters.wait(task_id, seconds)
+    began = time.perf_counter()
+    try:
+        return await waiters.wait(task_id, seconds)
+    finally:
+        request.ctx.began += time.perf_counter() - began
 
 
 async def add_headers(request: Request, response: BaseHTTPResponse) -> None:

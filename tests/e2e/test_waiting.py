@@ -20,6 +20,7 @@ from devtools.servers.system import Service
 from devtools.waiting import PATIENCE, wait_for
 from service.waiting import MOST_WAITERS
 from tests.e2e.batches import export
+from tests.e2e.scraping import scrape
 from tests.wire import connect, status_of
 from worker.descriptors import raise_descriptor_limit
 
@@ -163,6 +164,8 @@ def test_whoever_waits_is_no_slow_client(embedded: System, serve: Serve) -> None
     answer = submit(service, {"url": f"{origin.base}/file"}, {"Prefer": "wait=4"})
     assert answer.status_code == HTTPStatus.ACCEPTED
     assert answer.elapsed.total_seconds() > 3.9
+    took = 'md5_light_http_request_seconds_sum{route="/submit",status="2xx"}'
+    assert scrape(service.base)[took] < 3  # without the wait
 
 
 def test_a_stop_answers_those_who_wait(system: System, serve: Serve) -> None:

@@ -33,6 +33,7 @@ class Lanes:
         self.stopping = stopping
         self.downloaded: list[str] = []
         self.woken: list[str] = []
+        self.during_download: Callable[[Claim], object] = lambda _claim: None
         self.outcome: Callable[[Task], Outcome] = lambda _task: Succeeded(DIGEST)
         leases = LeaseKeeper(store, LEASE.total_seconds())
         self.runner = StepRunner(store, leases, RETENTION, stopping)
@@ -48,6 +49,7 @@ class Lanes:
         if is_stopping():
             return GivenBack()
         self.downloaded.append(claim.task.url)
+        self.during_download(claim)
         return self.outcome(claim.task)
 
 
@@ -123,6 +125,22 @@ def test_members_in_hand_are_given_back_when_their_host_rests(
     assert lanes.downloaded == [stored.members[0].url]
     waiting = [store.get(member.id) for member in stored.members[1:]]
     assert {(each.attempt, each.status) for each in waiting if each} == {(0, Status.QUEUED)}
+
+
+def test_members_in_hand_are_not_downloaded_once_they_are_cancelled(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    def cancel(claim: Claim) -> None:
+        store.members.cancel(stored.group, store.now())
+        claim.renew()  # as the keeper of leases does in time
+
+    for _ in range(6):
+        lanes.pace.record("a.example", seconds=0)
+    lanes.during_download = cancel
+    lanes.run(stored.lanes[0])
+    assert lanes.downloaded == [stored.members[0].url]
+    tally = store.members.tally(stored.group)
+    assert (tally.done, tally.failed) == (0, len(stored.members))
 
 
 def test_host_rests_after_a_last_attempt_as_well(

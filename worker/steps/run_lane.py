@@ -80,10 +80,13 @@ class RunLane:
             claims = [kept.enter_context(self.leases.keep(member)) for member in members]
             ended: list[tuple[Claim, Outcome]] = []
             written_at = time.monotonic()
-            is_resting = False
+            is_resting = is_losing = False
             for number, claim in enumerate(claims, 1):
+                if is_losing:  # the batch may be cancelled, and then this claim is lost as well
+                    until_available(claim.renew, self.stopping)
                 outcome = GivenBack() if is_resting else self._download(claim, is_cancelled)
                 is_resting = is_resting or _rest_after(outcome) is not None
+                is_losing = is_losing or claim.is_lost
                 ended.append((claim, outcome))
                 is_time = time.monotonic() - written_at > RESULT_SECONDS
                 if is_time or number == len(claims):
@@ -91,7 +94,7 @@ class RunLane:
                     ended, written_at = [], time.monotonic()
 
     def _download(self, claim: Claim, is_cancelled: Callable[[], bool]) -> Outcome:
-        if is_cancelled():
+        if is_cancelled() or claim.is_lost:
             return GivenBack()
         with logs.task_context(claim.task.id):
             claim.start()
