@@ -1,0 +1,49 @@
+"""What the documentation tells users to type."""
+
+import hashlib
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from devtools.servers.deployment import System
+from devtools.servers.origin import Origin
+from devtools.servers.process import PROJECT
+
+Serve = Callable[[Mapping[str, bytes]], Origin]
+
+FILES = {"/hello.txt": b"hello\n", "/empty": b""}
+
+
+def script_in(document: str) -> str:
+    """The script of a document whose last line shows the failures."""
+    blocks = re.findall(r"```sh\n(.*?)```", (PROJECT / document).read_text(), re.DOTALL)
+    (script,) = (block for block in blocks if block.endswith("grep '^# failed' MD5SUMS\n"))
+    return str(script)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/batches.md"])
+def test_the_whole_job_of_a_list(
+    document: str, embedded: System, serve: Serve, curl: str, tmp_path: Path
+) -> None:
+    service, origin = embedded.start(), serve(FILES)
+    host = origin.base.removeprefix("http://")
+    urls = [f"{origin.base}{path}" for path in [*FILES, "/missing"]]
+    (tmp_path / "urls.txt").write_text("\n".join(urls))
+    script = script_in(document).replace("http://localhost:8000", service.base)
+
+    job = subprocess.run(
+        ["/bin/sh", "-c", script.replace("curl ", f"{curl} ")],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    failure = f"# failed: http_status 404 {origin.base}/missing\n"
+    assert (job.stdout, job.stderr) == (failure, "")
+    sums = [f"{hashlib.md5(body).hexdigest()}  {host}{path}\n" for path, body in FILES.items()]
+    assert (tmp_path / "MD5SUMS").read_text() == "".join(sums) + failure
