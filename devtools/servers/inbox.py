@@ -38,6 +38,9 @@ class _Controller(Controller):
         for listener in self.server.sockets:
             self.loop.remove_reader(listener)  # accepts no more, and spoils no accept under way
         await _let_others_run()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()  # so that no mail is kept whose client learns nothing of it
+        await _let_others_run()
         for session in list(self._sessions):
             if isinstance(session.transport, asyncio.WriteTransport):
                 session.transport.abort()
