@@ -20,6 +20,7 @@ from devtools.servers.system import Service
 from devtools.waiting import PATIENCE, wait_for
 from service.waiting import MOST_WAITERS
 from tests.e2e.batches import export
+from tests.e2e.ledger import all_tasks
 from tests.e2e.scraping import scrape
 from tests.wire import connect, status_of
 from worker.descriptors import raise_descriptor_limit
@@ -166,6 +167,23 @@ def test_whoever_waits_is_no_slow_client(embedded: System, serve: Serve) -> None
     assert answer.elapsed.total_seconds() > 3.9
     took = 'md5_light_http_request_seconds_sum{route="/submit",status="2xx"}'
     assert scrape(service.base)[took] < 3  # without the wait
+
+
+def test_a_wait_is_repeated_after_a_kill(system: System, serve: Serve) -> None:
+    service, origin = system.start(), serve({"/file": BODY * 100_000})
+    origin.may_finish.clear()
+    order, key = {"url": f"{origin.base}/file"}, {"Idempotency-Key": f'"{uuid.uuid4()}"', **LONG}
+    with ThreadPoolExecutor(1) as clients:
+        answer = clients.submit(submit, service, order, key)
+        wait_for(lambda: origin.requests)
+        service.kill()
+        with pytest.raises(requests.ConnectionError):
+            answer.result()
+    service = system.start_service()
+    origin.may_finish.set()
+    again = submit(service, order, key)
+    assert again.json()["md5"] == hashlib.md5(BODY * 100_000).hexdigest()
+    assert len(all_tasks(system.store)) == 1
 
 
 def test_a_stop_answers_those_who_wait(system: System, serve: Serve) -> None:
