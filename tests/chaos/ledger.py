@@ -60,6 +60,7 @@ class Ledger:
                 self.doubled += 1
                 if not any(first - CLOCK_SECONDS < each < second for each in scene.deaths):
                     yield f"{task_id}: two mails, and no worker died between them"
+                    yield from _log_of(scene, task_id)
 
     def __str__(self) -> str:
         submitted = len(self.accepted) + self.refused + self.unanswered
@@ -80,6 +81,12 @@ class Ledger:
         }
         lines = [f"{name:32}{value:>8}" for name, value in rows.items()]
         return "\n".join([*lines, *(f"  {each}" for each in self.problems[:50])])
+
+
+def _log_of(scene: Scene, task_id: str) -> Iterator[str]:
+    """Return what all processes have logged about a task, in the order of time."""
+    lines = (line for each in scene.system.processes for line in each.output.splitlines())
+    return (f"  {line}" for line in sorted(line for line in lines if task_id in line))
 
 
 def _problems_of(task: Task) -> Iterator[str]:
