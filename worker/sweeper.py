@@ -62,16 +62,21 @@ class Sweeper:
         self._thread.join()
 
     def _run(self) -> None:
+        if self._has_to_wake_all:  # before this process has sent messages of its own
+            self._sweep_all()
         # A jitter keeps the sweepers of many processes from asking all at once.
         while not self._stopped.wait(INTERVAL_SECONDS * random.uniform(0.75, 1.25)):  # noqa: S311
-            try:
-                while self.sweep() == BATCH and not self._stopped.is_set():
-                    self._wait_for_dispatcher()
-                self._trimmer.trim()
-            except StoreUnavailableError:
-                pass  # the store has logged it
-            except Exception:  # noqa: BLE001  the edge: the loop must go on
-                _log.exception("a sweep failed; the next one follows")
+            self._sweep_all()
+
+    def _sweep_all(self) -> None:
+        try:
+            while self.sweep() == BATCH and not self._stopped.is_set():
+                self._wait_for_dispatcher()
+            self._trimmer.trim()
+        except StoreUnavailableError:
+            pass  # the store has logged it
+        except Exception:  # noqa: BLE001  the edge: the loop must go on
+            _log.exception("a sweep failed; the next one follows")
 
     def _wait_for_dispatcher(self) -> None:
         """There are more tasks due than it takes at once: give it a moment to publish these."""

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -245,3 +246,16 @@ def test_start_removes_the_files_of_killed_processes(embedded: System) -> None:
     assert scrape(service.base)  # by now it has its signal handlers
     service.stop()
     assert not list(folder.iterdir())
+
+
+def test_a_start_repeats_no_message(embedded: System, origin: Origin) -> None:
+    """More tasks wait than there are threads when the first sweeps look."""
+    origin.may_finish.clear()
+    service = embedded.start()
+    began = time.monotonic()
+    tasks = [service.submit(f"{origin.base}/file") for _ in range(40)]
+    wait_for(lambda: time.monotonic() > began + 3)
+    origin.may_finish.set()
+    for task_id in tasks:
+        service.wait_for_end(task_id)
+    assert scrape(service.base)['md5_light_sweeper_repairs_total{kind="message"}'] == 0
