@@ -66,7 +66,7 @@ class Request:
 
     def run(self) -> Load:
         """The same, from start to end."""
-        return finish(self.start())
+        return finish(self.start(), self.seconds)
 
 
 def submits(base: str, url: str, connections: int, seconds: float) -> Request:
@@ -74,11 +74,11 @@ def submits(base: str, url: str, connections: int, seconds: float) -> Request:
     return Request(base, ["/submit"], urlencode({"url": url}), connections, seconds)
 
 
-def finish(program: "subprocess.Popen[str]") -> Load:
-    """The result of a load, once it has ended."""
+def finish(program: "subprocess.Popen[str]", seconds: float = STOP_SECONDS) -> Load:
+    """The result of a load, once it has ended, in about that time."""
     with program:
         try:
-            output, _ = program.communicate(timeout=2 * STOP_SECONDS)
+            output, _ = program.communicate(timeout=seconds + 2 * STOP_SECONDS)
         finally:
             program.kill()
     assert program.returncode == 0
