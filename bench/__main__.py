@@ -96,8 +96,11 @@ def _read_arguments() -> set[str]:
 def _measure(lab: Lab, families: dict[str, Measure]) -> Iterator[Row]:
     for name, measure in families.items():
         began = time.monotonic()
-        yield from measure(lab)
-        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+        rows = list(measure(lab))
+        print(
+            f"{name}: {time.monotonic() - began:.0f} s", as_table(rows), sep="\n", file=sys.stderr
+        )
+        yield from rows
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def _measure_load(lab: Lab) -> Iterator[Row]:
     with lab.tasks() as (_, settings), lab.service(**settings) as service:
         ids = [service.submit(f"http://127.0.0.1/{number}") for number in range(TASKS)]
         idle = _live(service)
-        with _waiting(service, ids):
+        with _waiting(service, ids, WAITERS):
             began, before = time.monotonic(), _queries(lab)
             load = _live(service)
             queries = (_queries(lab) - before) / (time.monotonic() - began)
@@ -60,7 +60,7 @@ def _measure_delay(lab: Lab) -> Iterator[Row]:
     ):
         ids = [_submit_list(service, slow_url) for _ in range(TASKS)]
         alone = [_delay(service, url) for _ in range(SINGLES)]
-        with _waiting(service, ids):
+        with _waiting(service, ids, WAITERS - 1):
             beside = [_delay(service, url) for _ in range(SINGLES)]
     for delays, others in ((alone, "alone"), (beside, f"while {NAME}")):
         yield Row(
@@ -71,10 +71,10 @@ def _measure_delay(lab: Lab) -> Iterator[Row]:
 
 
 @contextmanager
-def _waiting(service: Service, ids: Sequence[str]) -> Iterator[None]:
+def _waiting(service: Service, ids: Sequence[str], count: int) -> Iterator[None]:
     host = urlsplit(service.base)
     with ExitStack() as opened:
-        for number in range(WAITERS):
+        for number in range(count):
             address = (host.hostname, host.port)
             connection = opened.enter_context(socket.create_connection(address))
             path = f"/check?id={ids[number % len(ids)]}"
