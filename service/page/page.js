@@ -184,12 +184,26 @@ function openLink() {
   card.focus();
 }
 
+async function readList(file) {
+  document.getElementById("list").open = true;
+  form.elements.urls.value = await file.text();
+  clearErrors(["urls", "form"]);
+}
+
 form.elements.file.addEventListener("change", async ({ target }) => {
   const [file] = target.files;
-  if (!file) return;
-  form.elements.urls.value = await file.text();
+  if (file) await readList(file);
   target.value = ""; // so that the same file can be chosen again
-  clearErrors(["urls", "form"]);
+});
+form.addEventListener("dragover", (event) => {
+  // Otherwise a browser would leave the page for a file that is dropped.
+  if (event.dataTransfer.types.includes("Files")) event.preventDefault();
+});
+form.addEventListener("drop", (event) => {
+  const [file] = event.dataTransfer.files;
+  if (!file) return; // text goes where it is dropped
+  event.preventDefault();
+  readList(file);
 });
 form.noValidate = true; // the service knows the rules, and says which one was broken
 form.addEventListener("submit", (event) => {

@@ -30,6 +30,28 @@ def test_a_list_from_a_file_to_its_results(page: Page, serve: Serve, tmp_path: P
     assert MD5 in Path(download.value.path()).read_text()
 
 
+def test_a_list_is_dropped_on_the_form(page: Page, serve: Serve) -> None:
+    origin = serve({"/one": BODY, "/two": BODY})
+    text = f"{origin.base}/one\n{origin.base}/two\n"
+    data = page.evaluate_handle(
+        """text => {
+            const data = new DataTransfer();
+            data.items.add(new File([text], "urls.txt", { type: "text/plain" }));
+            return data;
+        }""",
+        text,
+    )
+    refused = "event => event.defaultPrevented"
+    page.evaluate("addEventListener('dragover', event => { window.dragged = event; })")
+    page.dispatch_event("#form", "dragover", {"dataTransfer": data})
+    assert page.evaluate(f"({refused})(window.dragged)")
+    page.dispatch_event("#form", "drop", {"dataTransfer": data})
+    expect(page.get_by_label("URLs, one per line")).to_have_value(text)
+    page.get_by_role("button", name="Compute MD5").click()
+    task = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="2 files"))
+    expect(task).to_contain_text("2 of 2 done.")
+
+
 def test_an_invalid_line_is_shown_at_the_list(page: Page) -> None:
     page.get_by_text("Submit a list").click()
     page.get_by_label("URLs, one per line").fill("http://example.com/\nnope\n")
