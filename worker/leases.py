@@ -1,7 +1,6 @@
 """Claims of this process: their leases are renewed by time, whatever the download is doing."""
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -40,7 +39,7 @@ class Claim:
         self._is_settled = False
         self._doubtful: Task | None = None  # a renewal whose answer got lost: it may be written
         self._progress: tuple[int, int | None] | None = None
-        self._began = time.monotonic()
+        self._began = self._renewed_at = time.monotonic()
         self._took: float | None = None
         self.is_lost = False
 
@@ -103,8 +102,13 @@ class Claim:
         self._doubtful = renewed
         return renewed
 
+    def is_older_than(self, seconds: float) -> bool:
+        """Whether the lease began, or was renewed, more than that many seconds ago."""
+        return time.monotonic() - self._renewed_at > seconds
+
     def _take(self, saved: Task | None) -> None:
         self._doubtful = None
+        self._renewed_at = time.monotonic()
         if saved is None:
             self._lose()
         else:
@@ -211,9 +215,10 @@ class LeaseKeeper:
                 self._claims.discard(claim)
 
     def _run(self) -> None:
-        while not self._stopped.wait(min(PROGRESS_SECONDS, self.lease.total_seconds() / 3)):
-            with self._lock:
-                claims = random.sample(list(self._claims), len(self._claims))
+        interval = min(PROGRESS_SECONDS, self.lease.total_seconds() / 3)
+        while not self._stopped.wait(interval):
+            with self._lock:  # those of a moment ago are most often settled before the next round
+                claims = [each for each in self._claims if each.is_older_than(interval / 2)]
             try:
                 for first in range(0, len(claims), RENEWED_AT_ONCE):
                     Claim.renew_all(claims[first : first + RENEWED_AT_ONCE])
