@@ -171,20 +171,21 @@ def test_broker_that_raises_is_survived(
     assert broker.messages == [("compute_md5", back.id)]
 
 
-def test_no_message_of_a_batch_that_failed_is_marked(
+def test_messages_published_before_a_failure_are_marked(
     broker: RecordingBroker, store: ScriptedStore
 ) -> None:
-    """It is not known which of them have been sent. A second message does no harm."""
-    made = insert_new(store, 3)
+    sent, unsent, never_tried = insert_new(store, 3)
     broker.lasts = 1
     dispatcher = Dispatcher(broker, store, broker_availability())
-    dispatcher.dispatch(made)
+    dispatcher.dispatch([sent, unsent, never_tried])
     dispatcher.start()
-    wait_for(lambda: dispatcher.has_handled(3))
+    wait_for(lambda: is_dispatched(store, sent))
     dispatcher.stop()
     assert dispatcher.is_broker_down
+    assert dispatcher.has_handled(3)
     assert broker.refused == 1
-    assert [store.get(task.id) for task in made] == made
+    assert store.get(unsent.id) == unsent
+    assert store.get(never_tried.id) == never_tried
 
 
 def test_stop_while_the_broker_is_down(broker: RecordingBroker, store: ScriptedStore) -> None:
