@@ -54,6 +54,8 @@ class _Exchange(Http):
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001  Sanic's signature
         # The head of a request of the method NONE could not be read: Sanic made a substitute.
         is_unread = bool(self.request_body) or self.request.method == "NONE"
+        if self.protocol.signal.stopped:  # or the stop would wait until the client hangs up
+            self.keep_alive = False
         if is_unread:
             self.keep_alive = False
             self.expecting_continue = False  # the final answer says not to send the body
