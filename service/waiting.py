@@ -49,20 +49,18 @@ class Waiters:
         self._ended = ended
         self._threads = threads
         self._waiting: dict[str, set[asyncio.Future[Task | None]]] = defaultdict(set)
-        self._count = 0
         self._asking: asyncio.Task[None] | None = None
         self._is_closed = False
 
     @property
     def is_full(self) -> bool:
         """Whether no further request may wait."""
-        return self._is_closed or self._count >= MOST_WAITERS
+        return self._is_closed or sum(map(len, self._waiting.values())) >= MOST_WAITERS
 
     async def wait(self, task_id: str, seconds: float) -> Task | None:
         """Return the task once it has ended, or None after that time."""
         ended: asyncio.Future[Task | None] = asyncio.get_running_loop().create_future()
         self._waiting[task_id].add(ended)
-        self._count += 1
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
         try:
@@ -70,7 +68,6 @@ class Waiters:
         except TimeoutError:
             return None
         finally:
-            self._count -= 1
             self._leave(task_id, ended)
 
     def close(self) -> None:
@@ -87,23 +84,23 @@ class Waiters:
             del self._waiting[task_id]
 
     async def _ask(self) -> None:
-        """Ask until nothing waits."""
+        """Ask for all tasks that are waited for, until there are none."""
         pause = FIRST_PAUSE
         loop = asyncio.get_running_loop()
-        while self._waiting:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        await asyncio.sleep(pause)
+        while ids := list(self._waiting):
             try:
-                ids = list(self._waiting)
                 ended = await loop.run_in_executor(self._threads, self._ended, ids)
             except StoreUnavailableError:
-                continue  # the store has logged it
+                ended = []  # the store has logged it
             except Exception:  # noqa: BLE001  the edge: others still wait
                 _log.exception("it is not known which tasks have ended")
-                continue
+                ended = []
             for task in ended:
                 for future in self._waiting.get(task.id, ()):
                     _settle(future, task)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(pause)
         self._asking = None
 
 
@@ -113,10 +110,13 @@ def _settle(future: asyncio.Future[Task | None], task: Task | None) -> None:
 
 
 def begin_wait(request: Request) -> int:
-    """Return for how many seconds a request may wait, and note it for the answer."""
+    """Return for how many seconds a request may wait, 0 if it may not, and note it for the answer.
+
+    The note becomes the header `Preference-Applied`.
+    """
     seconds = preferred_wait(",".join(request.headers.getall("prefer", [])))
     waiters: Waiters = request.app.ctx.waiters
-    request.ctx.applied_wait = 0 if waiters.is_full else seconds
+    request.ctx.applied_wait = 0 if seconds and waiters.is_full else seconds
     return request.ctx.applied_wait  # type: ignore[no-any-return]
 
 

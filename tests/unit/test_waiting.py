@@ -93,7 +93,7 @@ def test_one_question_is_for_all_who_wait() -> None:
     assert all(sorted(each) == list("01234") for each in store.questions)
 
 
-def test_whoever_waits_in_vain_gets_nothing() -> None:
+def test_a_wait_ends_with_its_time() -> None:
     async def scene(waiters: Waiters, _: Store) -> None:
         assert await waiters.wait("a", 0.05) is None
 
@@ -131,11 +131,25 @@ def test_a_client_that_hangs_up_leaves_nothing_behind() -> None:
 
 
 def test_a_stop_ends_every_wait() -> None:
-    async def scene(waiters: Waiters, _: Store) -> None:
+    async def scene(waiters: Waiters, store: Store) -> None:
         waiting = asyncio.create_task(waiters.wait("a", 30))
-        await asyncio.sleep(0)
+        await store.is_asked(1)
         waiters.close()
         assert await waiting is None
         assert waiters.is_full
 
     run(scene)
+
+
+def test_the_store_is_not_asked_once_no_request_waits() -> None:
+    async def scene(waiters: Waiters, store: Store) -> None:
+        for _ in range(3):
+            waiting = asyncio.create_task(waiters.wait("a", 30))
+            await store.is_asked(len(store.questions) + 1)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        assert await waiters.wait("b", 0.5) is None  # the loop goes on, or starts again
+
+    store = run(scene)
+    assert [] not in store.questions
+    assert store.questions[-1] == ["b"]
