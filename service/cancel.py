@@ -50,16 +50,15 @@ def _cancel_batch(store: TaskStore, task: Task, retention: timedelta) -> Task:
     assert task.batch is not None
     group = task.batch.group
     task = _change(store, task, Task.without_deliveries)
-    before = store.members.tally(group)
     for _ in range(MAX_TRIES):
-        store.members.cancel(group, store.now())
+        count = store.members.cancel(group, store.now())
+        metrics.ended.inc(Status.FAILED, CANCELLED.code, amount=count)
         if not store.members.is_unfinished(group):
             break
     else:
         raise StoreUnavailableError("members change while they are cancelled")
     tally, now = store.members.tally(group), store.now()
     store.members.expire(group, now + retention)
-    metrics.ended.inc(Status.FAILED, CANCELLED.code, amount=tally.failed - before.failed)
     return _change(store, task, lambda task: task.cancelled(now, retention=retention, tally=tally))
 
 

@@ -180,9 +180,9 @@ class MongoMembers:
             found = self._tasks.find({"member.group": group, name: {"$gt": after}})
             return list(read_all(found.sort(name, pymongo.ASCENDING).limit(limit)))
 
-    def cancel(self, group: str, now: datetime) -> None:
+    def cancel(self, group: str, now: datetime) -> int:
         with self._guard():
-            self._tasks.update_many(
+            result = self._tasks.update_many(
                 {"member.group": group, "status": {"$in": _UNFINISHED}},
                 {
                     "$set": {
@@ -194,6 +194,7 @@ class MongoMembers:
                     "$unset": dict.fromkeys(("wake_at", "retry_at", "dispatched_at"), ""),
                 },
             )
+        return result.modified_count
 
     def expire(self, group: str, expires_at: datetime) -> None:
         with self._guard():

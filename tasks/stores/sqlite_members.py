@@ -54,27 +54,23 @@ class SQLiteMembers:
         for status, wake_at in ((_STATUS, to_millis(PARKED)), (_LANE_STATUS, 0)):
             self._update(group, change, wake_at, f"wake_at IS NULL AND {status} = 'queued'")
 
-    def _update(self, group: str, change: str, value: int, condition: str) -> None:
+    def _update(self, group: str, change: str, value: int, condition: str) -> int:
         """Change the members that meet a condition, some at a time, and then the lanes.
 
-        Others get their turn in between.
+        Others get their turn in between. Returns how many were changed.
         """
-        update = self._update_members(group, change, value, condition)
-        with self._transaction(self._durable) as connection:
-            connection.execute(f"{update} IS NULL", (value, group))
-
-    def _update_members(self, group: str, change: str, value: int, condition: str) -> str:
-        """Change the members that meet a condition, some at a time; return the statement."""
         update = f"UPDATE tasks SET {change} WHERE group_id = ? AND {condition} AND {_POSITION}"
         with self._transaction(self._durable) as connection:
             (last,) = connection.execute(
                 f"SELECT max({_POSITION}) FROM tasks WHERE group_id = ?", (group,)
             ).fetchone()
+        changed = 0
         for first in range(0, (-1 if last is None else last) + 1, UPDATED_AT_ONCE):
             with self._transaction(self._durable) as connection:
                 keys = (value, group, first, first + UPDATED_AT_ONCE - 1)
-                connection.execute(f"{update} BETWEEN ? AND ?", keys)
-        return update
+                changed += connection.execute(f"{update} BETWEEN ? AND ?", keys).rowcount
+        with self._transaction(self._durable) as connection:
+            return changed + connection.execute(f"{update} IS NULL", (value, group)).rowcount
 
     def claim(
         self, lane: Lane, limit: int, *, now: datetime, lease: timedelta, token: str
@@ -149,13 +145,14 @@ class SQLiteMembers:
             ).fetchall()
         return list(read_rows(rows))
 
-    def cancel(self, group: str, now: datetime) -> None:
+    def cancel(self, group: str, now: datetime) -> int:
         change = (
             "version = version + 1, wake_at = NULL, dispatched_at = NULL, due_since = NULL,"
             " document = json_set(json_remove(document, '$.retry_at'), '$.status', 'failed',"
             f" '$.failure', json('{json.dumps(failure_document(CANCELLED))}'), '$.finished_at', ?)"
         )
-        self._update_members(group, change, to_millis(now), f"{_STATUS} IN ('queued', 'running')")
+        is_unfinished = f"{_STATUS} IN ('queued', 'running')"
+        return self._update(group, change, to_millis(now), is_unfinished)
 
     def expire(self, group: str, expires_at: datetime) -> None:
         self._update(group, "expires_at = ?", to_millis(expires_at), "wake_at IS NULL")

@@ -146,7 +146,7 @@ def test_what_has_not_ended_is_cancelled(store: TaskStore) -> None:
     (running,) = claim(store, stored, "b.example", 1)
 
     now = store.now()
-    store.members.cancel(stored.group, now)
+    assert store.members.cancel(stored.group, now) == len(LINES) - 1
 
     assert not store.members.is_unfinished(stored.group)
     assert get(store, done) == done
@@ -158,7 +158,7 @@ def test_what_has_not_ended_is_cancelled(store: TaskStore) -> None:
     assert (tally.done, tally.failed) == (1, len(LINES) - 1)
     assert claim(store, stored, "a.example") == []
     assert store.members.is_unfinished(other.group)
-    store.members.cancel(stored.group, now + MINUTE)
+    assert store.members.cancel(stored.group, now + MINUTE) == 0
     assert store.members.tally(stored.group) == tally
 
 
