@@ -88,6 +88,7 @@ def overdue(store: TaskStore) -> int:
 OPERATIONS: dict[str, Callable[[TaskStore], object]] = {
     "insert_all": lambda store: store.insert_all([make_task(), make_task()]),
     "get": lambda store: store.get("x"),
+    "ended": lambda store: store.ended(["x"]),
     "save": lambda store: store.save(make_task()),
     "claim": lambda store: store.claim("x", StepKind.COMPUTE_MD5, NOW, LEASE, "token"),
     "take_due": lambda store: store.take_due(NOW, HOLD, 1),

@@ -116,6 +116,19 @@ def test_save_over_a_newer_version_writes_nothing(store: TaskStore) -> None:
     assert get(store, task) == winner
 
 
+def test_ended_finds_the_tasks_whose_computation_is_over(store: TaskStore) -> None:
+    tasks = [replace(task, id=name) for name, task in STATES.items()]
+    for task in tasks:
+        insert(store, task)
+    asked = [task for task in tasks if task.id != "done"]
+    found = store.ended([task.id for task in asked] + ["unknown"])
+    by_id = {task.id: task for task in found}
+    assert len(by_id) == len(found)
+    assert by_id == {task.id: task for task in asked if task.finished_at}
+    assert "done, mail pending" in by_id
+    assert store.ended([]) == []
+
+
 def test_save_of_an_unknown_task_writes_nothing(store: TaskStore) -> None:
     task = make_task()
     assert store.save(task) is None
@@ -471,6 +484,7 @@ def test_task_of_a_newer_version_is_left_alone(
 
     with pytest.raises(NewerTaskError, match="newer"):
         store.get(newer.id)
+    assert store.ended([newer.id]) == []
     for kind in StepKind:
         assert store.claim(newer.id, kind, NOW, LEASE, "token") is None
     # Not even a whole batch of them holds up the others.
