@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import requests
 from tasks.digests import Algorithm
 
 _BY_HTTP_NAME = {each.http_name: each for each in Algorithm if each.http_name}
-_MD5_BYTES = 16
+_MD5_DIGITS = re.compile("[0-9a-f]{32}")
 
 Pair = tuple[str, bytes]  # the name of an algorithm in HTTP, and a digest
 
@@ -23,7 +24,8 @@ Pair = tuple[str, bytes]  # the name of an algorithm in HTTP, and a digest
 class Declared:
     """The digests that the head of an answer declares, in lower-case hexadecimal digits.
 
-    An ETag is declared for something else. If it is the MD5, it can confirm one.
+    An ETag is for something else, but some servers use the MD5. `etag` is set if it could be one:
+    it can confirm the result, and never contradict it.
     """
 
     hexdigests: Mapping[Algorithm, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -107,11 +109,7 @@ def _decode(text: str) -> bytes | None:
 def _read_etag(etag: str) -> str | None:
     """Return the digits of a strong ETag that could be an MD5."""
     text = etag.strip().strip('"').lower()
-    try:
-        is_digest = len(text) == 2 * _MD5_BYTES and len(bytes.fromhex(text)) == _MD5_BYTES
-    except ValueError:
-        return None
-    return text if is_digest else None
+    return text if _MD5_DIGITS.fullmatch(text) else None
 
 
 _READERS: Mapping[str, Callable[[str, Mapping[str, str]], Iterable[Pair]]] = {

@@ -13,15 +13,14 @@ Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
 
 def add_head_and_options(app: Sanic[Config, SimpleNamespace]) -> None:
     """Add both to the routes that the app has so far."""
-    methods: dict[str, list[str]] = {}
+    by_path: dict[str, tuple[Any, list[str]]] = {}
     for route in list(app.router.routes):
-        allowed = methods.setdefault(route.path, [])
+        _, allowed = by_path.setdefault(route.path, (route, []))
         allowed += sorted(route.methods)
         if "GET" in route.methods:
             allowed.append("HEAD")
             _add(app, route, "HEAD", route.handler)  # Sanic itself leaves out the body
-    for path, allowed in methods.items():
-        route = next(each for each in app.router.routes if each.path == path)
+    for route, allowed in by_path.values():
         _add(app, route, "OPTIONS", _make_options(", ".join([*allowed, "OPTIONS"])))
 
 

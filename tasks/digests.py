@@ -43,7 +43,7 @@ class Algorithm(StrEnum):
 
 def label_of(name: str) -> str:
     """Return how people write the name of a digest, or of the size."""
-    return Algorithm(name).label if name in set(Algorithm) else name
+    return next((each.label for each in Algorithm if each.value == name), name)
 
 
 # The algorithms of every download.

@@ -123,7 +123,8 @@ class Task:
     @property
     def is_verified(self) -> bool | None:
         """Whether everything is as expected; None where `mismatches` is."""
-        return None if self.mismatches is None else not self.mismatches
+        mismatches = self.mismatches
+        return None if mismatches is None else not mismatches
 
     def dispatched(self, now: datetime) -> Self:
         """A message was confirmed. The version stays: a claim may be on its way."""

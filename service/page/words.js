@@ -57,9 +57,9 @@ export function time(iso) {
   return watch.format(new Date(iso));
 }
 
-/** "sha256" -> "SHA-256" */
+/** "sha256" -> "SHA-256", and "size" stays as it is */
 export function digestName(name) {
-  return name.toUpperCase().replace(/^SHA(?=\d)/, "SHA-");
+  return name === "size" ? name : name.toUpperCase().replace(/^SHA(?=\d)/, "SHA-");
 }
 
 /** What becomes of the mail; undefined for a task without one. */
