@@ -113,12 +113,16 @@ def unsettled(store: TaskStore) -> list[Task]:
 def make_all_due(store: TaskStore) -> None:
     """Make every task due that waits for its message.
 
-    Members of batches are left out, because they wait for their lane.
+    Members of batches are left out, because they wait for their lane. So are pauses that are not
+    over: the message would be dropped, and then nothing looks at the task for minutes.
     """
+    now = store.now()
     waiting = [
-        task for task in unsettled(store) if task.next_step is not None and task.member is None
+        replace(task, wake_at=now)
+        for task in unsettled(store)
+        if task.next_step is not None and task.member is None and not task.is_pausing(now)
     ]
-    store.mark_dispatched([replace(task, wake_at=store.now()) for task in waiting])
+    store.mark_dispatched(waiting)
 
 
 def submit_all(service: Service, origin: Origin, files: Mapping[str, bytes]) -> dict[str, str]:
