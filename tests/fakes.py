@@ -27,6 +27,7 @@ METHODS = (
     "save",
     "take_due",
 )
+METHODS_OF_MEMBERS = ("save_all",)
 
 
 @dataclass
@@ -56,6 +57,9 @@ class ScriptedStore(SQLiteStore):
         self._thread = threading.local()
         for name in METHODS:
             setattr(self, name, partial(self._play, name, getattr(self, name)))
+        for name in METHODS_OF_MEMBERS:
+            method = partial(self._play, name, getattr(self.members, name))
+            setattr(self.members, name, method)
 
     def now(self) -> datetime:
         return super().now() if self.time is None else self.time
@@ -73,13 +77,13 @@ class ScriptedStore(SQLiteStore):
         is_written: bool = False,
         before: Callable[[], object] = lambda: None,
     ) -> Fault:
-        """Let the next `times` calls of these methods fail; without a name, get, save and claim.
+        """Let the next `times` calls of these methods fail; those on tasks if there is no name.
 
         With `is_written` the method does its work first and only the answer is lost. `before` is
         called before the first failure.
         """
         fault = Fault(
-            methods or ("get", "save", "claim"),
+            methods or ("get", "save", "save_all", "claim"),
             times,
             error or StoreUnavailableError("out of reach"),
             is_written,

@@ -1,7 +1,6 @@
 """Claims of this process: their leases are renewed by time, whatever the download is doing."""
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from worker.retrying import (
 
 # How often progress is written. A shorter lease is renewed three times in its length.
 PROGRESS_SECONDS = 2.0
+RENEWED_AT_ONCE = 100  # claims in one write
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Claim:
         self._is_settled = False
         self._doubtful: Task | None = None  # a renewal whose answer got lost: it may be written
         self._progress: tuple[int, int | None] | None = None
-        self._began = time.monotonic()
+        self._began = self._renewed_at = time.monotonic()
         self._took: float | None = None
         self.is_lost = False
 
@@ -73,14 +73,42 @@ class Claim:
         finally:
             self._lock.release()
 
+    @staticmethod
+    def renew_all(claims: Sequence["Claim"]) -> None:
+        """Do as `renew` for several claims of one store, in one write."""
+        with ExitStack() as locks:
+            held = []
+            for claim in claims:
+                if claim._lock.acquire(blocking=False):  # noqa: SLF001  our own
+                    locks.callback(claim._lock.release)  # noqa: SLF001  our own
+                    held.append(claim)
+            held = [each for each in held if not (each._is_settled or each.is_lost)]  # noqa: SLF001  our own
+            if not held:
+                return
+            renewed = [claim._renewed() for claim in held]  # noqa: SLF001  our own
+            saved = held[0]._store.members.save_all(renewed)  # noqa: SLF001  our own
+            for claim, task in zip(held, saved, strict=True):
+                claim._take(task)  # noqa: SLF001  our own
+
     def _renew(self) -> None:
+        self._take(self._store.save(self._renewed()))
+
+    def _renewed(self) -> Task:
+        """Return the task to save, which is in doubt until `_take` is called."""
         self._clear_doubt()
         renewed = self._task.timed(self.seconds).renewed(self._store.now(), self._lease)
         if self._progress is not None:
             renewed = renewed.progressed(*self._progress)
         self._doubtful = renewed
-        saved = self._store.save(renewed)
+        return renewed
+
+    def is_older_than(self, seconds: float) -> bool:
+        """Whether the lease began, or was renewed, more than that many seconds ago."""
+        return time.monotonic() - self._renewed_at > seconds
+
+    def _take(self, saved: Task | None) -> None:
         self._doubtful = None
+        self._renewed_at = time.monotonic()
         if saved is None:
             self._lose()
         else:
@@ -187,14 +215,25 @@ class LeaseKeeper:
                 self._claims.discard(claim)
 
     def _run(self) -> None:
-        while not self._stopped.wait(min(PROGRESS_SECONDS, self.lease.total_seconds() / 3)):
-            with self._lock:
-                claims = random.sample(list(self._claims), len(self._claims))
-            for claim in claims:
-                try:
-                    claim.renew()
-                except StoreUnavailableError:
-                    break  # the store has logged it
-                except Exception:  # noqa: BLE001  the edge: the other claims must go on
-                    with logs.task_context(claim.task.id):
-                        _log.exception("the lease is not renewed")
+        interval = min(PROGRESS_SECONDS, self.lease.total_seconds() / 3)
+        while not self._stopped.wait(interval):
+            with self._lock:  # those of a moment ago are most often settled before the next round
+                claims = [each for each in self._claims if each.is_older_than(interval / 2)]
+            try:
+                for first in range(0, len(claims), RENEWED_AT_ONCE):
+                    Claim.renew_all(claims[first : first + RENEWED_AT_ONCE])
+            except StoreUnavailableError:
+                pass  # the store has logged it
+            except Exception:  # noqa: BLE001  the edge: the other claims must go on
+                _log.exception("leases are not renewed together, so they are one by one")
+                self._renew_each(claims)
+
+    def _renew_each(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            try:
+                claim.renew()
+            except StoreUnavailableError:
+                return  # the store has logged it
+            except Exception:  # noqa: BLE001  the edge: the other claims must go on
+                with logs.task_context(claim.task.id):
+                    _log.exception("the lease is not renewed")

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -219,6 +220,24 @@ def test_keeper_continues_after_an_outage(store: ScriptedStore, keeper: LeaseKee
         wait_for(lambda: claim.task.version > task.version and another.task.version > other.version)
     assert not claim.is_lost
     assert not another.is_lost
+
+
+def test_keeper_renews_all_claims_in_one_write(store: ScriptedStore, keeper: LeaseKeeper) -> None:
+    tasks = [claim_new(store) for _ in range(10)]
+    with ExitStack() as kept:
+        for task in tasks:
+            kept.enter_context(keeper.keep(task))
+        wait_for(lambda: any(len(written) == 10 for (written,) in store.calls("save_all")))
+
+
+def test_claims_that_cannot_be_renewed_together_are_renewed_one_by_one(
+    store: ScriptedStore, keeper: LeaseKeeper
+) -> None:
+    task, other = claim_new(store), claim_new(store)
+    with keeper.keep(task) as claim, keeper.keep(other) as another:
+        fault = store.fail("save_all", times=1000, error=ValueError("bug"))
+        wait_for(lambda: claim.task.version > task.version and another.task.version > other.version)
+        assert fault.times < 1000
 
 
 def test_keeper_notices_a_lost_claim(store: ScriptedStore, keeper: LeaseKeeper) -> None:
