@@ -1,15 +1,19 @@
 """POST /submit under load, each answer only after the task is in MongoDB's journal."""
 
+import time
 from collections.abc import Iterator
 
 from bench.lab import Lab
 from bench.load import Load, Request, finish, submits
 from bench.rows import Row
+from tasks.step import StepKind
 
 CONNECTIONS = (1, 32, 256)
+MINUTE_CONNECTIONS = 32
 IN_FLIGHT = 1000
 RUNS = 3
 SECONDS = 3.0
+LONG_SECONDS = 60.0
 
 
 def measure(lab: Lab) -> Iterator[Row]:
@@ -32,6 +36,28 @@ def measure(lab: Lab) -> Iterator[Row]:
             unit="ms",
             ours=[_ask_health_under_load(service.base, url).p99 for _ in range(RUNS)],
         )
+    yield from _publish_for_a_minute(lab)
+
+
+def _publish_for_a_minute(lab: Lab) -> Iterator[Row]:
+    """Messages must keep up with submissions, or the queue in the service runs full."""
+    with lab.tasks() as (tasks, settings), lab.service(**settings) as service:
+        url = lab.nginx.http + lab.nginx.add(1024)
+        began = time.monotonic()
+        load = submits(service.base, url, MINUTE_CONNECTIONS, LONG_SECONDS).run()
+        seconds = time.monotonic() - began
+        published = lab.rabbitmq.waiting()[StepKind.COMPUTE_MD5.value] / seconds
+        submitted = tasks.estimated_document_count() / seconds
+    name = f"a minute of submits, {MINUTE_CONNECTIONS} connections"
+    yield Row(
+        name=f"{name}, messages published",
+        unit="messages/s",
+        ours=[published],
+        rival_name="submits/s",
+        rival=[submitted],
+        is_more_better=True,
+    )
+    yield Row(name=f"{name}, p99", unit="ms", ours=[load.p99])
 
 
 def _ask_health_under_load(base: str, url: str) -> Load:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import dramatiq.brokers.rabbitmq
 from dramatiq import Broker, Consumer, MessageProxy
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
@@ -46,10 +45,6 @@ REMEDY = (
 PING_QUEUE = "md5_light.ping"
 
 CLOSE_SECONDS = 1.0  # for each of the connections that a worker closes when it stops
-
-# Over the connection at hand, over a new one, and when that has shown the queue to be gone. More
-# would only keep the dispatcher from reporting that the broker is unreachable.
-MAX_ENQUEUE_ATTEMPTS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -145,16 +140,10 @@ def make_broker(settings: Settings, availability: Availability) -> Broker:
     if settings.rabbitmq_url is None:
         broker = StubBroker(middleware=[])
     else:
-        _limit_enqueue_attempts()
         _mute_reconnects()
         broker = _Broker(_with_defaults(settings.rabbitmq_url), availability)
     broker.logger.addFilter(_is_unexpected)
     return broker
-
-
-def _limit_enqueue_attempts() -> None:
-    """Change dramatiq's limit, for which it has no option."""
-    dramatiq.brokers.rabbitmq.MAX_ENQUEUE_ATTEMPTS = MAX_ENQUEUE_ATTEMPTS
 
 
 def _mute_reconnects() -> None:
@@ -183,7 +172,7 @@ def ping(broker: Broker) -> None:
     Raises AMQPError and the other errors of pika.
     """
     if isinstance(broker, RabbitmqBroker):
-        with _fresh_after_failure(broker):
+        with fresh_after_failure(broker):
             for kind in StepKind:
                 broker.declare_queue(kind.value, ensure=True)
             broker.channel.basic_publish("", PING_QUEUE, b"")
@@ -194,13 +183,13 @@ def count_waiting(broker: Broker, queue: str) -> int:
     if isinstance(broker, StubBroker):
         return int(broker.queues[queue].qsize())
     assert isinstance(broker, RabbitmqBroker)
-    with _fresh_after_failure(broker):
+    with fresh_after_failure(broker):
         waiting, _delayed, _dead = broker.get_queue_message_counts(queue)
         return int(waiting)
 
 
 @contextmanager
-def _fresh_after_failure(broker: RabbitmqBroker) -> Iterator[None]:
+def fresh_after_failure(broker: RabbitmqBroker) -> Iterator[None]:
     """The next use of this thread's connection shall not meet one that is broken."""
     try:
         yield

@@ -16,6 +16,7 @@ from tasks.task import Task
 from telemetry.availability import Availability
 from worker import metrics
 from worker.broker import count_waiting, disconnect, ping, report_failure
+from worker.publishing import publish_all
 
 BATCH = 500  # messages published between two writes of wake_at
 MAX_WAITING = 20_000  # tasks, when they come faster than they can be published
@@ -145,20 +146,23 @@ class Dispatcher:
     def _dispatch(self, batch: list[Task]) -> None:
         now = self._store.now()
         lengths: dict[StepKind, int] = {}
-        marked = []
+        waiting, sent, messages = [], [], []
         try:
             for task in batch:
                 assert task.next_step is not None
                 if self._is_still_waiting(task, task.next_step, lengths, now):
-                    marked.append(task.still_waiting(now))
+                    waiting.append(task.still_waiting(now))
                 else:
-                    self._broker.enqueue(_make_message(task.id, task.next_step, now))
-                    marked.append(task.dispatched(now))
-                self._recover()
+                    sent.append(task.dispatched(now))
+                    messages.append(_make_message(task.id, task.next_step, now))
+            publish_all(self._broker, messages)
         except Exception as error:  # noqa: BLE001  pika also raises errors of its own
             self._fail(error)
+            sent.clear()
+        else:
+            self._recover()
         self._finish_ping()
-        self._store.mark_dispatched(marked)
+        self._store.mark_dispatched([*waiting, *sent])
 
     def _is_still_waiting(
         self, task: Task, kind: StepKind, lengths: dict[StepKind, int], now: datetime

@@ -2,19 +2,23 @@
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import dramatiq
 import pika
 import pytest
 from dramatiq import Broker, Message
 from dramatiq.errors import ConnectionClosed
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPError
 
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import PATIENCE, wait_for
 from settings import Settings
-from tests.faults.rabbitmq import frozen
+from tests.faults.rabbitmq import down, frozen, out_of_memory
 from worker.broker import broker_availability, make_broker
+from worker.publishing import publish_all
 
 pytestmark = pytest.mark.services
 
@@ -103,16 +107,66 @@ def test_ack_over_a_lost_connection_does_not_block(broker: Broker, queue: str) -
 def test_a_publish_survives_a_lost_connection_and_a_deleted_queue(
     rabbitmq: RabbitMQ, broker: Broker, queue: str
 ) -> None:
-    broker.declare_queue(queue)
-    broker.enqueue(message_for(queue, "actor", "first"))
+    publish_all(broker, [message_for(queue, "actor", "first")])
     connection = rabbitmq.connect()
     connection.channel().queue_delete(queue)
     connection.close()
     broker.connection.close()  # type: ignore[attr-defined]
 
-    broker.enqueue(message_for(queue, "actor", "second"))
+    publish_all(broker, [message_for(queue, "actor", "second")])
 
     assert count(rabbitmq, queue) == 1
+
+
+def test_a_thousand_messages_are_published_at_once(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    queues = [queue, f"{queue}_2"]
+    messages = [message_for(queues[number % 2], "actor", f"{number}") for number in range(1000)]
+    publish_all(broker, messages)
+    assert [count(rabbitmq, each) for each in queues] == [500, 500]
+
+
+def test_messages_of_a_deleted_queue_are_sent_again_and_no_others(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    queues = [queue, f"{queue}_2"]
+    messages = [message_for(each, "actor", "x") for each in queues]
+    publish_all(broker, messages)
+    connection = rabbitmq.connect()
+    connection.channel().queue_delete(queue)
+    connection.close()
+
+    publish_all(broker, messages * 10)
+
+    assert [count(rabbitmq, each) for each in queues] == [10, 11]
+
+
+def test_a_channel_that_the_server_has_closed_is_replaced(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    publish_all(broker, [message_for(queue, "actor", "first")])
+    publisher = broker.state.publisher  # type: ignore[attr-defined]
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker):
+        publisher._channel.queue_declare("missing", passive=True)
+
+    publish_all(broker, [message_for(queue, "actor", "second")] * 5)
+
+    assert count(rabbitmq, queue) == 6
+
+
+@pytest.mark.parametrize("fault", [down, out_of_memory])
+def test_a_server_that_takes_nothing_is_an_error(
+    fault: Callable[[RabbitMQ], AbstractContextManager[None]],
+    rabbitmq: RabbitMQ,
+    broker: Broker,
+    queue: str,
+) -> None:
+    publish_all(broker, [message_for(queue, "actor", "first")])
+    with fault(rabbitmq), pytest.raises((AMQPError, AMQPConnectorException)):
+        publish_all(broker, [message_for(queue, "actor", "second")] * 100)
+    wait_for(lambda: count(rabbitmq, queue))
+    publish_all(broker, [message_for(queue, "actor", "third")])
 
 
 def test_closing_does_not_wait_for_a_frozen_server(

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dramatiq.brokers.stub import StubBroker
-
 import worker.downloader
+import worker.publisher
 from service.__main__ import main
 from tasks.step import MailStatus, Status
 from tasks.stores.mongodb import MongoStore
@@ -19,7 +18,6 @@ from tasks.stores.mongodb_members import MongoMembers
 from tasks.stores.sqlite import SQLiteStore
 from tasks.stores.sqlite_members import SQLiteMembers
 from tasks.task import Task
-from worker.broker import _Broker
 from worker.mail.smtp import SMTPMailer
 
 Arguments = Sequence[Any]
@@ -54,7 +52,7 @@ _STORES = (MongoStore, SQLiteStore)
 _MEMBERS = (MongoMembers, SQLiteMembers)
 _POINTS: dict[str, tuple[tuple[Any, ...], str, Callable[[Any, Arguments], bool]]] = {
     "insert": (_STORES, "insert_all", _always),
-    "publish": ((_Broker, StubBroker), "enqueue", _always),
+    "publish": ((worker.publisher,), "publish_all", _always),
     "claim": (_STORES, "claim", _is_claimed),
     "hash": ((worker.downloader,), "download", _always),
     "result": (_STORES, "save", _is_done),

@@ -28,7 +28,7 @@ NAMES = [
     (requests.adapters.HTTPAdapter, "init_poolmanager"),
     # worker: messages that are acknowledged once, and taken only by free threads
     (dramatiq.brokers.rabbitmq, "_RabbitmqConsumer"),
-    (dramatiq.brokers.rabbitmq, "MAX_ENQUEUE_ATTEMPTS"),
+    (BlockingChannel, "_flush_output"),
     (BlockingChannel, "_process_data_events"),
     # telemetry: prometheus_client chooses it when it is imported
     (prometheus_client.values, "ValueClass"),
