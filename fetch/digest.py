@@ -1,30 +1,43 @@
 """The digests of a body while it is read: the reader reads ahead, and other threads hash."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from tasks.digests import ALWAYS, Algorithm
 
 # A body of no more takes no extra thread. Measured: with less the threads meet too often, more
 # is no faster.
 BUFFER_BYTES = 2**19
-BUFFERS = 2  # one is filled and one is waiting, beside one for each algorithm that is hashed
+# The most that a reader fills, beside one for each algorithm that is hashed. Fewer leave a core
+# idle when the operating system runs the reader and the hash in long turns.
+BUFFERS = 8
 
 _Buffers = SimpleQueue[memoryview | None]
+
+# More downloads than cores hash in the threads that read. Others would only take turns with them.
+_READING_AHEAD = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
 class ReadAheadHash:
     """Hashes a few buffers that are reused, so that no byte of a body is copied.
 
     Each algorithm has a thread of its own, which hands a buffer on to the next one. The last one
-    gives it back to the reader.
+    gives it back to the reader. There are no threads while as many others as there are `slots`
+    read ahead.
     """
 
-    def __init__(self, algorithms: Sequence[Algorithm] = ALWAYS) -> None:
+    def __init__(
+        self,
+        algorithms: Sequence[Algorithm] = ALWAYS,
+        slots: threading.BoundedSemaphore = _READING_AHEAD,
+    ) -> None:
         self._hashes = {each: hashlib.new(each, usedforsecurity=False) for each in algorithms}
+        self._slots = slots
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._spare = BUFFERS + len(algorithms) - 1  # buffers that may still be made
         self._filled = 0
         self._full: _Buffers = SimpleQueue()
         self._free: _Buffers = SimpleQueue()
@@ -35,35 +48,51 @@ class ReadAheadHash:
         size = read_into(self._buffer[self._filled :])
         self._filled += size
         if self._filled == BUFFER_BYTES:
-            self._hand_over()
+            if self._threads or self._slots.acquire(blocking=False):
+                self._hand_over()
+            else:
+                self._hash_here()
         return size
 
     def hexdigests(self) -> dict[Algorithm, str]:
         """Return the digests of everything that was read. Nothing may be read afterwards."""
         self.close()
-        for each in self._hashes.values():
-            each.update(self._buffer[: self._filled])
+        self._hash_here()
         return {algorithm: each.hexdigest() for algorithm, each in self._hashes.items()}
 
     def close(self) -> None:
         """Let the threads end, when they have hashed what they were given."""
+        if not self._threads:
+            return
         for thread, source in self._threads:
             source.put(None)
             thread.join()
         self._threads.clear()
+        self._slots.release()
+
+    def _hash_here(self) -> None:
+        for each in self._hashes.values():
+            each.update(self._buffer[: self._filled])
+        self._filled = 0
 
     def _hand_over(self) -> None:
         if not self._threads:
             self._start()
         self._full.put(self._buffer)
-        buffer = self._free.get()
-        assert buffer is not None
-        self._buffer = buffer
+        self._buffer = self._take_free()
         self._filled = 0
 
+    def _take_free(self) -> memoryview:
+        """Return a buffer that is hashed, or a new one. If there are enough of them, wait."""
+        try:
+            buffer = self._free.get(block=self._spare == 0)
+        except Empty:
+            self._spare -= 1
+            return memoryview(bytearray(BUFFER_BYTES))
+        assert buffer is not None
+        return buffer
+
     def _start(self) -> None:
-        for _ in range(BUFFERS + len(self._hashes) - 1):
-            self._free.put(memoryview(bytearray(BUFFER_BYTES)))
         source = self._full
         for number, each in enumerate(self._hashes.values(), 1):
             target: _Buffers = self._free if number == len(self._hashes) else SimpleQueue()

@@ -47,6 +47,33 @@ def test_digests_are_those_of_hashlib(
     }
 
 
+def test_more_downloads_than_slots_hash_in_their_own_threads() -> None:
+    before = hashing_threads()
+    slots = threading.BoundedSemaphore(2)
+    bodies = [random.Random(number).randbytes(5 * BUFFER_BYTES + 7) for number in range(4)]
+    under_way = [(ReadAheadHash(slots=slots), reader(body, 10**6)) for body in bodies]
+    for ahead, read_into in under_way:
+        read_a_buffer(ahead, read_into)
+    assert len(hashing_threads() - before) == 2
+
+    results = []
+    for ahead, read_into in under_way:
+        while ahead.read(read_into):
+            pass
+        results.append(ahead.hexdigests())
+        for other, read_more in under_way[len(results) :]:
+            read_a_buffer(other, read_more)
+        left = len(bodies) - len(results)
+        assert len(hashing_threads() - before) == min(2, left), "a free slot is not taken"
+    assert results == [{Algorithm.MD5: hashlib.md5(body).hexdigest()} for body in bodies]
+
+
+def read_a_buffer(ahead: ReadAheadHash, read_into: Callable[[memoryview], int]) -> None:
+    size = 0
+    while size < BUFFER_BYTES:
+        size += ahead.read(read_into)
+
+
 def hashing_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "hash"}
 
