@@ -19,6 +19,7 @@ from bench import (
     big,
     export,
     latency,
+    many,
     memory,
     scale,
     slow,
@@ -49,6 +50,7 @@ FAMILIES: dict[str, Measure] = {
     "slow": slow.measure,
     "backlog": backlog.measure,
     "big": big.measure,
+    "many": many.measure,
     "memory": memory.measure,
 }
 SLOW_FAMILIES: dict[str, Measure] = {
