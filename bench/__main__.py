@@ -18,6 +18,7 @@ from bench import (
     beside,
     big,
     export,
+    idle,
     latency,
     many,
     memory,
@@ -26,6 +27,7 @@ from bench import (
     small,
     start,
     submits,
+    sweepers,
     waiting,
 )
 from bench.chart import as_svg
@@ -48,6 +50,8 @@ FAMILIES: dict[str, Measure] = {
     "export": export.measure,
     "waiting": waiting.measure,
     "slow": slow.measure,
+    "idle": idle.measure,
+    "sweepers": sweepers.measure,
     "backlog": backlog.measure,
     "big": big.measure,
     "many": many.measure,

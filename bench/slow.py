@@ -11,6 +11,7 @@ from bench.rows import Row, alternate
 from devtools.servers.process import free_port
 from devtools.waiting import wait_for
 
+PROCESSES = (1, 2, 4)
 THREADS = (8, 32, 64)
 TASKS_PER_THREAD = 12
 RUNS = 3
@@ -18,22 +19,29 @@ PAUSE_SECONDS = 0.2
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """One worker process over RabbitMQ and MongoDB, against a bare one of as many threads."""
+    """Workers over RabbitMQ and MongoDB, against the ideal and against as many bare threads."""
     with slow_origin(lab, PAUSE_SECONDS) as url:
-        for threads in THREADS:
-            runs = alternate(
-                RUNS,
-                ours=partial(_rate, lab, drain.OURS, url, threads),
-                bare=partial(_rate, lab, drain.BARE_SESSION, url, threads),
-            )
-            yield Row(
-                name=f"origin that waits 200 ms, {threads} threads",
-                unit="tasks/s",
-                ours=runs["ours"],
-                rival_name="bare, kept Session",
-                rival=runs["bare"],
-                is_more_better=True,
-            )
+        for processes in PROCESSES:
+            for threads in THREADS:
+                yield from _measure(lab, url, processes, threads)
+
+
+def _measure(lab: Lab, url: str, processes: int, threads: int) -> Iterator[Row]:
+    runs = alternate(
+        RUNS,
+        ours=partial(_rate, lab, drain.OURS, url, processes, threads),
+        bare=partial(_rate, lab, drain.BARE_SESSION, url, processes, threads),
+    )
+    ideal = processes * threads / PAUSE_SECONDS
+    for rival_name, rival in (("bare, kept Session", runs["bare"]), ("the ideal", [ideal])):
+        yield Row(
+            name=f"origin that waits 200 ms, {processes} x {threads} threads",
+            unit="tasks/s",
+            ours=runs["ours"],
+            rival_name=rival_name,
+            rival=rival,
+            is_more_better=True,
+        )
 
 
 @contextmanager
@@ -46,11 +54,12 @@ def slow_origin(lab: Lab, pause_seconds: float) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
 
 
-def _rate(lab: Lab, contestant: drain.Contestant, url: str, threads: int) -> float:
-    count = TASKS_PER_THREAD * threads
-    drained = drain.drain(lab, contestant, url, count, threads=threads)
+def _rate(lab: Lab, contestant: drain.Contestant, url: str, processes: int, threads: int) -> float:
+    at_once = processes * threads
+    count = TASKS_PER_THREAD * at_once
+    drained = drain.drain(lab, contestant, url, count, processes=processes, threads=threads)
     # They end in waves, and the first of these ends when the clock starts.
-    return drained.tasks_per_second * (count - threads) / (count - 1)
+    return drained.tasks_per_second * (count - at_once) / (count - 1)
 
 
 def _listens(port: int) -> bool:
