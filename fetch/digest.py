@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
@@ -16,6 +17,11 @@ BUFFER_BYTES = 2**19
 BUFFERS = 8
 
 _Buffers = SimpleQueue[memoryview | None]
+
+# Buffers of downloads that have ended, one of each. A new one is filled with zeros first, which
+# takes longer than to read and hash a small file.
+_kept: deque[memoryview] = deque(maxlen=64)
+_NO_BUFFER = memoryview(b"")
 
 # More downloads than cores hash in the threads that read. Others would only take turns with them.
 _READING_AHEAD = threading.BoundedSemaphore(os.cpu_count() or 1)
@@ -36,7 +42,7 @@ class ReadAheadHash:
     ) -> None:
         self._hashes = {each: hashlib.new(each, usedforsecurity=False) for each in algorithms}
         self._slots = slots
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._buffer = _take_kept()
         self._spare = BUFFERS + len(algorithms) - 1  # buffers that may still be made
         self._filled = 0
         self._full: _Buffers = SimpleQueue()
@@ -56,12 +62,19 @@ class ReadAheadHash:
 
     def hexdigests(self) -> dict[Algorithm, str]:
         """Return the digests of everything that was read. Nothing may be read afterwards."""
-        self.close()
+        self._stop()
         self._hash_here()
+        self.close()
         return {algorithm: each.hexdigest() for algorithm, each in self._hashes.items()}
 
     def close(self) -> None:
-        """Let the threads end, when they have hashed what they were given."""
+        """Let the threads end, when they have hashed what they were given. It may be repeated."""
+        self._stop()
+        if self._buffer:
+            _kept.append(self._buffer)
+            self._buffer = _NO_BUFFER
+
+    def _stop(self) -> None:
         if not self._threads:
             return
         for thread, source in self._threads:
@@ -88,7 +101,7 @@ class ReadAheadHash:
             buffer = self._free.get(block=self._spare == 0)
         except Empty:
             self._spare -= 1
-            return memoryview(bytearray(BUFFER_BYTES))
+            return _make_buffer()
         assert buffer is not None
         return buffer
 
@@ -102,6 +115,17 @@ class ReadAheadHash:
             thread.start()
             self._threads.append((thread, source))
             source = target
+
+
+def _take_kept() -> memoryview:
+    try:
+        return _kept.pop()
+    except IndexError:
+        return _make_buffer()
+
+
+def _make_buffer() -> memoryview:
+    return memoryview(bytearray(BUFFER_BYTES))
 
 
 def _hash(state: "hashlib._Hash", source: _Buffers, target: _Buffers) -> None:

@@ -11,6 +11,8 @@ from tasks.failure import FailureCode
 MAX_FIELD_LINES = 2000  # of all heads and the trailers of one answer
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 § 5.1
+# A line that every parser reads alike. Nearly all lines are so, and most of the others are folded.
+_PLAIN = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\0\r\v\f\x1c-\x1e\x85]*)")
 _LINE_END = re.compile(rb"[\r\v\f\x1c-\x1e\x85]")  # for str.splitlines; \n has ended the line
 _NOT_ALPHANUMERIC = re.compile(rb"[^0-9a-z]+")
 
@@ -43,6 +45,10 @@ class FieldReader:
             self._lines_left -= 1
             if self._lines_left < 0:
                 _refuse(f"The server's {what} have too many lines.")
+            if plain := _PLAIN.fullmatch(line):
+                is_skipped = False
+                fields.append((plain[1], bytearray(plain[2].strip(b" \t"))))
+                continue
             name, colon, value = line.partition(b":")
             is_folded = line[:1] in b" \t"
             # curl takes a carriage return at the beginning of a line for the end of the headers.

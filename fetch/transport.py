@@ -117,6 +117,15 @@ class Transport(HTTPAdapter):
     def proxy_manager_for(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise RuntimeError("No download goes through a proxy: the guard would only see the proxy.")
 
+    def get_connection_with_tls_context(self, request: Any, *_args: Any, **_kwargs: Any) -> Any:  # noqa: ANN401
+        """Return the pool of a request's host. requests would look for proxies first."""
+        host, pool_kwargs = self.build_connection_pool_key_attributes(request, verify=True)
+        return self.poolmanager.connection_from_host(**host, pool_kwargs=pool_kwargs)
+
+    def request_url(self, *_args: Any) -> str:
+        """Return any path: the connection puts the target in its place."""
+        return "/"
+
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
         return host, {"ssl_context": self._tls_context} if host["scheme"] == "https" else {}

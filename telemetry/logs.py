@@ -99,7 +99,9 @@ class JSONFormatter(_BoundedFormatter):
 
 def _clean(text: str) -> str:
     """Return the text without secrets, and without its middle if it is too long."""
-    text = _PASSWORD.sub(r"\1…@", _URL.sub(lambda url: url[1] + "?…" if url[2] else url[1], text))
+    if "://" in text or "url: " in text.lower():  # or neither pattern can match
+        text = _URL.sub(lambda url: url[1] + "?…" if url[2] else url[1], text)
+        text = _PASSWORD.sub(r"\1…@", text)
     if len(text) <= MAX_CHARS:
         return text
     left_out = f" … {len(text) - MAX_CHARS} characters left out … "

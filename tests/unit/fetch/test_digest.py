@@ -47,6 +47,25 @@ def test_digests_are_those_of_hashlib(
     }
 
 
+def test_a_download_takes_over_the_buffer_of_one_that_has_ended() -> None:
+    seen: list[int] = []
+
+    def note(buffer: memoryview) -> int:
+        seen.append(id(buffer.obj))
+        return 0
+
+    for _ in range(3):
+        ahead = ReadAheadHash()
+        ahead.read(note)
+        ahead.close()
+        ahead.close()
+    first, second = ReadAheadHash(), ReadAheadHash()
+    first.read(note)
+    second.read(note)
+    assert len(set(seen)) == 2
+    assert len(set(seen[:4])) == 1
+
+
 def test_more_downloads_than_slots_hash_in_their_own_threads() -> None:
     before = hashing_threads()
     slots = threading.BoundedSemaphore(2)
