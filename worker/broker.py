@@ -1,6 +1,7 @@
 """Makes the broker; nothing else knows whether it is RabbitMQ or in-process."""
 
 import logging
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import dq_name
 from dramatiq.errors import ConnectionClosed
+from pika import URLParameters
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import (
     ChannelClosed,
@@ -93,6 +95,7 @@ class _Broker(RabbitmqBroker):
         self._busy = BusyThreads()
         self._availability = availability
         super().__init__(url=url, confirm_delivery=True, middleware=[self._busy])
+        self.heartbeat = URLParameters(url).heartbeat  # in seconds; None for what RabbitMQ says
 
     @property
     def consumer_class(self) -> Callable[..., _Consumer]:
@@ -104,6 +107,8 @@ class _Broker(RabbitmqBroker):
         except (AMQPConnectorException, ConnectionClosed) as error:
             report_failure(self._availability, error)
             raise ConnectionClosed(error) from None  # the former is of pika, but no AMQPError
+        finally:
+            disconnect(self)  # dramatiq has declared the queue over it, and leaves it idle
         self._availability.succeeded()
         return consumer
 
@@ -176,6 +181,12 @@ def ping(broker: Broker) -> None:
             for kind in StepKind:
                 broker.declare_queue(kind.value, ensure=True)
             broker.channel.basic_publish("", PING_QUEUE, b"")
+
+
+def longest_silence(broker: Broker) -> float:
+    """Return for how many seconds a connection may stay unused. RabbitMQ closes an idle one."""
+    heartbeat = broker.heartbeat if isinstance(broker, _Broker) else None
+    return heartbeat / 2 if heartbeat else math.inf
 
 
 def count_waiting(broker: Broker, queue: str) -> int:
