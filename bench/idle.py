@@ -1,5 +1,6 @@
 """Clients that keep their connections open without asking, and what they cost."""
 
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -11,23 +12,26 @@ from bench.load import Load, Request
 from bench.rows import Row
 from devtools.servers.system import Service
 
-CLIENTS = 10_000
+MOST_CLIENTS = 10_000
+OTHERS = 100  # descriptors of the service for all else, at most
 CONNECTIONS, PAUSE_SECONDS = 4, 0.01
 SECONDS = 5.0
-NAME = f"{CLIENTS:,} idle clients"
 
 
 def measure(lab: Lab) -> Iterator[Row]:
     """Each has been answered once, and may ask again."""
+    # The service accepts half as many connections as it may have descriptors.
+    clients = min(MOST_CLIENTS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - OTHERS)
     with lab.tasks() as (_, settings), lab.service(**settings) as service:
         task_id = service.submit("http://127.0.0.1/")
         alone, before = _ask(service, task_id), service.peak_memory()
-        with _idle_clients(service):
+        with _idle_clients(service, clients):
             memory = service.peak_memory() - before
             beside = _ask(service, task_id)
-    yield Row(name=f"{NAME}, memory of each", unit="KiB", ours=[memory / 2**10 / CLIENTS])
+    name = f"{clients:,} idle clients"
+    yield Row(name=f"{name}, memory of each", unit="KiB", ours=[memory / 2**10 / clients])
     yield Row(
-        name=f"/check beside {NAME}, p99",
+        name=f"/check beside {name}, p99",
         unit="ms",
         ours=[beside.p99],
         rival_name="itself, without them",
@@ -41,11 +45,11 @@ def _ask(service: Service, task_id: str) -> Load:
 
 
 @contextmanager
-def _idle_clients(service: Service) -> Iterator[None]:
+def _idle_clients(service: Service, count: int) -> Iterator[None]:
     host = urlsplit(service.base)
     head = f"GET /health/live HTTP/1.1\r\nHost: {host.netloc}\r\n\r\n".encode()
     with ExitStack() as opened:
-        for _ in range(CLIENTS):
+        for _ in range(count):
             connection = opened.enter_context(socket.create_connection((host.hostname, host.port)))
             connection.sendall(head)
             assert connection.recv(2**12)

@@ -14,7 +14,7 @@ from devtools.waiting import wait_for
 PROCESSES = (1, 2, 4)
 THREADS = (8, 32, 64)
 TASKS_PER_THREAD = 12
-RUNS = 3
+RUNS = 2
 PAUSE_SECONDS = 0.2
 
 
