@@ -23,6 +23,7 @@ from worker.retrying import (
 
 # How often progress is written. A shorter lease is renewed three times in its length.
 PROGRESS_SECONDS = 2.0
+RETRY_SECONDS = 0.2  # after a renewal that failed, as the store may recover at any moment
 RENEWED_AT_ONCE = 100  # claims in one write
 
 _log = logging.getLogger(__name__)
@@ -215,15 +216,16 @@ class LeaseKeeper:
                 self._claims.discard(claim)
 
     def _run(self) -> None:
-        interval = min(PROGRESS_SECONDS, self.lease.total_seconds() / 3)
-        while not self._stopped.wait(interval):
+        interval = pause = min(PROGRESS_SECONDS, self.lease.total_seconds() / 3)
+        while not self._stopped.wait(pause):
+            pause = interval
             with self._lock:  # those of a moment ago are most often settled before the next round
                 claims = [each for each in self._claims if each.is_older_than(interval / 2)]
             try:
                 for first in range(0, len(claims), RENEWED_AT_ONCE):
                     Claim.renew_all(claims[first : first + RENEWED_AT_ONCE])
-            except StoreUnavailableError:
-                pass  # the store has logged it
+            except StoreUnavailableError:  # the store has logged it
+                pause = min(interval, RETRY_SECONDS)  # sweepers must not be the first
             except Exception:  # noqa: BLE001  the edge: the other claims must go on
                 _log.exception("leases are not renewed together, so they are one by one")
                 self._renew_each(claims)

@@ -5,13 +5,12 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.outcome import Failed
-from tasks.step import Step
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from telemetry import logs
@@ -23,6 +22,9 @@ INTERVAL_SECONDS = 1.0
 POLL_SECONDS = 0.02
 # How long the tasks of one round are held back from other sweepers, until they are dispatched.
 HOLD = timedelta(seconds=10)
+# How long a worker whose lease has expired may still renew it. After an outage of the store, that
+# of a living worker renews its leases within a second, but may notice the end later than we do.
+LAST_CALL_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -102,44 +104,47 @@ class Sweeper:
             self._swept_at = -math.inf  # a store may read and not write: then this is its outage
             raise
         self._note_outage()
-        woken = [self._wake(task) for task in due if not self._stopped.is_set()]
-        self._last_dispatched = self._dispatcher.dispatch(task for task in woken if task)
+        waiting = [task for task in due if task.next_step is not None]
+        metrics.repairs.inc("message", amount=sum(task.retry_at is None for task in waiting))
+        self._last_dispatched = self._dispatcher.dispatch(waiting)
+        self._take_from_lost_workers([task for task in due if task.claimed_step is not None])
         return len(due)
 
     def _note_outage(self) -> None:
-        """After an outage the leases of living workers have run out, too: let them renew first.
+        """Begin the grace of living workers if the store may have been out of reach.
 
-        A sweeper that has just been started cannot know whether there was one.
+        A sweeper that has just been started cannot know.
         """
         now = self._clock()
         if now - self._swept_at > max(self._lease_seconds / 2, 2 * INTERVAL_SECONDS):
             self._grace_until = now + self._hold.total_seconds()
         self._swept_at = now
 
-    def _wake(self, task: Task) -> Task | None:
-        """Return the task to dispatch, or None if another process has changed it."""
-        if task.next_step is not None:
-            if task.retry_at is None:
-                metrics.repairs.inc("message")
-            return task
-        if self._clock() < self._grace_until:
-            return None
-        step = task.claimed_step
-        return self._take_from_lost_worker(task, step) if step else None
+    def _take_from_lost_workers(self, expired: Sequence[Task]) -> None:
+        if not expired or self._clock() < self._grace_until:
+            return
+        if self._stopped.wait(LAST_CALL_SECONDS):
+            return
+        taken = [self._take(task) for task in expired]
+        self._last_dispatched = self._dispatcher.dispatch(task for task in taken if task)
 
-    def _take_from_lost_worker(self, task: Task, step: Step) -> Task | None:
+    def _take(self, task: Task) -> Task | None:
+        """Return the task to dispatch, or None if its worker has renewed the lease since then."""
+        step = task.claimed_step
+        assert step is not None
         lost = task.lost(
             self._store.now(), max_attempts=self._max_attempts, retention=self._retention
         )
         now_at = lost.step(step.kind)
         assert now_at is not None
+        saved = self._store.save(lost)
+        if saved is None:
+            return None
         with logs.task_context(task.id):
             _log.warning(
                 "lease of %s expired in attempt %d, now %s", step.kind, step.attempt, now_at.name
             )
-        saved = self._store.save(lost)
-        if saved is not None:
-            metrics.repairs.inc("lease")
-            if now_at.state.is_over:
-                metrics.record_outcome(step.kind, Failed(saved.failure))
+        metrics.repairs.inc("lease")
+        if now_at.state.is_over:
+            metrics.record_outcome(step.kind, Failed(saved.failure))
         return saved

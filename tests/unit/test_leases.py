@@ -1,3 +1,4 @@
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import ADDRESS, DIGEST, RETENTION, insert, make_task
 from tests.fakes import ScriptedStore
-from worker.leases import Claim, LeaseKeeper
+from worker.leases import PROGRESS_SECONDS, RETRY_SECONDS, Claim, LeaseKeeper
 
 LEASE = timedelta(seconds=30)
 DONE = Succeeded(DIGEST)
@@ -220,6 +221,25 @@ def test_keeper_continues_after_an_outage(store: ScriptedStore, keeper: LeaseKee
         wait_for(lambda: claim.task.version > task.version and another.task.version > other.version)
     assert not claim.is_lost
     assert not another.is_lost
+
+
+def test_keeper_tries_again_soon_after_a_renewal_that_failed(
+    store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, waits = LeaseKeeper(store, LEASE.total_seconds()), []
+    with keeper.keep(claim_new(store)) as claim:
+
+        def wait(seconds: float) -> bool:
+            waits.append(seconds)
+            claim._renewed_at = -math.inf
+            return len(waits) > 3
+
+        store.fail("save_all", times=1)
+        monkeypatch.setattr(keeper._stopped, "wait", wait)
+        keeper._run()
+
+    assert waits == [PROGRESS_SECONDS, RETRY_SECONDS, PROGRESS_SECONDS, PROGRESS_SECONDS]
+    assert not claim.is_lost
 
 
 def test_keeper_renews_all_claims_in_one_write(store: ScriptedStore, keeper: LeaseKeeper) -> None:

@@ -24,6 +24,11 @@ SECOND = timedelta(seconds=1)
 SETTINGS = Settings(rabbitmq_url="amqp://elsewhere", max_attempts=2)
 
 
+@pytest.fixture(autouse=True)
+def no_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.sweeper, "LAST_CALL_SECONDS", 0)
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
@@ -161,6 +166,36 @@ def test_claim_renewed_just_in_time_is_left_alone(
     found = get(store, task)
     assert (found.status, found.version) == (Status.RUNNING, task.version + 1)
     assert broker.messages == []
+
+
+def test_a_living_worker_may_renew_an_expired_lease_at_the_last_moment(
+    sweeper: Sweeper,
+    store: ScriptedStore,
+    broker: RecordingBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its worker may notice the end of an outage later than the sweeper."""
+    living, lost = (insert_due(store, make_task().claimed(store.now(), LEASE)) for _ in range(2))
+
+    def renew(_seconds: float) -> bool:
+        assert store.save(living.renewed(store.now(), LEASE)) is not None
+        return False
+
+    monkeypatch.setattr(sweeper._stopped, "wait", renew)
+    sweeper.sweep()
+
+    assert get(store, living).status is Status.RUNNING
+    assert get(store, lost).status is Status.QUEUED
+    wait_for(lambda: broker.messages == [("compute_md5", lost.id)])
+
+
+def test_a_stop_takes_no_leases(
+    sweeper: Sweeper, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = insert_due(store, make_task().claimed(store.now(), LEASE))
+    monkeypatch.setattr(sweeper._stopped, "wait", lambda _seconds: True)
+    sweeper.sweep()
+    assert get(store, running).status is Status.RUNNING
 
 
 def test_several_sweepers_dispatch_each_task_once(
