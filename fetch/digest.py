@@ -12,8 +12,8 @@ from tasks.digests import ALWAYS, Algorithm
 # A body of no more takes no extra thread. Measured: with less the threads meet too often, more
 # is no faster.
 BUFFER_BYTES = 2**19
-# The most that a reader fills, beside one for each algorithm that is hashed. Fewer leave a core
-# idle when the operating system runs the reader and the hash in long turns.
+# The most buffers of a download, and one more for each algorithm. Fewer leave a core idle when
+# the operating system runs the reader and the hash in long turns.
 BUFFERS = 8
 
 _Buffers = SimpleQueue[memoryview | None]
@@ -23,7 +23,8 @@ _Buffers = SimpleQueue[memoryview | None]
 _kept: deque[memoryview] = deque(maxlen=64)
 _NO_BUFFER = memoryview(b"")
 
-# More downloads than cores hash in the threads that read. Others would only take turns with them.
+# At most as many downloads as there are cores read ahead. Further ones hash in the thread that
+# reads, because more threads would only compete for the cores.
 _READING_AHEAD = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
@@ -31,8 +32,8 @@ class ReadAheadHash:
     """Hashes a few buffers that are reused, so that no byte of a body is copied.
 
     Each algorithm has a thread of its own, which hands a buffer on to the next one. The last one
-    gives it back to the reader. There are no threads while as many others as there are `slots`
-    read ahead.
+    gives it back to the reader. If others have taken all `slots`, the reader hashes
+    by itself, and there are no threads.
     """
 
     def __init__(
@@ -62,19 +63,20 @@ class ReadAheadHash:
 
     def hexdigests(self) -> dict[Algorithm, str]:
         """Return the digests of everything that was read. Nothing may be read afterwards."""
-        self._stop()
+        self.pause()
         self._hash_here()
         self.close()
         return {algorithm: each.hexdigest() for algorithm, each in self._hashes.items()}
 
     def close(self) -> None:
         """Let the threads end, when they have hashed what they were given. It may be repeated."""
-        self._stop()
+        self.pause()
         if self._buffer:
             _kept.append(self._buffer)
             self._buffer = _NO_BUFFER
 
-    def _stop(self) -> None:
+    def pause(self) -> None:
+        """Let the threads end, so that others may read ahead. Reading on starts new ones."""
         if not self._threads:
             return
         for thread, source in self._threads:
@@ -90,7 +92,11 @@ class ReadAheadHash:
 
     def _hand_over(self) -> None:
         if not self._threads:
-            self._start()
+            try:
+                self._start()
+            finally:
+                if not self._threads:  # the machine allows no more of them
+                    self._slots.release()
         self._full.put(self._buffer)
         self._buffer = self._take_free()
         self._filled = 0

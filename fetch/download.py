@@ -94,6 +94,7 @@ class _Download:
                 pause = self._patience.pause_after(error, self._body.size)
                 if pause is None:
                     raise
+                self._body.hash.pause()
                 self._transport.bounds.pause(pause)
 
     def close(self) -> None:

@@ -69,26 +69,26 @@ class _TLSSocket(ssl.SSLSocket):
         # A body that ends with its connection is complete only after a close_notify.
         self.suppress_ragged_eofs = False
 
-    def recv_into(self, buffer: Any, *args: Any) -> int:  # noqa: ANN401  mypy has no name for it
+    def recv_into(self, buffer: Any, *_args: Any) -> int:  # noqa: ANN401  mypy has no name for it
         """Receive all records that have arrived, as far as the buffer goes.
 
         Raises FetchError if the server breaks off, or if a record was damaged on its way.
         """
         try:
-            return self._bounds.receive(partial(self._receive, buffer, *args), silent_server)
+            return self._bounds.receive(partial(self._receive, buffer), silent_server)
         except ssl.SSLError as error:
             if _is_certificate_alert(error):  # with TLS 1.3, it follows the handshake
                 raise _demanded_certificate() from None
             raise broken_connection() from None
 
-    def _receive(self, buffer: Any, *args: Any) -> int:  # noqa: ANN401
+    def _receive(self, buffer: Any) -> int:  # noqa: ANN401
         """Wait for a record, then take those behind it: OpenSSL returns one, of 16 KiB, per call.
 
-        What goes wrong behind the first one is raised by the next call.
+        An error behind the first one is raised by the next call.
         """
         if self._failure is not None:
             raise self._failure
-        size = super().recv_into(buffer, *args)
+        size = super().recv_into(buffer)
         rest = memoryview(buffer)[size:]
         if not (size and rest):
             return size
@@ -97,10 +97,10 @@ class _TLSSocket(ssl.SSLSocket):
         try:
             while rest and (more := super().recv_into(rest)):
                 rest = rest[more:]
-        except (ssl.SSLWantReadError, BlockingIOError):
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
             pass  # no further record is complete
         except OSError as error:
-            self._failure = error
+            self._failure = error.with_traceback(None)
         finally:
             self.settimeout(timeout)
         return len(buffer) - len(rest)

@@ -68,7 +68,7 @@ class FailureCode(StrEnum):
         "The file changed while it was downloaded.",
         "yes",
     )
-    CANCELLED = ("cancelled", "The client cancelled the task.", "no")
+    CANCELLED = ("cancelled", "A client cancelled the task.", "no")
     WORKER_LOST = (
         "worker_lost",
         "The worker died during the last of `MAX_ATTEMPTS` attempts.",

@@ -95,7 +95,7 @@ class _Broker(RabbitmqBroker):
         self._busy = BusyThreads()
         self._availability = availability
         super().__init__(url=url, confirm_delivery=True, middleware=[self._busy])
-        self.heartbeat = URLParameters(url).heartbeat  # in seconds; None for what RabbitMQ says
+        self.heartbeat = URLParameters(url).heartbeat  # in seconds; 0 for none
 
     @property
     def consumer_class(self) -> Callable[..., _Consumer]:

@@ -86,17 +86,19 @@ class Claim:
             held = [each for each in held if not (each._is_settled or each.is_lost)]  # noqa: SLF001  our own
             if not held:
                 return
+            for claim in held:
+                claim._clear_doubt()  # noqa: SLF001  our own
             renewed = [claim._renewed() for claim in held]  # noqa: SLF001  our own
             saved = held[0]._store.members.save_all(renewed)  # noqa: SLF001  our own
             for claim, task in zip(held, saved, strict=True):
                 claim._take(task)  # noqa: SLF001  our own
 
     def _renew(self) -> None:
+        self._clear_doubt()
         self._take(self._store.save(self._renewed()))
 
     def _renewed(self) -> Task:
         """Return the task to save, which is in doubt until `_take` is called."""
-        self._clear_doubt()
         renewed = self._task.timed(self.seconds).renewed(self._store.now(), self._lease)
         if self._progress is not None:
             renewed = renewed.progressed(*self._progress)
@@ -219,23 +221,32 @@ class LeaseKeeper:
         interval = pause = min(PROGRESS_SECONDS, self.lease.total_seconds() / 3)
         while not self._stopped.wait(pause):
             pause = interval
-            with self._lock:  # those of a moment ago are most often settled before the next round
-                claims = [each for each in self._claims if each.is_older_than(interval / 2)]
+            with self._lock:  # recent claims are mostly settled before the next round
+                claims = [each for each in self._claims if each.is_older_than(interval / 4)]
             try:
                 for first in range(0, len(claims), RENEWED_AT_ONCE):
-                    Claim.renew_all(claims[first : first + RENEWED_AT_ONCE])
+                    _renew_all(claims[first : first + RENEWED_AT_ONCE])
             except StoreUnavailableError:  # the store has logged it
-                pause = min(interval, RETRY_SECONDS)  # sweepers must not be the first
-            except Exception:  # noqa: BLE001  the edge: the other claims must go on
-                _log.exception("leases are not renewed together, so they are one by one")
-                self._renew_each(claims)
+                pause = min(interval, RETRY_SECONDS)  # before a sweeper takes the leases
 
-    def _renew_each(self, claims: Sequence[Claim]) -> None:
+
+def _renew_all(claims: Sequence[Claim]) -> None:
+    """Renew claims together, or one by one if one of them spoils it for the others."""
+    try:
+        Claim.renew_all(claims)
+    except StoreUnavailableError:
+        raise
+    except Exception:  # noqa: BLE001  the edge: the other claims must go on
+        _log.exception("renewing the leases together has failed, now they are renewed one by one")
         for claim in claims:
-            try:
-                claim.renew()
-            except StoreUnavailableError:
-                return  # the store has logged it
-            except Exception:  # noqa: BLE001  the edge: the other claims must go on
-                with logs.task_context(claim.task.id):
-                    _log.exception("the lease is not renewed")
+            _renew_alone(claim)
+
+
+def _renew_alone(claim: Claim) -> None:
+    try:
+        claim.renew()
+    except StoreUnavailableError:
+        raise
+    except Exception:  # noqa: BLE001  the edge: the other claims must go on
+        with logs.task_context(claim.task.id):
+            _log.exception("the lease is not renewed")

@@ -6,7 +6,13 @@ from typing import Any
 from dramatiq import Broker, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika import BasicProperties, BlockingConnection
-from pika.exceptions import AMQPChannelError, AMQPConnectionError, NackError, UnroutableError
+from pika.exceptions import (
+    AMQPChannelError,
+    AMQPConnectionError,
+    ChannelWrongStateError,
+    NackError,
+    UnroutableError,
+)
 from pika.frame import Method
 from pika.spec import Basic
 
@@ -23,7 +29,8 @@ def publish_all(broker: Broker, messages: Messages) -> None:
     """Send messages; return when RabbitMQ has them in their queues, and on its disk.
 
     After an error some may have been sent, but all of them count as not sent. Raises AMQPError,
-    such as UnroutableError for queues that vanish again and again, and other errors of pika.
+    such as UnroutableError for queues that vanish again and again, or NackError for a queue that is
+    full, and other errors of pika and dramatiq.
     """
     if not isinstance(broker, RabbitmqBroker):
         for message in messages:
@@ -34,6 +41,8 @@ def publish_all(broker: Broker, messages: Messages) -> None:
         try:
             with fresh_after_failure(broker):
                 left = _publish(broker, left)
+        except NackError:
+            raise
         except (AMQPConnectionError, AMQPChannelError):
             if attempt == MAX_ATTEMPTS:
                 raise
@@ -92,6 +101,8 @@ class _Publisher:
         self._channel._flush_output(lambda: not self._unconfirmed)  # noqa: SLF001  raises when it is closed
         if self._is_refused:
             raise NackError([])
+        if self._unconfirmed:  # this process has closed the connection
+            raise ChannelWrongStateError
         return [messages[number] for number in self._returned]
 
     def _note_return(

@@ -22,8 +22,8 @@ INTERVAL_SECONDS = 1.0
 POLL_SECONDS = 0.02
 # How long the tasks of one round are held back from other sweepers, until they are dispatched.
 HOLD = timedelta(seconds=10)
-# How long a worker whose lease has expired may still renew it. After an outage of the store, that
-# of a living worker renews its leases within a second, but may notice the end later than we do.
+# How long a worker whose lease has expired may still renew it. After an outage of the store a
+# living worker usually renews within a second, but it may notice the end later than the sweeper.
 LAST_CALL_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Sweeper:
     def _note_outage(self) -> None:
         """Begin the grace of living workers if the store may have been out of reach.
 
-        A sweeper that has just been started cannot know.
+        A sweeper that has just been started cannot know, so it assumes an outage.
         """
         now = self._clock()
         if now - self._swept_at > max(self._lease_seconds / 2, 2 * INTERVAL_SECONDS):

@@ -189,7 +189,7 @@ class Members(Protocol):
         """Return up to `limit` members in an order, after that number."""
 
     def cancel(self, group: str, now: datetime) -> int:
-        """Do to all members that have not ended what `Task.cancelled` does; return their number.
+        """Apply `Task.cancelled` to all members that have not ended; return their number.
 
         One that changes at that moment may be left out, so repeat it while `is_unfinished`. The
         number of operations depends on that of the members, but not on what becomes of them.

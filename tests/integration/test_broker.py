@@ -11,7 +11,7 @@ import pytest
 from dramatiq import Broker, Message
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, NackError
 
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import PATIENCE, wait_for
@@ -153,6 +153,20 @@ def test_a_channel_that_the_server_has_closed_is_replaced(
     publish_all(broker, [message_for(queue, "actor", "second")] * 5)
 
     assert count(rabbitmq, queue) == 6
+
+
+def test_a_message_that_is_refused_is_an_error_and_not_repeated(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    publish_all(broker, [message_for(queue, "actor", "first")])
+    policy = '{"max-length":1,"overflow":"reject-publish"}'
+    rabbitmq.control("set_policy", "full", f"^{queue}$", policy, "--apply-to", "queues")
+    try:
+        with pytest.raises(NackError):
+            publish_all(broker, [message_for(each, "actor", "x") for each in (queue, f"{queue}_2")])
+    finally:
+        rabbitmq.control("clear_policy", "full")
+    assert [count(rabbitmq, queue), count(rabbitmq, f"{queue}_2")] == [1, 1]
 
 
 @pytest.mark.parametrize("fault", [down, out_of_memory])

@@ -9,6 +9,7 @@ import pytest
 import requests
 import urllib3
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.channel import Channel
 from sanic import Request
 from sanic.http import Http
 from sanic.router import Router
@@ -30,6 +31,8 @@ NAMES = [
     (dramatiq.brokers.rabbitmq, "_RabbitmqConsumer"),
     (BlockingChannel, "_flush_output"),
     (BlockingChannel, "_process_data_events"),
+    (Channel, "add_on_return_callback"),
+    (Channel, "confirm_delivery"),
     # telemetry: prometheus_client chooses it when it is imported
     (prometheus_client.values, "ValueClass"),
     (prometheus_client.values, "MultiProcessValue"),
@@ -39,6 +42,7 @@ NAMES = [
     (HttpProtocol, "_can_write"),
     (HttpProtocol, "_task"),
     (HttpProtocol, "check_timeouts"),
+    (HttpProtocol, "signal"),
     (HttpProtocol, "recv_buffer"),
     (Http, "exception"),
     (Http, "expecting_continue"),

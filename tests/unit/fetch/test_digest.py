@@ -66,14 +66,17 @@ def test_a_download_takes_over_the_buffer_of_one_that_has_ended() -> None:
     assert len(set(seen[:4])) == 1
 
 
-def test_more_downloads_than_slots_hash_in_their_own_threads() -> None:
+@pytest.mark.parametrize("algorithms", [ALWAYS, list(Algorithm)])
+def test_more_downloads_than_slots_hash_in_their_own_threads(
+    algorithms: Sequence[Algorithm],
+) -> None:
     before = hashing_threads()
     slots = threading.BoundedSemaphore(2)
     bodies = [random.Random(number).randbytes(5 * BUFFER_BYTES + 7) for number in range(4)]
-    under_way = [(ReadAheadHash(slots=slots), reader(body, 10**6)) for body in bodies]
+    under_way = [(ReadAheadHash(algorithms, slots), reader(body, 10**6)) for body in bodies]
     for ahead, read_into in under_way:
         read_a_buffer(ahead, read_into)
-    assert len(hashing_threads() - before) == 2
+    assert len(hashing_threads() - before) == 2 * len(algorithms)
 
     results = []
     for ahead, read_into in under_way:
@@ -83,8 +86,36 @@ def test_more_downloads_than_slots_hash_in_their_own_threads() -> None:
         for other, read_more in under_way[len(results) :]:
             read_a_buffer(other, read_more)
         left = len(bodies) - len(results)
-        assert len(hashing_threads() - before) == min(2, left), "a free slot is not taken"
-    assert results == [{Algorithm.MD5: hashlib.md5(body).hexdigest()} for body in bodies]
+        assert len(hashing_threads() - before) == min(2, left) * len(algorithms)
+    assert results == [
+        {each: hashlib.new(each.value, body).hexdigest() for each in algorithms} for body in bodies
+    ]
+
+
+def test_a_download_that_pauses_leaves_its_slot_to_others() -> None:
+    slots, body = threading.BoundedSemaphore(1), random.Random(0).randbytes(4 * BUFFER_BYTES)
+    read_into, ahead = reader(body, 10**6), ReadAheadHash(slots=slots)
+    read_a_buffer(ahead, read_into)
+    assert not slots.acquire(blocking=False)
+    ahead.pause()
+    assert slots.acquire(blocking=False)
+    slots.release()
+    while ahead.read(read_into):
+        pass
+    assert ahead.hexdigests() == {Algorithm.MD5: hashlib.md5(body).hexdigest()}
+
+
+def test_a_thread_that_cannot_start_leaves_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    slots = threading.BoundedSemaphore(1)
+    ahead = ReadAheadHash(slots=slots)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError):
+        read_a_buffer(ahead, reader(bytes(BUFFER_BYTES), 10**6))
+    ahead.close()
+    assert slots.acquire(blocking=False)
 
 
 def read_a_buffer(ahead: ReadAheadHash, read_into: Callable[[memoryview], int]) -> None:
