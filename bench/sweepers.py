@@ -15,6 +15,7 @@ from worker.sweeper import Sweeper
 
 COUNTS = (1, 10, 50)
 SECONDS = 10.0
+WINDOWS = 2  # MongoDB counts what others ask as well, so the lower one counts
 COMMANDS = ("query", "command", "update", "getmore")
 
 
@@ -54,9 +55,13 @@ def _operations(lab: Lab, count: int) -> float:
             sweeper.start()
             started.callback(sweeper.stop)
         time.sleep(1)  # they connect, and make the indexes
-        began, before = time.monotonic(), _count(lab)
-        time.sleep(SECONDS)
-        return (_count(lab) - before) / (time.monotonic() - began)
+        return min(_rate(lab) for _ in range(WINDOWS))
+
+
+def _rate(lab: Lab) -> float:
+    began, before = time.monotonic(), _count(lab)
+    time.sleep(SECONDS)
+    return (_count(lab) - before) / (time.monotonic() - began)
 
 
 def _count(lab: Lab) -> int:
