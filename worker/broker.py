@@ -1,7 +1,6 @@
 """Makes the broker; nothing else knows whether it is RabbitMQ or in-process."""
 
 import logging
-import math
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +14,6 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import dq_name
 from dramatiq.errors import ConnectionClosed
-from pika import URLParameters
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import (
     ChannelClosed,
@@ -95,7 +93,6 @@ class _Broker(RabbitmqBroker):
         self._busy = BusyThreads()
         self._availability = availability
         super().__init__(url=url, confirm_delivery=True, middleware=[self._busy])
-        self.heartbeat = URLParameters(url).heartbeat  # in seconds; 0 for none
 
     @property
     def consumer_class(self) -> Callable[..., _Consumer]:
@@ -181,12 +178,6 @@ def ping(broker: Broker) -> None:
             for kind in StepKind:
                 broker.declare_queue(kind.value, ensure=True)
             broker.channel.basic_publish("", PING_QUEUE, b"")
-
-
-def longest_silence(broker: Broker) -> float:
-    """Return for how many seconds a connection may stay unused. RabbitMQ closes an idle one."""
-    heartbeat = broker.heartbeat if isinstance(broker, _Broker) else None
-    return heartbeat / 2 if heartbeat else math.inf
 
 
 def count_waiting(broker: Broker, queue: str) -> int:

@@ -15,7 +15,7 @@ from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from telemetry.availability import Availability
 from worker import metrics
-from worker.broker import count_waiting, disconnect, longest_silence, ping, report_failure
+from worker.broker import count_waiting, disconnect, ping, report_failure
 from worker.publishing import publish_all
 
 BATCH = 500  # messages published between two writes of wake_at
@@ -41,7 +41,6 @@ class Dispatcher:
         self._broker = broker
         self._store = store
         self._availability = availability
-        self._ping_seconds = min(PING_SECONDS, longest_silence(broker))
         self._tasks: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self.is_broker_down = False
@@ -116,7 +115,7 @@ class Dispatcher:
         """Return the next task, or None to stop. Keeps the connection alive while it waits."""
         while True:
             try:
-                task: Task | None = self._tasks.get(timeout=self._ping_seconds)
+                task: Task | None = self._tasks.get(timeout=PING_SECONDS)
             except Empty:
                 self._ping()
             else:
