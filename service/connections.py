@@ -54,8 +54,7 @@ class _Exchange(Http):
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001  Sanic's signature
         # The head of a request of the method NONE could not be read: Sanic made a substitute.
         is_unread = bool(self.request_body) or self.request.method == "NONE"
-        if self.protocol.signal.stopped:  # or the stop would wait until the client hangs up
-            self.keep_alive = False
+        self.protocol.end_if_stopped()
         if is_unread:
             self.keep_alive = False
             self.expecting_continue = False  # the final answer says not to send the body
@@ -121,8 +120,14 @@ class BoundedProtocol(HttpProtocol):
 
     async def send(self, data: bytes) -> None:
         """Send a part of an answer once the client has taken what was sent before."""
+        self.end_if_stopped()
         await super().send(data)
         self._sent = monotonic()
+
+    def end_if_stopped(self) -> None:
+        """Let no request follow this one if the service stops, which would wait for the client."""
+        if self.signal.stopped:
+            self.http.keep_alive = False
 
     def put_off_deadline(self, seconds: float) -> None:
         """Let the answer begin later: the client has asked the service to wait."""

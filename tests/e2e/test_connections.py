@@ -1,6 +1,7 @@
 """How long, and how often, a client may hold a connection."""
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from tests.wire import connect, exchange, read_to_end, status_of
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 POST = b"POST /submit HTTP/1.1\r\nHost: a\r\n" + FORM
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+STOP_SECONDS = 12  # shorter than the 15 s for which Sanic waits for open connections
 SHORT = {"REQUEST_TIMEOUT": "1s", "SANIC_RESPONSE_TIMEOUT": "1", "SANIC_KEEP_ALIVE_TIMEOUT": "1"}
 
 
@@ -147,11 +149,15 @@ def test_a_client_that_does_not_read_is_cut_off(service: Service) -> None:
         wait_for(is_cut_off)
 
 
-def test_a_long_answer_may_be_read_slowly(embedded: System) -> None:
-    # The buffers of the operating system hide for about a second what the client reads.
-    service = embedded.start_service(REQUEST_TIMEOUT="1s", SANIC_RESPONSE_TIMEOUT="3")
+def insert_long_batch(system: System) -> str:
+    """The buffers of the operating system hide for about a second what a client reads of it."""
     query = "a" * 2000
-    batch_id = insert_batch(embedded.store, [f"https://example.com/?{query}"] * 3000)
+    return insert_batch(system.store, [f"https://example.com/?{query}"] * 3000)
+
+
+def test_a_long_answer_may_be_read_slowly(embedded: System) -> None:
+    service = embedded.start_service(REQUEST_TIMEOUT="1s", SANIC_RESPONSE_TIMEOUT="3")
+    batch_id = insert_long_batch(embedded)
     ask = b"GET /export?id=%b HTTP/1.0\r\nHost: a\r\n\r\n" % batch_id.encode()
     began, answer = time.monotonic(), bytearray()
     with connect(service, 20) as connection:
@@ -161,6 +167,28 @@ def test_a_long_answer_may_be_read_slowly(embedded: System) -> None:
             # A client that reads 2 MiB per second needs longer than both deadlines together.
             wait_for(lambda: time.monotonic() - began > len(answer) / 2**21)  # noqa: B023
     assert answer.endswith(b"\r\n0\r\n\r\n"), "it was cut off"
+
+
+def test_a_stop_ends_the_connection_of_a_long_answer_after_it(embedded: System) -> None:
+    service = embedded.start_service()
+    batch_id = insert_long_batch(embedded)
+    with connect(service, 20) as connection:
+        connection.sendall(b"GET /export?id=%b HTTP/1.1\r\nHost: a\r\n\r\n" % batch_id.encode())
+        answer = connection.recv(2**12)
+        service.send(signal.SIGTERM)
+        wait_for(lambda: not listens(service))
+        while not answer.endswith(b"\r\n0\r\n\r\n"):
+            answer += (part := connection.recv(2**16))
+            assert part, "it was cut off"
+        assert service.wait(STOP_SECONDS) == 0
+
+
+def listens(service: Service) -> bool:
+    try:
+        with connect(service):
+            return True
+    except ConnectionRefusedError:
+        return False
 
 
 def test_requests_one_after_the_other_keep_their_connection(service: Service) -> None:
