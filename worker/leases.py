@@ -86,12 +86,24 @@ class Claim:
             held = [each for each in held if not (each._is_settled or each.is_lost)]  # noqa: SLF001  our own
             if not held:
                 return
-            for claim in held:
-                claim._clear_doubt()  # noqa: SLF001  our own
+            Claim._clear_doubts([each for each in held if each._doubtful])  # noqa: SLF001  our own
             renewed = [claim._renewed() for claim in held]  # noqa: SLF001  our own
             saved = held[0]._store.members.save_all(renewed)  # noqa: SLF001  our own
             for claim, task in zip(held, saved, strict=True):
                 claim._take(task)  # noqa: SLF001  our own
+
+    @staticmethod
+    def _clear_doubts(claims: Sequence["Claim"]) -> None:
+        """Do as `_clear_doubt` for several claims, by writing again what may be written already."""
+        doubtful = [claim._doubtful for claim in claims if claim._doubtful]  # noqa: SLF001  our own
+        if not doubtful:
+            return
+        saved = claims[0]._store.members.save_all(doubtful)  # noqa: SLF001  our own
+        for claim, task in zip(claims, saved, strict=True):
+            if task is None:
+                claim._clear_doubt()  # noqa: SLF001  our own
+            else:
+                claim._task, claim._doubtful = task, None  # noqa: SLF001  our own
 
     def _renew(self) -> None:
         self._clear_doubt()
