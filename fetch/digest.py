@@ -12,8 +12,8 @@ from tasks.digests import ALWAYS, Algorithm
 # A body of no more takes no extra thread. Measured: with less the threads meet too often, more
 # is no faster.
 BUFFER_BYTES = 2**19
-# The most buffers of a download, and one more for each algorithm. Fewer leave a core idle when
-# the operating system runs the reader and the hash in long turns.
+# A download that reads ahead has up to so many buffers, and one more for each algorithm. Fewer
+# leave a core idle when the operating system runs the reader and the hash in long turns.
 BUFFERS = 8
 
 _Buffers = SimpleQueue[memoryview | None]
@@ -32,8 +32,8 @@ class ReadAheadHash:
     """Hashes a few buffers that are reused, so that no byte of a body is copied.
 
     Each algorithm has a thread of its own, which hands a buffer on to the next one. The last one
-    gives it back to the reader. If others have taken all `slots`, the reader hashes
-    by itself, and there are no threads.
+    gives it back to the reader. There are no threads, and the reader hashes, while others have all
+    `slots`, or while the machine allows no more threads.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class ReadAheadHash:
     ) -> None:
         self._hashes = {each: hashlib.new(each, usedforsecurity=False) for each in algorithms}
         self._slots = slots
-        self._buffer = _take_kept()
-        self._spare = BUFFERS + len(algorithms) - 1  # buffers that may still be made
+        self._buffer = _take_buffer()
         self._filled = 0
         self._full: _Buffers = SimpleQueue()
         self._free: _Buffers = SimpleQueue()
+        self._spare = 0  # buffers that may still be made
         self._threads: list[tuple[threading.Thread, _Buffers]] = []  # with what each takes from
 
     def read(self, read_into: Callable[[memoryview], int]) -> int:
@@ -55,7 +55,7 @@ class ReadAheadHash:
         size = read_into(self._buffer[self._filled :])
         self._filled += size
         if self._filled == BUFFER_BYTES:
-            if self._threads or self._slots.acquire(blocking=False):
+            if self._threads or self._start():
                 self._hand_over()
             else:
                 self._hash_here()
@@ -69,21 +69,47 @@ class ReadAheadHash:
         return {algorithm: each.hexdigest() for algorithm, each in self._hashes.items()}
 
     def close(self) -> None:
-        """Let the threads end, when they have hashed what they were given. It may be repeated."""
+        """End the threads, and give the buffer to a later download. It may be repeated."""
         self.pause()
         if self._buffer:
             _kept.append(self._buffer)
             self._buffer = _NO_BUFFER
 
     def pause(self) -> None:
-        """Let the threads end, so that others may read ahead. Reading on starts new ones."""
-        if not self._threads:
-            return
+        """End the threads once they have hashed what they were given, and leave the slot to others.
+
+        All buffers but one are released. The threads start again when there is more to hash.
+        """
+        if self._threads:
+            self._end_threads()
+            self._slots.release()
+
+    def _start(self) -> bool:
+        """Start the threads, if there is a slot. Return whether they run."""
+        if not self._slots.acquire(blocking=False):
+            return False
+        self._spare = BUFFERS + len(self._hashes) - 1
+        source = self._full
+        try:
+            for number, each in enumerate(self._hashes.values(), 1):
+                target: _Buffers = self._free if number == len(self._hashes) else SimpleQueue()
+                thread = threading.Thread(
+                    target=_hash, args=(each, source, target), name="hash", daemon=True
+                )
+                thread.start()
+                self._threads.append((thread, source))
+                source = target
+        except RuntimeError:  # the machine allows no more threads
+            self._end_threads()
+            self._slots.release()
+        return bool(self._threads)
+
+    def _end_threads(self) -> None:
         for thread, source in self._threads:
             source.put(None)
             thread.join()
         self._threads.clear()
-        self._slots.release()
+        self._free = SimpleQueue()
 
     def _hash_here(self) -> None:
         for each in self._hashes.values():
@@ -91,12 +117,6 @@ class ReadAheadHash:
         self._filled = 0
 
     def _hand_over(self) -> None:
-        if not self._threads:
-            try:
-                self._start()
-            finally:
-                if not self._threads:  # the machine allows no more of them
-                    self._slots.release()
         self._full.put(self._buffer)
         self._buffer = self._take_free()
         self._filled = 0
@@ -111,19 +131,8 @@ class ReadAheadHash:
         assert buffer is not None
         return buffer
 
-    def _start(self) -> None:
-        source = self._full
-        for number, each in enumerate(self._hashes.values(), 1):
-            target: _Buffers = self._free if number == len(self._hashes) else SimpleQueue()
-            thread = threading.Thread(
-                target=_hash, args=(each, source, target), name="hash", daemon=True
-            )
-            thread.start()
-            self._threads.append((thread, source))
-            source = target
 
-
-def _take_kept() -> memoryview:
+def _take_buffer() -> memoryview:
     try:
         return _kept.pop()
     except IndexError:

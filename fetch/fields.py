@@ -10,10 +10,12 @@ from tasks.failure import FailureCode
 
 MAX_FIELD_LINES = 2000  # of all heads and the trailers of one answer
 
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 § 5.1
-# A line that every parser reads alike. Nearly all lines are so, and most of the others are folded.
-_PLAIN = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\0\r\v\f\x1c-\x1e\x85]*)")
-_LINE_END = re.compile(rb"[\r\v\f\x1c-\x1e\x85]")  # for str.splitlines; \n has ended the line
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110 § 5.1
+_LINE_ENDS = rb"\r\v\f\x1c-\x1e\x85"  # for str.splitlines; \n has ended the line
+_NAME = re.compile(_TOKEN)
+_LINE_END = re.compile(rb"[%b]" % _LINE_ENDS)
+# A line that every parser reads alike, as nearly all are.
+_PLAIN = re.compile(rb"(%b):([^\0%b]*)" % (_TOKEN, _LINE_ENDS))
 _NOT_ALPHANUMERIC = re.compile(rb"[^0-9a-z]+")
 
 _FRAMING = frozenset({"content-length", "transfer-encoding"})

@@ -69,27 +69,28 @@ class _TLSSocket(ssl.SSLSocket):
         # A body that ends with its connection is complete only after a close_notify.
         self.suppress_ragged_eofs = False
 
-    def recv_into(self, buffer: Any, *_args: Any) -> int:  # noqa: ANN401  mypy has no name for it
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:  # noqa: ANN401  Python 3.11 has no name for it
         """Receive all records that have arrived, as far as the buffer goes.
 
         Raises FetchError if the server breaks off, or if a record was damaged on its way.
         """
+        view = memoryview(buffer)[: nbytes or None]
         try:
-            return self._bounds.receive(partial(self._receive, buffer), silent_server)
+            return self._bounds.receive(partial(self._receive, view, flags), silent_server)
         except ssl.SSLError as error:
             if _is_certificate_alert(error):  # with TLS 1.3, it follows the handshake
                 raise _demanded_certificate() from None
             raise broken_connection() from None
 
-    def _receive(self, buffer: Any) -> int:  # noqa: ANN401
+    def _receive(self, view: memoryview, flags: int) -> int:
         """Wait for a record, then take those behind it: OpenSSL returns one, of 16 KiB, per call.
 
         An error behind the first one is raised by the next call.
         """
         if self._failure is not None:
             raise self._failure
-        size = super().recv_into(buffer)
-        rest = memoryview(buffer)[size:]
+        size = super().recv_into(view, flags=flags)
+        rest = view[size:]
         if not (size and rest):
             return size
         timeout = self.gettimeout()
@@ -103,7 +104,7 @@ class _TLSSocket(ssl.SSLSocket):
             self._failure = error.with_traceback(None)
         finally:
             self.settimeout(timeout)
-        return len(buffer) - len(rest)
+        return len(view) - len(rest)
 
 
 class TLSContext(ssl.SSLContext):

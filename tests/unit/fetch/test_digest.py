@@ -98,6 +98,7 @@ def test_a_download_that_pauses_leaves_its_slot_to_others() -> None:
     read_a_buffer(ahead, read_into)
     assert not slots.acquire(blocking=False)
     ahead.pause()
+    assert ahead._free.empty()
     assert slots.acquire(blocking=False)
     slots.release()
     while ahead.read(read_into):
@@ -105,16 +106,27 @@ def test_a_download_that_pauses_leaves_its_slot_to_others() -> None:
     assert ahead.hexdigests() == {Algorithm.MD5: hashlib.md5(body).hexdigest()}
 
 
-def test_a_thread_that_cannot_start_leaves_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+@pytest.mark.parametrize("started", [0, 1, 3])
+def test_without_further_threads_the_reader_hashes(
+    started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, calls = threading.Thread.start, []
 
-    slots = threading.BoundedSemaphore(1)
-    ahead = ReadAheadHash(slots=slots)
-    monkeypatch.setattr(threading.Thread, "start", fail)
-    with pytest.raises(RuntimeError):
-        read_a_buffer(ahead, reader(bytes(BUFFER_BYTES), 10**6))
-    ahead.close()
+    def fail_after_some(thread: threading.Thread) -> None:
+        calls.append(thread)
+        if len(calls) > started:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    before, slots = hashing_threads(), threading.BoundedSemaphore(1)
+    body = random.Random(0).randbytes(4 * BUFFER_BYTES + 1)
+    read_into, ahead = reader(body, 10**6), ReadAheadHash(list(Algorithm), slots)
+    monkeypatch.setattr(threading.Thread, "start", fail_after_some)
+    while ahead.read(read_into):
+        assert hashing_threads() <= before
+    assert ahead.hexdigests() == {
+        each: hashlib.new(each.value, body).hexdigest() for each in Algorithm
+    }
     assert slots.acquire(blocking=False)
 
 
