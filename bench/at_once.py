@@ -1,78 +1,52 @@
-"""Some downloads at once, in a process of their own: `python -m bench.at_once KIND COUNT URL`.
-
-KIND is `download`, ours as in a worker with as many threads, or `receive`, which hashes nothing.
-"""
+"""Some downloads at once: ours, and as many `curl | md5sum`."""
 
 import json
-import math
-import os
-import re
-import socket
-import ssl
+import subprocess
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from urllib.parse import urlsplit
+from dataclasses import dataclass
 
-from fetch.kept import KeptConnections
-from settings import Settings
-from tasks.digests import ALWAYS
-from worker.downloader import Downloader
+from bench import cpu
+from bench.lab import Lab
+from devtools.servers.process import PROJECT
 
-BUFFER_BYTES = 2**19
+PIPES = 'for number in $(seq "$0"); do curl -sf --cacert "$1" "$2" | md5sum & done; wait'
 
 
-def main() -> None:
-    """Download; the figures go to the standard output."""
-    kind, count, url = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    run: Callable[[str], int] = {"download": _downloader(), "receive": _receive}[kind]
-    cpu, began = time.process_time(), time.monotonic()
-    with ThreadPoolExecutor(count) as threads:
-        size = sum(threads.map(run, [url] * count))
-    figures = {
-        "size": size,
-        "seconds": time.monotonic() - began,
-        "cpu_seconds": time.process_time() - cpu,
-        "peak_memory": _peak_memory(),
-    }
-    json.dump(figures, sys.stdout)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The figures of all downloads together."""
+
+    bytes: int
+    seconds: float
+    cpu_seconds: float
+    md5: str = ""
+    peak_memory: int = 0  # bytes
+
+    @property
+    def megabytes_per_second(self) -> float:
+        return self.bytes / 1e6 / self.seconds
+
+    @property
+    def cpu_seconds_per_gigabyte(self) -> float:
+        return self.cpu_seconds / self.bytes * 1e9
 
 
-def _downloader() -> Callable[[str], int]:
-    fetch = Downloader(Settings.from_env(os.environ), KeptConnections()).fetch
-    return lambda url: fetch(url, ALWAYS, lambda _done, _total: None, lambda: False, math.inf).size
+def run(lab: Lab, kind: str, count: int, url: str, *digests: str) -> Run:
+    """Run `bench.fetch` with these arguments."""
+    command = [sys.executable, "-m", "bench.fetch", kind, str(count), url, *digests]
+    answer = subprocess.run(command, check=True, capture_output=True, cwd=PROJECT, env=lab.environ)
+    return Run(**json.loads(answer.stdout))
 
 
-def _peak_memory() -> int:
-    """Return VmHWM in bytes. What getrusage says may be that of the parent, before the exec."""
-    status = Path("/proc/self/status").read_text()
-    (kibibytes,) = re.findall(r"VmHWM:\s*(\d+) kB", status)
-    return int(kibibytes) * 2**10
-
-
-def _receive(url: str) -> int:
-    """Return how many bytes of a body were received, with as little work as Python can do."""
-    parts = urlsplit(url)
-    assert parts.hostname
-    assert parts.port
-    connection = socket.create_connection((parts.hostname, parts.port))
-    if parts.scheme == "https":
-        context = ssl.create_default_context(cafile=os.environ["CA_BUNDLE"])
-        connection = context.wrap_socket(connection, server_hostname=parts.hostname)
-    with connection:
-        head = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
-        connection.sendall(head.encode())
-        received = b""
-        while b"\r\n\r\n" not in received:
-            received += connection.recv(2**12)
-        size = len(received) - received.index(b"\r\n\r\n") - 4
-        buffer = bytearray(BUFFER_BYTES)
-        while part := connection.recv_into(buffer):
-            size += part
-        return size
-
-
-if __name__ == "__main__":
-    main()
+def run_curls(lab: Lab, count: int, url: str, size: int) -> Run:
+    """Run `curl | md5sum` so many times at once, for a file of that size."""
+    used, began = cpu.of_ended_children(), time.monotonic()
+    command = ["bash", "-c", PIPES, str(count), str(lab.nginx.ca_bundle), url]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds = time.monotonic() - began
+    digests = [line.split()[0] for line in answer.stdout.splitlines()]
+    assert len(digests) == count
+    (md5,) = set(digests)
+    cpu_seconds = cpu.of_ended_children() - used
+    return Run(bytes=count * size, seconds=seconds, cpu_seconds=cpu_seconds, md5=md5)

@@ -1,38 +1,20 @@
 """One big file: our download and the whole service against curl and against hashlib alone."""
 
 import hashlib
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
-from bench import cpu
+from bench import at_once, cpu
 from bench.lab import Lab
 from bench.rows import Row, alternate
-from devtools.servers.process import PROJECT
 from devtools.servers.system import Service
 from devtools.waiting import FIRST_PAUSE, wait_for
 
 BYTES = 10**9
 RUNS = 3
 CURL = "curl | md5sum"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run over the whole file."""
-
-    md5: str
-    seconds: float
-    cpu_seconds: float
-
-    @property
-    def megabytes_per_second(self) -> float:
-        return BYTES / 1e6 / self.seconds
 
 
 def measure(lab: Lab) -> Iterator[Row]:
@@ -46,9 +28,9 @@ def measure(lab: Lab) -> Iterator[Row]:
         ):
             runs = alternate(
                 RUNS,
-                ours=partial(_fetch, lab, url),
+                ours=partial(at_once.run, lab, "download", 1, url),
                 service=partial(_submit, service, url),
-                curl=partial(_curl, lab, url),
+                curl=partial(at_once.run_curls, lab, 1, url, BYTES),
                 hashlib=partial(_hash, body),
             )
             assert len({run.md5 for each in runs.values() for run in each}) == 1
@@ -56,7 +38,7 @@ def measure(lab: Lab) -> Iterator[Row]:
     yield from _more_digests(lab, lab.nginx.http + path)
 
 
-def _rows(scheme: str, runs: dict[str, list[Run]]) -> Iterator[Row]:
+def _rows(scheme: str, runs: dict[str, list[at_once.Run]]) -> Iterator[Row]:
     speeds = {name: [run.megabytes_per_second for run in results] for name, results in runs.items()}
     for name, contestant, rival, rival_name in (
         ("download", "ours", "curl", CURL),
@@ -74,18 +56,18 @@ def _rows(scheme: str, runs: dict[str, list[Run]]) -> Iterator[Row]:
     yield Row(
         name=f"1 GB over {scheme}, processor time",
         unit="s/GB",
-        ours=[run.cpu_seconds for run in runs["ours"]],
+        ours=[run.cpu_seconds_per_gigabyte for run in runs["ours"]],
         rival_name=CURL,
-        rival=[run.cpu_seconds for run in runs["curl"]],
+        rival=[run.cpu_seconds_per_gigabyte for run in runs["curl"]],
     )
 
 
 def _more_digests(lab: Lab, url: str) -> Iterator[Row]:
     runs = alternate(
         RUNS,
-        alone=partial(_fetch, lab, url),
-        two=partial(_fetch, lab, url, "sha256"),
-        all=partial(_fetch, lab, url, "sha1", "sha256", "sha512"),
+        alone=partial(at_once.run, lab, "download", 1, url),
+        two=partial(at_once.run, lab, "download", 1, url, "sha256"),
+        all=partial(at_once.run, lab, "download", 1, url, "sha1", "sha256", "sha512"),
     )
     for name, digests in (("two", "MD5 and SHA-256"), ("all", "all four digests")):
         yield Row(
@@ -98,13 +80,7 @@ def _more_digests(lab: Lab, url: str) -> Iterator[Row]:
         )
 
 
-def _fetch(lab: Lab, url: str, *digests: str) -> Run:
-    command = [sys.executable, "-m", "bench.fetch", url, *digests]
-    answer = subprocess.run(command, check=True, capture_output=True, cwd=PROJECT, env=lab.environ)
-    return Run(**json.loads(answer.stdout))
-
-
-def _submit(service: Service, url: str) -> Run:
+def _submit(service: Service, url: str) -> at_once.Run:
     used, began = cpu.of_group(service.pid), time.monotonic()
     task_id = service.submit(url)
     wait_for(
@@ -113,22 +89,16 @@ def _submit(service: Service, url: str) -> Run:
         longest_pause=FIRST_PAUSE,
     )
     seconds = time.monotonic() - began
-    return Run(service.check(task_id).json()["md5"], seconds, cpu.of_group(service.pid) - used)
-
-
-def _curl(lab: Lab, url: str) -> Run:
-    used, began = cpu.of_ended_children(), time.monotonic()
-    answer = subprocess.run(
-        ["sh", "-c", 'curl -sf --cacert "$0" "$1" | md5sum', lab.nginx.ca_bundle, url],
-        check=True,
-        capture_output=True,
-        text=True,
+    return at_once.Run(
+        bytes=BYTES,
+        seconds=seconds,
+        cpu_seconds=cpu.of_group(service.pid) - used,
+        md5=service.check(task_id).json()["md5"],
     )
-    seconds = time.monotonic() - began
-    return Run(answer.stdout.split()[0], seconds, cpu.of_ended_children() - used)
 
 
-def _hash(body: bytes) -> Run:
+def _hash(body: bytes) -> at_once.Run:
     used, began = time.process_time(), time.monotonic()
     md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    return Run(md5, time.monotonic() - began, time.process_time() - used)
+    seconds, cpu_seconds = time.monotonic() - began, time.process_time() - used
+    return at_once.Run(bytes=BYTES, seconds=seconds, cpu_seconds=cpu_seconds, md5=md5)

@@ -1,12 +1,9 @@
 """Clients that keep their connections open without asking, and what they cost."""
 
 import resource
-import socket
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from urllib.parse import urlsplit
 
+from bench.clients import clients
 from bench.lab import Lab
 from bench.load import Load, Request
 from bench.rows import Row
@@ -21,15 +18,16 @@ SECONDS = 5.0
 def measure(lab: Lab) -> Iterator[Row]:
     """Each has been answered once, and may ask again."""
     # The service accepts half as many connections as it may have descriptors.
-    clients = min(MOST_CLIENTS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - OTHERS)
+    count = min(MOST_CLIENTS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - OTHERS)
     with lab.tasks() as (_, settings), lab.service(**settings) as service:
         task_id = service.submit("http://127.0.0.1/")
         alone, before = _ask(service, task_id), service.peak_memory()
-        with _idle_clients(service, clients):
+        with clients(service, ["/health/live"] * count) as connections:
+            assert all(connection.recv(2**12) for connection in connections)
             memory = service.peak_memory() - before
             beside = _ask(service, task_id)
-    name = f"{clients:,} idle clients"
-    yield Row(name=f"{name}, memory of each", unit="KiB", ours=[memory / 2**10 / clients])
+    name = f"{count:,} idle clients"
+    yield Row(name=f"{name}, memory of each", unit="KiB", ours=[memory / 2**10 / count])
     yield Row(
         name=f"/check beside {name}, p99",
         unit="ms",
@@ -42,16 +40,3 @@ def measure(lab: Lab) -> Iterator[Row]:
 def _ask(service: Service, task_id: str) -> Load:
     path = f"/check?id={task_id}"
     return Request(service.base, [path], "", CONNECTIONS, SECONDS, PAUSE_SECONDS).run()
-
-
-@contextmanager
-def _idle_clients(service: Service, count: int) -> Iterator[None]:
-    host = urlsplit(service.base)
-    head = f"GET /health/live HTTP/1.1\r\nHost: {host.netloc}\r\n\r\n".encode()
-    with ExitStack() as opened:
-        for _ in range(count):
-            connection = opened.enter_context(socket.create_connection((host.hostname, host.port)))
-            connection.sendall(head)
-            assert connection.recv(2**12)
-        time.sleep(1)
-        yield

@@ -1,14 +1,14 @@
 """A thousand requests that wait for tasks (`Prefer: wait`), and what they cost everything else."""
 
-import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
-from urllib.parse import urlsplit
+from socket import socket
 
 import requests
 
+from bench.clients import clients
 from bench.lab import Lab
 from bench.load import Load, Request
 from bench.rows import Row, percentile
@@ -70,18 +70,11 @@ def _measure_delay(lab: Lab) -> Iterator[Row]:
         )
 
 
-@contextmanager
-def _waiting(service: Service, ids: Sequence[str], count: int) -> Iterator[None]:
-    host = urlsplit(service.base)
-    with ExitStack() as opened:
-        for number in range(count):
-            address = (host.hostname, host.port)
-            connection = opened.enter_context(socket.create_connection(address))
-            path = f"/check?id={ids[number % len(ids)]}"
-            head = f"GET {path} HTTP/1.1\r\nHost: {host.netloc}\r\nPrefer: wait=60\r\n\r\n"
-            connection.sendall(head.encode())
-        time.sleep(1)
-        yield
+def _waiting(
+    service: Service, ids: Sequence[str], count: int
+) -> AbstractContextManager[Sequence[socket]]:
+    paths = (f"/check?id={ids[number % len(ids)]}" for number in range(count))
+    return clients(service, paths, "Prefer: wait=60")
 
 
 def _live(service: Service) -> Load:
