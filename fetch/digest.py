@@ -12,8 +12,8 @@ from tasks.digests import ALWAYS, Algorithm
 # A body of no more takes no extra thread. Measured: with less the threads meet too often, more
 # is no faster.
 BUFFER_BYTES = 2**19
-# A download that reads ahead has up to so many buffers, and one more for each algorithm. Fewer
-# leave a core idle when the operating system runs the reader and the hash in long turns.
+# The buffers of a download that reads ahead, and there is one more for each algorithm. Fewer leave
+# a core idle when the operating system runs the reader and the hash in long turns.
 BUFFERS = 8
 
 _Buffers = SimpleQueue[memoryview | None]

@@ -86,7 +86,7 @@ class Claim:
             held = [each for each in held if not (each._is_settled or each.is_lost)]  # noqa: SLF001  our own
             if not held:
                 return
-            Claim._clear_doubts([each for each in held if each._doubtful])  # noqa: SLF001  our own
+            Claim._clear_doubts(held)
             renewed = [claim._renewed() for claim in held]  # noqa: SLF001  our own
             saved = held[0]._store.members.save_all(renewed)  # noqa: SLF001  our own
             for claim, task in zip(held, saved, strict=True):
@@ -95,11 +95,11 @@ class Claim:
     @staticmethod
     def _clear_doubts(claims: Sequence["Claim"]) -> None:
         """Do as `_clear_doubt` for several claims, by writing again what may be written already."""
-        doubtful = [claim._doubtful for claim in claims if claim._doubtful]  # noqa: SLF001  our own
+        doubtful = {claim: claim._doubtful for claim in claims if claim._doubtful}  # noqa: SLF001  our own
         if not doubtful:
             return
-        saved = claims[0]._store.members.save_all(doubtful)  # noqa: SLF001  our own
-        for claim, task in zip(claims, saved, strict=True):
+        saved = claims[0]._store.members.save_all(list(doubtful.values()))  # noqa: SLF001  our own
+        for claim, task in zip(doubtful, saved, strict=True):
             if task is None:
                 claim._clear_doubt()  # noqa: SLF001  our own
             else:

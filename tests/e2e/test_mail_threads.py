@@ -102,7 +102,7 @@ def test_a_busy_process_that_reconnects_takes_nothing_from_an_idle_one(
 
     for connection in connections:
         rabbitmq.control("close_connection", connection, "test")
-    # As it was told, or a lost stream.
+    # The worker logs a closed connection as it was told, or as a lost stream.
     wait_for(lambda: "the broker is unreachable" in busy.output[before:])
     wait_for(lambda: "the broker has recovered" in busy.output[before:])
     wait_for(lambda: rabbitmq.consumers("compute_md5") == 2)
