@@ -7,14 +7,14 @@ from itertools import chain, islice
 from sanic import Request
 
 from service.batch_submission import BatchSubmission, Parts
-from service.deadlines import in_thread, in_time
+from service.deadlines import BATCH_SECONDS, in_thread, in_time
 from service.errors import KeyReusedError
 from service.submission_writer import SubmissionWriter
 from tasks.errors import DuplicateTaskError
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
 
-CHUNK = 100  # tasks in one write, which other requests may have to wait for
+CHUNK = 500  # tasks in one write, which other requests may have to wait for
 
 
 async def submit_batch(request: Request, submission: BatchSubmission) -> str:
@@ -28,8 +28,9 @@ async def submit_batch(request: Request, submission: BatchSubmission) -> str:
     store: TaskStore = ctx.store
     per_host: int = ctx.settings.batch_per_host
     parts = await in_thread(request, lambda: submission.parts(store.now(), per_host))
+    activate = partial(store.members.activate, parts.group)
     if submission.task_id is not None and await _is_there(request, parts):
-        await in_thread(request, lambda: store.members.activate(parts.group))
+        await in_thread(request, activate, BATCH_SECONDS)
         return parts.batch.id
     writer: SubmissionWriter = ctx.submission_writer
     await in_time(writer.count(submission))
@@ -37,10 +38,10 @@ async def submit_batch(request: Request, submission: BatchSubmission) -> str:
     is_taken = await in_thread(request, lambda: store.insert_all([parts.batch]))
     if is_taken and not await _is_there(request, parts):
         raise DuplicateTaskError(parts.batch.id)
-    await in_thread(request, lambda: store.members.activate(parts.group))
+    await in_thread(request, activate, BATCH_SECONDS)
     if has_leftovers:  # of which some may have expired before they were activated
         await _insert(request, parts)
-        await in_thread(request, lambda: store.members.activate(parts.group))
+        await in_thread(request, activate, BATCH_SECONDS)
     ctx.dispatcher.dispatch([parts.batch, *parts.lanes])
     return parts.batch.id
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sanic import HTTPResponse, Request, json
 
 from service.check import find_task, not_found
-from service.deadlines import in_thread
+from service.deadlines import BATCH_SECONDS, STORE_SECONDS, in_thread
 from service.errors import UnknownTaskError
 from service.parameters import read_parameters
 from service.representation import represent
@@ -29,8 +29,10 @@ async def cancel(request: Request) -> HTTPResponse:
     store: TaskStore = request.app.ctx.store
     retention = timedelta(seconds=request.app.ctx.settings.retention)
     if task.finished_at is None:
-        cancel_this = _cancel_batch if task.batch else _cancel
-        task = await in_thread(request, lambda: cancel_this(store, task, retention))
+        cancel_this, seconds = (
+            (_cancel_batch, BATCH_SECONDS) if task.batch else (_cancel, STORE_SECONDS)
+        )
+        task = await in_thread(request, lambda: cancel_this(store, task, retention), seconds)
     return json(represent(task))
 
 

@@ -19,6 +19,7 @@ from tasks.stores.clock import ClockMark, MachineClock
 from tasks.stores.contract import BacklogStats
 from tasks.stores.sqlite_members import SQLiteMembers
 from tasks.stores.sqlite_rows import (
+    INSERT,
     IS_READABLE,
     SELECT,
     UPDATE,
@@ -79,19 +80,9 @@ class SQLiteStore:
         return self._clock.agree(ClockMark(*row) if row else None)
 
     def insert_all(self, tasks: Sequence[Task]) -> set[str]:
-        taken: set[str] = set()
+        rows = [{**to_row(task), "group_id": group_of(task)} for task in tasks]
         with self._transaction(self._durable) as connection:
-            for task in tasks:
-                cursor = connection.execute(
-                    "INSERT INTO tasks"
-                    " (_id, version, wake_at, dispatched_at, expires_at, document, group_id) VALUES"
-                    " (:_id, :version, :wake_at, :dispatched_at, :expires_at, :document, :group_id)"
-                    " ON CONFLICT DO NOTHING",
-                    {**to_row(task), "group_id": group_of(task)},
-                )
-                if not cursor.rowcount:
-                    taken.add(task.id)
-        return taken
+            return {row["_id"] for row in rows if not connection.execute(INSERT, row).rowcount}
 
     def get(self, task_id: str) -> Task | None:
         with self._translated_errors(self._durable) as connection:

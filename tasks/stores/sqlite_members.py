@@ -13,7 +13,7 @@ from tasks.batch import PARKED, Lane, Tally
 from tasks.failure import CANCELLED
 from tasks.pauses import CLOCK_TOLERANCE
 from tasks.stores.contract import Order
-from tasks.stores.document import failure_document
+from tasks.stores.document import Document, failure_document
 from tasks.stores.sqlite_rows import (
     IS_READABLE,
     SELECT,
@@ -83,17 +83,12 @@ class SQLiteMembers:
                 (*_key(lane), to_millis(PARKED), to_millis(now + CLOCK_TOLERANCE), limit),
             ).fetchall()
             claimed = [task.claimed(now, lease, token) for task in read_rows(rows)]
-            return [each for each in self._save(connection, claimed) if each]
+            return [each for each in _save(connection, _saved(claimed)) if each]
 
     def save_all(self, tasks: Sequence[Task]) -> list[Task | None]:
+        saved = _saved(tasks)
         with self._transaction(self._durable) as connection:
-            return self._save(connection, tasks)
-
-    def _save(self, connection: sqlite3.Connection, tasks: Iterable[Task]) -> list[Task | None]:
-        saved = [replace(task, version=task.version + 1) for task in tasks]
-        return [
-            each if connection.execute(UPDATE, to_row(each)).rowcount else None for each in saved
-        ]
+            return _save(connection, saved)
 
     def rest(self, lane: Lane, until: datetime) -> None:
         with self._transaction(self._hints) as connection:
@@ -160,3 +155,15 @@ class SQLiteMembers:
 
 def _key(lane: Lane) -> tuple[str, str]:
     return lane.group, lane.host
+
+
+def _saved(tasks: Iterable[Task]) -> list[tuple[Task, Document]]:
+    """Return the tasks as they are once they are saved, with their rows."""
+    saved = [replace(task, version=task.version + 1) for task in tasks]
+    return [(each, to_row(each)) for each in saved]
+
+
+def _save(
+    connection: sqlite3.Connection, saved: Iterable[tuple[Task, Document]]
+) -> list[Task | None]:
+    return [each if connection.execute(UPDATE, row).rowcount else None for each, row in saved]

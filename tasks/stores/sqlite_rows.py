@@ -26,6 +26,12 @@ IS_READABLE = (
         ", ".join(f"'{code}'" for code in FAILURE_CODES)
     )
 )
+INSERT = (
+    "INSERT INTO tasks"
+    " (_id, version, wake_at, dispatched_at, expires_at, document, group_id) VALUES"
+    " (:_id, :version, :wake_at, :dispatched_at, :expires_at, :document, :group_id)"
+    " ON CONFLICT DO NOTHING"
+)
 UPDATE = (
     "UPDATE tasks SET version = :version, wake_at = :wake_at, document = :document,"
     " dispatched_at = :dispatched_at, expires_at = :expires_at, due_since = NULL"

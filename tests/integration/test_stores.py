@@ -91,6 +91,14 @@ def test_insert_all_skips_ids_that_are_taken(store: TaskStore) -> None:
     assert store.insert_all([make_task(), make_task()]) == set()
 
 
+def test_insert_all_takes_the_first_of_two_tasks_with_one_id(store: TaskStore) -> None:
+    first, other = make_task(), make_task()
+    second = replace(first, url="http://example.com/other")
+    assert store.insert_all([first, second, other]) == {first.id}
+    assert store.get(first.id) == first
+    assert store.get(other.id) == other
+
+
 def test_save_writes_the_next_version(store: TaskStore) -> None:
     task = make_task()
     insert(store, task)
