@@ -3,7 +3,7 @@
 import re
 import time
 
-import requests
+from urllib3 import HTTPResponse
 
 from fetch.dates import parse_http_date
 from fetch.errors import FetchError
@@ -15,9 +15,9 @@ MAX_RETRY_AFTER_SECONDS = 3600.0
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
-def unexpected_status(response: requests.Response) -> FetchError:
+def unexpected_status(response: HTTPResponse) -> FetchError:
     """Return the error that an answer other than a 200 means."""
-    status = response.status_code
+    status = response.status
     return FetchError(
         FailureCode.HTTP_STATUS,
         f"The server answered {status} instead of 200.",
@@ -27,7 +27,7 @@ def unexpected_status(response: requests.Response) -> FetchError:
     )
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def _retry_after(response: HTTPResponse) -> float | None:
     """Return the requested pause in seconds, up to MAX_RETRY_AFTER_SECONDS: RFC 9110 § 10.2.3."""
     text = response.headers.get("Retry-After", "")
     if re.fullmatch(r"[0-9]{1,9}", text):
@@ -40,13 +40,13 @@ def _retry_after(response: requests.Response) -> float | None:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
-def stated_length(response: requests.Response) -> int | None:
+def stated_length(response: HTTPResponse) -> int | None:
     """Return the length of the body in its header, which `StrictResponse` has checked."""
     text = response.headers.get("Content-Length")
-    return None if text is None or response.raw.chunked else int(text.partition(",")[0])
+    return None if text is None or response.chunked else int(text.partition(",")[0])
 
 
-def is_part(response: requests.Response, length: int | None) -> bool:
+def is_part(response: HTTPResponse, length: int | None) -> bool:
     """Whether a 200 names a range that is not the whole of its body.
 
     RFC 9110 § 14.4 gives Content-Range no meaning in a 200, but a server or cache that sends it
@@ -69,7 +69,7 @@ def part_of_a_file() -> FetchError:
     )
 
 
-def strong_validator(response: requests.Response) -> str | None:
+def strong_validator(response: HTTPResponse) -> str | None:
     """Return a validator for If-Range if the origin serves ranges: RFC 9110 § 8.8 and § 13.1.5."""
     if response.headers.get("Accept-Ranges", "").strip().lower() != "bytes":
         return None

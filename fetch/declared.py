@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import cast
 
 import http_sf
-import requests
+from urllib3 import HTTPResponse
 
 from tasks.digests import Algorithm
 
@@ -42,14 +42,14 @@ class Declared:
 NOTHING_DECLARED = Declared()
 
 
-def read_declared(response: requests.Response) -> Declared:
+def read_declared(response: HTTPResponse) -> Declared:
     """Return what the head of a 200 declares about the whole file, as it was sent.
 
     Headers that cannot be read are ignored, and so are all digests of an algorithm that contradict
     each other. With a Content-Encoding nothing counts: servers disagree about whether a digest is
     that of the coded file.
     """
-    headers = response.raw.headers
+    headers = response.headers
     if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         return NOTHING_DECLARED
     found: defaultdict[Algorithm, set[str]] = defaultdict(set)

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 
-import requests
+from urllib3 import HTTPResponse
 
 from fetch.answer import (
     CONTENT_RANGE,
@@ -101,13 +101,13 @@ class _Download:
         if self._body is not None:
             self._body.hash.close()
 
-    def _start(self) -> requests.Response:
+    def _start(self) -> HTTPResponse:
         """Return a response whose body is the file, after any redirects."""
         url = self._url
         for _ in range(self._limits.max_redirects + 1):
             response = self._get(url, {})
             self._has_answer = True
-            if response.status_code == HTTPStatus.OK:
+            if response.status == HTTPStatus.OK:
                 self._begin_body(url, response)
                 return response
             response.close()
@@ -119,13 +119,13 @@ class _Download:
             f"There were more than {self._limits.max_redirects} redirects.",
         )
 
-    def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+    def _get(self, url: str, headers: Mapping[str, str]) -> HTTPResponse:
         cookie = self._cookies.header(url)
         response = self._transport.get(url, {**headers, "Cookie": cookie} if cookie else headers)
-        self._cookies.store(url, response.raw.headers.getlist("Set-Cookie"))
+        self._cookies.store(url, response.headers.getlist("Set-Cookie"))
         return response
 
-    def _begin_body(self, url: str, response: requests.Response) -> None:
+    def _begin_body(self, url: str, response: HTTPResponse) -> None:
         total = stated_length(response)
         if is_part(response, total):
             response.close()
@@ -139,7 +139,7 @@ class _Download:
         ahead, declared = ReadAheadHash(self._algorithms), read_declared(response)
         self._body = _Body(url, total, coding, validator, ahead, declared)
 
-    def _resume(self) -> requests.Response | None:
+    def _resume(self) -> HTTPResponse | None:
         """Return a response whose body is the rest of the file, or None to start it again.
 
         RFC 9110 § 13.1.5 and § 14.4: only a 206 with the requested range continues the file. A
@@ -151,16 +151,16 @@ class _Download:
             return None
         headers = {"Range": f"bytes={body.size}-", "If-Range": body.validator}
         response = self._get(body.url, headers)
-        if response.status_code == HTTPStatus.PARTIAL_CONTENT and _continues(response, body):
+        if response.status == HTTPStatus.PARTIAL_CONTENT and _continues(response, body):
             return response
         response.close()
-        if response.status_code in (
+        if response.status in (
             HTTPStatus.PARTIAL_CONTENT,
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
         ):
             raise _changed()
         error = unexpected_status(response)
-        is_new_start = response.status_code == HTTPStatus.OK or is_redirect(response)
+        is_new_start = response.status == HTTPStatus.OK or is_redirect(response)
         if not error.is_permanent and not is_new_start:
             raise error
         # Start from the first URL: the one that it redirected to may have been valid only once.
@@ -169,7 +169,7 @@ class _Download:
         self._body = None
         return None
 
-    def _read(self, response: requests.Response) -> Digest:
+    def _read(self, response: HTTPResponse) -> Digest:
         body = self._body
         assert body is not None
         answer = body_of(response)
@@ -183,10 +183,10 @@ class _Download:
                 if body.total is not None and body.size > body.total:
                     raise _changed()
                 self._progress(body.size, body.total)
-            response.raw.release_conn()
+            response.release_conn()
         if body.total not in (None, body.size):
             raise _changed()
-        is_length_verified = body.total is not None or bool(response.raw.chunked)
+        is_length_verified = body.total is not None or bool(response.chunked)
         hexdigests = body.hash.hexdigests()
         declared = body.declared.about(hexdigests)
         return Digest(hexdigests, body.size, body.url, is_length_verified, declared)
@@ -197,7 +197,7 @@ class _Download:
         )
 
 
-def _continues(response: requests.Response, body: _Body) -> bool:
+def _continues(response: HTTPResponse, body: _Body) -> bool:
     """Whether a 206 is the rest of this very version."""
     if body_of(response).doubtful_fields:
         return False

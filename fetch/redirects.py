@@ -6,7 +6,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import quote
 
-import requests
+from urllib3 import HTTPResponse
 
 from fetch.errors import FetchError
 from tasks.errors import InvalidURLError
@@ -22,18 +22,18 @@ _NEVER = (HTTPStatus.NOT_MODIFIED, HTTPStatus.USE_PROXY)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def is_redirect(response: requests.Response) -> bool:
+def is_redirect(response: HTTPResponse) -> bool:
     """Whether an answer is to be followed. A 300 or an unknown 3xx is, if it has a Location."""
-    status = response.status_code
+    status = response.status
     if status in _ALWAYS:
         return True
     is_other = 300 <= status < 400 and status not in _NEVER  # noqa: PLR2004
-    return is_other and any(response.raw.headers.getlist("Location"))
+    return is_other and any(response.headers.getlist("Location"))
 
 
-def redirect_target(url: str, response: requests.Response) -> str:
+def redirect_target(url: str, response: HTTPResponse) -> str:
     """Return where a redirect leads. Raises FetchError (`invalid_redirect`) if that is unclear."""
-    locations = set(response.raw.headers.getlist("Location"))
+    locations = set(response.headers.getlist("Location"))
     if len(locations) != 1 or locations == {""}:
         raise _invalid_redirect("does not say where to go")
     location = locations.pop()

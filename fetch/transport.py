@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import certifi
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
-from urllib3 import PoolManager
+from urllib3 import HTTPResponse, PoolManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -30,6 +29,8 @@ from settings import DEFAULT_USER_AGENT
 from tasks.errors import InvalidURLError
 from tasks.failure import FailureCode
 
+# requests, whose types do not have it, would make one for each request.
+_TIMEOUT: Any = Timeout(connect=SLICE_SECONDS, read=SLICE_SECONDS)
 MAX_POOLS = 16  # hosts whose connection settings are kept by a thread
 
 
@@ -61,7 +62,7 @@ class Transport(HTTPAdapter):
         self._ca_bundle = ca_bundle or certifi.where()
         super().__init__(max_retries=0)
 
-    def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+    def get(self, url: str, headers: Mapping[str, str]) -> HTTPResponse:
         """Return the response to one GET, its body unread and a redirect not followed.
 
         `headers` are sent in addition to those of every request. If a kept connection fails before
@@ -77,14 +78,14 @@ class Transport(HTTPAdapter):
                 raise
             return self._get_once(url, headers)
 
-    def _get_once(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+    def _get_once(self, url: str, headers: Mapping[str, str]) -> HTTPResponse:
         self.bounds.begin_answer()
         self._connection = None
         with translated_errors():
             target = Target.of(url)
             self.target = target.path
             request = prepare(target, self._user_agent, headers)
-            return self.send(request, stream=True, timeout=SLICE_SECONDS)
+            return cast("HTTPResponse", self.send(request, stream=True, timeout=_TIMEOUT))
 
     def use_kept(self, pool: HTTPConnectionPool) -> "_GuardedConnection | None":
         """Return the connection that is kept for the pool's host, if it can be used."""
@@ -130,18 +131,13 @@ class Transport(HTTPAdapter):
         host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
         return host, {"ssl_context": self._tls_context} if host["scheme"] == "https" else {}
 
-    def build_response(self, req: Any, resp: Any) -> requests.Response:  # noqa: ANN401
-        """Return requests' view of an answer, without the cookies.
+    def build_response(self, _req: Any, resp: Any) -> Any:  # noqa: ANN401
+        """Return the answer as urllib3 has it.
 
-        requests' parser of cookies takes time quadratic in a header of the origin's choice.
+        requests would copy its headers, and parse its cookies in time quadratic in a header of the
+        origin's choice.
         """
-        response = requests.Response()
-        response.status_code = resp.status
-        response.headers = CaseInsensitiveDict(resp.headers)
-        response.raw = resp
-        response.url = req.url
-        response.request = req
-        return response
+        return resp
 
     def cert_verify(self, *_args: Any) -> None:
         """The context verifies; nothing is to be loaded for each connection."""
@@ -179,7 +175,7 @@ class _GuardedConnection(HTTPConnection):
         self._transport.begin_request(self)
         super().putrequest(method, self._transport.target, *args, **kwargs)
 
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         if self.is_kept and self.sock is not None:
             await_bytes(self.sock, self._transport.bounds)
         return super().getresponse()
@@ -232,8 +228,8 @@ def translated_errors() -> Iterator[None]:
         raise broken_connection() from None
 
 
-def body_of(response: requests.Response) -> StrictResponse:
+def body_of(response: HTTPResponse) -> StrictResponse:
     """What reads a response's body into buffers, which requests and urllib3 do not offer."""
-    body = response.raw._original_response  # noqa: SLF001
+    body = response._original_response  # noqa: SLF001
     assert isinstance(body, StrictResponse)
     return body

@@ -287,14 +287,14 @@ class Task:
 
     def _over(self, step: Step, now: datetime, retention: timedelta, **changes: Any) -> Self:
         """A step is over: in the same write, the next one is due or the task is settled."""
-        ended = self._with_step(
-            step, finished_at=self.finished_at or now, **self._time_used(), **changes
-        )
-        if ended.current_step is None:
+        steps = self._steps_with(step)
+        if all(each.state.is_over for each in steps):
             # A member expires with its batch.
-            expires_at = None if self.member else now + retention
-            return replace(ended, wake_at=None, expires_at=expires_at)
-        return replace(ended, **self._due_soon(now))
+            next_look = {"wake_at": None, "expires_at": None if self.member else now + retention}
+        else:
+            next_look = self._due_soon(now)
+        changes |= {"finished_at": self.finished_at or now, **self._time_used(), **next_look}
+        return replace(self, steps=steps, **changes)
 
     def _due_soon(self, now: datetime) -> dict[str, Any]:
         """Return the changes after which a message follows, and the sweeper makes sure of it."""
@@ -310,8 +310,10 @@ class Task:
         return {"seconds_used": used, "seconds_running": None}
 
     def _with_step(self, step: Step, **changes: Any) -> Self:
-        steps = tuple(step if each.kind is step.kind else each for each in self.steps)
-        return replace(self, steps=steps, **changes)
+        return replace(self, steps=self._steps_with(step), **changes)
+
+    def _steps_with(self, step: Step) -> tuple[Step, ...]:
+        return tuple(step if each.kind is step.kind else each for each in self.steps)
 
     def _require_waiting(self, change: str) -> Step:
         step = self.current_step

@@ -43,11 +43,14 @@ class Downloader:
             bytes_done = done
             progress(done, total)
 
+        limits = self._limits
+        if seconds_left < limits.deadline:
+            limits = replace(limits, deadline=seconds_left)
         with metrics.download_seconds.time():
             return download(
                 url,
                 self._transport(),
-                replace(self._limits, deadline=min(self._limits.deadline, seconds_left)),
+                limits,
                 algorithms=algorithms,
                 progress=record_progress,
                 is_cancelled=is_cancelled,

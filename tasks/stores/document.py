@@ -34,6 +34,7 @@ _PLAIN_FIELDS = {
     not in ("id", "steps", "expected", "requested", "digest", "failure", "member", "batch", "lane")
 }
 
+_MEMBER_FIELDS = [each.name for each in fields(Member)]
 _EXPECTED = {algorithm: f"expected_{algorithm}" for algorithm in Algorithm}
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,9 @@ def to_document(task: Task) -> Document:
     document |= _expectations(task.expected)
     if task.requested:
         document["requested"] = [algorithm.value for algorithm in task.requested]
-    for name in ("member", "batch", "lane"):
+    if task.member is not None:  # by far the most frequent of the three
+        document["member"] = {name: getattr(task.member, name) for name in _MEMBER_FIELDS}
+    for name in ("batch", "lane"):
         if (value := getattr(task, name)) is not None:
             document[name] = asdict(value)
     if task.digest is not None:

@@ -99,7 +99,7 @@ class MongoMembers:
             self._ensure_indexes()
             found = self._hints.find(in_order).sort("member.position").limit(limit)
             found = found.hint(_TALLY_INDEX)
-            waiting = list(read_all(found))
+            waiting = list(read_all(map(_next_version, found)))
             if not waiting:
                 return []
             among = {"_id": {"$in": [task.id for task in waiting]}}
@@ -111,8 +111,7 @@ class MongoMembers:
             result = self._hints.update_many({**among, **is_due}, update, hint="_id_")
             # If one was claimed and given back in between, its next save finds the claim lost.
             if result.modified_count == len(waiting):
-                claimed = [task.claimed(now, lease, token) for task in waiting]
-                return [replace(task, version=task.version + 1) for task in claimed]
+                return [task.claimed(now, lease, token) for task in waiting]
             return sorted(read_all(self._hints.find({**among, "claim": token})), key=_position)
 
     def save_all(self, tasks: Sequence[Task]) -> list[Task | None]:
@@ -199,6 +198,10 @@ class MongoMembers:
     def expire(self, group: str, expires_at: datetime) -> None:
         with self._guard():
             self._tasks.update_many({"member.group": group}, {"$set": {"expires_at": expires_at}})
+
+
+def _next_version(document: Document) -> Document:
+    return {**document, "version": document["version"] + 1}
 
 
 def _of(lane: Lane) -> Document:
