@@ -48,7 +48,12 @@ async def export(request: Request) -> HTTPResponse | None:
         await response.eof()
         return None
     await response.send(manifest.heading.encode())
-    await _send_tasks(request, response, task, manifest)
+    try:
+        await _send_tasks(request, response, task, manifest)
+    except BaseException:
+        # Sanic would end the answer as if it were complete.
+        request.transport.abort()  # type: ignore[attr-defined]  # asyncio's
+        raise
     await response.eof()
     return None
 

@@ -176,6 +176,7 @@ class MongoMembers:
     def pages(self, group: str, order: Order, limit: int, after: int = -1) -> list[Task]:
         name = f"member.{order}"
         with self._guard():
+            self._ensure_indexes()
             found = self._tasks.find({"member.group": group, name: {"$gt": after}})
             return list(read_all(found.sort(name, pymongo.ASCENDING).limit(limit)))
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import requests
 
+from bench.export import insert_batch
+from devtools.servers.deployment import System
 from devtools.servers.origin import HttpOrigin, head
 from devtools.servers.system import REPLY_SECONDS, Service
 from devtools.waiting import PATIENCE, wait_for
@@ -129,3 +131,9 @@ class Counts:
 
 def wait_until_some_are_done(service: Service, batch_id: str, count: int) -> None:
     wait_for(lambda: service.check(batch_id).json()["tasks"]["done"] >= count)
+
+
+def insert_long_batch(system: System) -> str:
+    """The buffers of the operating system hide for about a second what a client reads of it."""
+    query = "a" * 2000
+    return insert_batch(system.store, [f"https://example.com/?{query}"] * 3000)

@@ -11,10 +11,10 @@ from functools import partial
 
 import pytest
 
-from bench.export import insert_batch
 from devtools.servers.deployment import System
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
+from tests.e2e.batches import insert_long_batch
 from tests.e2e.scraping import scrape
 from tests.wire import connect, exchange, read_to_end, status_of
 
@@ -147,12 +147,6 @@ def test_a_client_that_does_not_read_is_cut_off(service: Service) -> None:
             return False
 
         wait_for(is_cut_off)
-
-
-def insert_long_batch(system: System) -> str:
-    """The buffers of the operating system hide for about a second what a client reads of it."""
-    query = "a" * 2000
-    return insert_batch(system.store, [f"https://example.com/?{query}"] * 3000)
 
 
 def test_a_long_answer_may_be_read_slowly(embedded: System) -> None:

@@ -18,6 +18,7 @@ from devtools.servers.origin import Origin
 from devtools.servers.system import Service, Workers
 from devtools.waiting import wait_for
 from tasks.task import Task
+from tests.e2e.batches import insert_long_batch
 from tests.e2e.ledger import assert_done_and_mailed
 from tests.faults.mongodb import (
     frozen,
@@ -200,3 +201,21 @@ def test_accepted_tasks_survive_a_kill_of_mongodb(distributed: System, mongod: M
 
     store = distributed.store
     assert all(store.get(task_id) for task_id in accepted)
+
+
+@pytest.mark.parametrize("fault", [frozen, killed])
+def test_an_export_that_cannot_go_on_is_cut_off(
+    distributed: System, mongod: Mongod, fault: Fault
+) -> None:
+    """A client must not take the part that it has got for the whole."""
+    service = distributed.start_service()
+    batch_id = insert_long_batch(distributed)
+    url = f"{service.base}/export?id={batch_id}"
+    with requests.get(url, stream=True, timeout=60) as answer:
+        assert answer.status_code == HTTPStatus.OK
+        parts = answer.iter_content(2**12)
+        next(parts)
+        with fault(mongod), pytest.raises(requests.exceptions.ChunkedEncodingError):
+            for _ in parts:
+                pass
+    assert_alive(service)
