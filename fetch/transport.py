@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -60,6 +60,7 @@ class Transport(HTTPAdapter):
         self._user_agent = user_agent
         self.connects = 0  # connections made so far: a request that adds none used a kept one
         self._ca_bundle = ca_bundle or certifi.where()
+        self._pool_of = lru_cache(MAX_POOLS)(self._make_pool)
         super().__init__(max_retries=0)
 
     def get(self, url: str, headers: Mapping[str, str]) -> HTTPResponse:
@@ -120,16 +121,17 @@ class Transport(HTTPAdapter):
 
     def get_connection_with_tls_context(self, request: Any, *_args: Any, **_kwargs: Any) -> Any:  # noqa: ANN401
         """Return the pool of a request's host. requests would look for proxies first."""
-        host, pool_kwargs = self.build_connection_pool_key_attributes(request, verify=True)
-        return self.poolmanager.connection_from_host(**host, pool_kwargs=pool_kwargs)
+        return self._pool_of(request.url)
+
+    def _make_pool(self, root: str) -> HTTPConnectionPool:
+        is_secure = root.startswith("https:")
+        tls = {"ssl_context": self._tls_context} if is_secure else None
+        pool: HTTPConnectionPool = self.poolmanager.connection_from_url(root, pool_kwargs=tls)
+        return pool
 
     def request_url(self, *_args: Any) -> str:
         """Return any path: the connection puts the target in its place."""
         return "/"
-
-    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
-        return host, {"ssl_context": self._tls_context} if host["scheme"] == "https" else {}
 
     def build_response(self, _req: Any, resp: Any) -> Any:  # noqa: ANN401
         """Return the answer as urllib3 has it.
