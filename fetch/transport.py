@@ -29,8 +29,6 @@ from settings import DEFAULT_USER_AGENT
 from tasks.errors import InvalidURLError
 from tasks.failure import FailureCode
 
-# requests, whose types do not have it, would make one for each request.
-_TIMEOUT: Any = Timeout(connect=SLICE_SECONDS, read=SLICE_SECONDS)
 MAX_POOLS = 16  # hosts whose connection settings are kept by a thread
 
 
@@ -60,6 +58,8 @@ class Transport(HTTPAdapter):
         self._user_agent = user_agent
         self.connects = 0  # connections made so far: a request that adds none used a kept one
         self._ca_bundle = ca_bundle or certifi.where()
+        # requests, whose types do not have it, would make one for each request.
+        self._timeout: Any = Timeout(connect=SLICE_SECONDS, read=SLICE_SECONDS)
         self._pool_of = lru_cache(MAX_POOLS)(self._make_pool)
         super().__init__(max_retries=0)
 
@@ -86,7 +86,7 @@ class Transport(HTTPAdapter):
             target = Target.of(url)
             self.target = target.path
             request = prepare(target, self._user_agent, headers)
-            return cast("HTTPResponse", self.send(request, stream=True, timeout=_TIMEOUT))
+            return cast("HTTPResponse", self.send(request, stream=True, timeout=self._timeout))
 
     def use_kept(self, pool: HTTPConnectionPool) -> "_GuardedConnection | None":
         """Return the connection that is kept for the pool's host, if it can be used."""
