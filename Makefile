@@ -58,9 +58,12 @@ format: $(VENV)/dev.stamp  ## format the code, and mend what the linter can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# Install Debian's packages $(2), whose program is $(1), if we may; RUNLEVEL=1 keeps apt from starting a server.
+# Keep apt from asking, from complaining that it cannot, and from starting the servers that it installs.
+quietly = export DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes RUNLEVEL=1
+
+# Install Debian's packages $(2), whose program is $(1), if we may.
 install = test -x $(1) || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || \
-	{ echo "installing $(2)"; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	{ echo "installing $(2)"; $(quietly); \
 	apt-get -qq update && apt-get -qq install -y --no-install-recommends $(2) >/dev/null; }
 
 services:  # for the tests, which start their own; Ubuntu's chromium is a snap, which will not do
@@ -86,7 +89,9 @@ $(VENV)/dev.stamp: requirements-dev.txt requirements.txt | $(BIN)/pip
 $(BIN)/pip:
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
-	$$python -c 'import ensurepip' 2>/dev/null || test "$$(id -u)" != 0 || \
-	{ apt-get -qq update; apt-get -qq install -y --no-install-recommends $$python-venv; } >/dev/null; \
+	$$python -c 'import ensurepip' 2>/dev/null || { \
+	package=$$($$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	test "$$(id -u)" = 0 || { echo "Python's venv is missing: sudo apt install $$package" >&2; exit 1; }; \
+	$(quietly) && apt-get -qq update && apt-get -qq install -y --no-install-recommends $$package >/dev/null; }; \
 	exec $$python -m venv $(VENV); done; \
-	echo "Python 3.11 or later is needed." >&2; exit 1
+	echo "Python 3.11 or later is needed: sudo apt install python3 python3-venv" >&2; exit 1
