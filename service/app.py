@@ -20,6 +20,7 @@ from service.errors import JSONErrorHandler, TooLargeError
 from service.export import export
 from service.peers import Peers
 from service.routing import ExactRouter, TargetRequest
+from service.store_gauges import StoreGauges
 from service.submission import MAX_SINGLE_BYTES
 from service.submission_writer import SubmissionWriter
 from service.submit import submit
@@ -127,7 +128,7 @@ async def _open(app: App) -> None:
     app.ctx.waiters = Waiters(app.ctx.store.ended, app.ctx.store_threads)
     app.ctx.parsing_threads = ThreadPoolExecutor(PARSING_THREADS, "parsing")
     app.ctx.check_threads = ThreadPoolExecutor(CHECK_THREADS, "check")
-    app.ctx.store_gauges = metrics.StoreGauges(app.ctx.store)
+    app.ctx.store_gauges = StoreGauges(app.ctx.store, settings.max_stored)
     app.ctx.worker = None
     if settings.rabbitmq_url is None:
         runtime = build_worker(settings, app.ctx.store)

@@ -57,7 +57,7 @@ class BatchSubmission:
             for host, count in Counter(hosts).items()
             for number in range(min(count, per_host or MOST_LANES))
         ]
-        task = Task.new("", now, task_id=batch_id, email=self.email, batch=batch)
+        task = Task.new("", now, task_id=batch_id, email=self.email, batch=batch, active_at=now)
         return Parts(task, group, self.entries, self.requested, hosts, lanes)
 
     def _fingerprint(self) -> str:

@@ -1,38 +1,22 @@
-"""What all processes of the service have counted, and what the store says, for Prometheus."""
+"""What the service counts, and its answer to Prometheus, for all of its processes."""
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from types import SimpleNamespace
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 from sanic import HTTPResponse, Request, Sanic
 from sanic.config import Config
 
-from service.deadlines import CHECK_SECONDS
-from service.health import pings
+from service.store_gauges import StoreGauges
 from settings import Settings, SettingsError
-from tasks.errors import StoreUnavailableError
-from tasks.step import Status
-from tasks.stores.contract import BacklogStats, TaskStore
 from tasks.stores.open import open_store
 from telemetry import logs
 from telemetry.exporter import Exporter
-from telemetry.metrics import Counter, Histogram, Row
+from telemetry.metrics import Counter, Histogram
 from worker import metrics as worker_metrics
-
-# Stats are valid for some seconds, or for twenty times as long as they took.
-STATS_SECONDS = 5.0
-STATS_SHARE = 20
-CHECK_THREADS = 2
-# A healthy sweeper takes a due task within seconds.
-OVERDUE_AFTER = timedelta(seconds=5)
 
 # The codes with which /submit refuses, and what a dashboard may ask for of each route.
 REFUSALS = (
@@ -61,34 +45,17 @@ refusals = Counter(
     "Submissions refused, by the code of the error.",
     ["reason"],
     series=[(reason,) for reason in REFUSALS],
-    alert="`too_many_unfinished`",
 )
 connections_refused = Counter(
     "md5_light_connections_refused_total",
     "Connections refused because too many are open.",
-    alert="any, if your clients are honest",
 )
 request_seconds = Histogram(
     "md5_light_http_request_seconds",
     "From a request's headers to its response.",
     ["route", "status"],
     buckets=_REQUESTS,
-    alert="p99, and any `5xx`",
 )
-# What the store is asked at a scrape. While it does not answer, only the first one is there.
-STORE_UP = Row("md5_light_store_up", "Whether the store answers.", alert="0 for a minute")
-TASKS = Row("md5_light_tasks", "Unfinished tasks: queued, running or mailing.", ("state",))
-TASKS_OVERDUE = Row(
-    "md5_light_tasks_overdue",
-    "Tasks due for more than 5 s that have neither a message nor a worker.",
-    alert="> 0 for 5 minutes: the broker is unreachable, or no worker runs",
-)
-OLDEST_TASK_AGE = Row(
-    "md5_light_oldest_task_age_seconds",
-    "The age of the oldest unfinished task.",
-    alert="more than a day, unless its mail waits",
-)
-STORE_ROWS = (STORE_UP, TASKS, TASKS_OVERDUE, OLDEST_TASK_AGE)
 # The service counts what its workers count as well, since they may be inside.
 METRICS = (*worker_metrics.METRICS, refusals, connections_refused, request_seconds)
 
@@ -100,66 +67,6 @@ def begin_series(app: Sanic[Config, SimpleNamespace]) -> None:
             request_seconds.start_series(route, status)
 
 
-class StoreGauges(Collector):
-    """The unsettled tasks, as the store last counted them; during its outage, only that it is."""
-
-    def __init__(self, store: TaskStore) -> None:
-        self._store = store
-        self._threads = ThreadPoolExecutor(CHECK_THREADS, "gauges")
-        self._asking = threading.Lock()
-        self._ask_again_at = 0.0
-        self._stats: BacklogStats | None = None
-        self._age = 0.0
-
-    def close(self) -> None:
-        self._threads.shutdown()
-
-    def collect(self) -> Iterator[Metric]:
-        """Ask the store. It takes seconds at most, whatever the store does."""
-        is_up = self._answers_in_time(lambda: pings(self._store))
-        yield STORE_UP.family(is_up)
-        if is_up:
-            # Counting very many tasks takes longer: then this scrape has the stats before it.
-            self._answers_in_time(self._refresh)
-        stats = self._stats
-        if stats is None or not is_up:
-            return
-        tasks = TASKS.family()
-        mailing = stats.by_status[Status.DONE] + stats.by_status[Status.FAILED]
-        tasks.add_metric(["queued"], stats.by_status[Status.QUEUED])
-        tasks.add_metric(["running"], stats.by_status[Status.RUNNING])
-        tasks.add_metric(["mailing"], mailing)
-        yield tasks
-        yield TASKS_OVERDUE.family(stats.overdue)
-        yield OLDEST_TASK_AGE.family(self._age)
-
-    def _answers_in_time(self, check: Callable[[], bool]) -> bool:
-        answer = self._threads.submit(check)
-        try:
-            return answer.result(CHECK_SECONDS)
-        except TimeoutError:
-            answer.cancel()  # if it has not begun
-            return False
-
-    def _refresh(self) -> bool:
-        """Ask the store, unless the last stats are recent or another scrape is asking."""
-        if time.monotonic() < self._ask_again_at or not self._asking.acquire(blocking=False):
-            return False
-        try:
-            began = time.monotonic()
-            now = self._store.now()
-            stats = self._store.backlog(now - OVERDUE_AFTER)
-            self._age = (now - stats.oldest).total_seconds() if stats.oldest else 0.0
-            self._stats = stats
-            ended = time.monotonic()
-            self._ask_again_at = ended + max(STATS_SECONDS, STATS_SHARE * (ended - began))
-        except StoreUnavailableError:
-            return False
-        finally:
-            self._asking.release()
-        return True
-
-
 @contextmanager
 def serving(settings: Settings, exporter: Exporter) -> Iterator[None]:
     """Answer Prometheus on METRICS_PORT, if it is set, for all processes of the service.
@@ -169,7 +76,10 @@ def serving(settings: Settings, exporter: Exporter) -> Iterator[None]:
     if not settings.metrics_port:
         yield
         return
-    with closing(open_store(settings)) as store, closing(StoreGauges(store)) as gauges:
+    with (
+        closing(open_store(settings)) as store,
+        closing(StoreGauges(store, settings.max_stored)) as gauges,
+    ):
         try:
             server = exporter.serve(settings.host, settings.metrics_port, gauges)
         except OSError as error:

@@ -43,6 +43,7 @@ class Task:
     seconds_running: float | None = None  # of the attempt under way, up to its last renewal
     seconds_used: float = 0.0  # by earlier attempts, except those given back
     finished_at: datetime | None = None
+    active_at: datetime | None = None  # of a batch: when a look last found that it had moved
     digest: Digest | None = None
     failure: Failure | None = None  # of the last attempt, also while another one is waiting
     expires_at: datetime | None = None
@@ -262,9 +263,12 @@ class Task:
                 raise self._illegal("delayed")
             case Delayed(pause):
                 return self._paused(step.uncounted(StepState.DELAYED), now + pause)
-            case Unfinished(timedelta() as pause, tally):
+            case Unfinished(timedelta() as pause, tally, is_active):
                 waiting = step.uncounted(StepState.WAITING)
-                return self._paused(waiting, now + pause, **self._tallied(tally))
+                changes = self._tallied(tally)
+                if is_active or (self.batch and tally != self.batch.tally):
+                    changes["active_at"] = now
+                return self._paused(waiting, now + pause, **changes)
             case Unfinished():
                 return self._with_step(step.uncounted(StepState.WAITING), **self._due_soon(now))
 

@@ -110,7 +110,7 @@ def _remove_left_over(parent: Path) -> None:
 
 def _reserve(folder: Path) -> None:
     """Take the space for this process's files now. A disk that is full later would kill it."""
-    for kind in ("counter", "histogram", "gauge_livemin"):
+    for kind in ("counter", "histogram", "gauge_livemin", "gauge_livesum"):
         with (folder / f"{kind}_{os.getpid()}.db").open("ab") as file:
             os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
 

@@ -23,12 +23,11 @@ _making = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the documentation says about a metric. `alert` is the value that calls for a look."""
+    """What the documentation says about a metric."""
 
     name: str
     meaning: str
     labels: tuple[str, ...] = ()
-    alert: str = ""
 
     def family(self, value: float | None = None) -> GaugeMetricFamily:
         """Return what a collector yields for a gauge that is asked for at each scrape."""
@@ -44,14 +43,12 @@ class Metric(ABC, Generic[Made]):
         meaning: str,
         labels: Sequence[str] = (),
         series: Iterable[Sequence[str]] = (),
-        *,
-        alert: str = "",
     ) -> None:
         """`series` are the values of the labels that exist at 0 from the start.
 
         An alert cannot see the first event of a series that begins with it.
         """
-        self.row = Row(name, meaning, tuple(labels), alert)
+        self.row = Row(name, meaning, tuple(labels))
         self._series = [tuple(values) for values in series]
         self._made: Made | None = None
 
@@ -90,9 +87,13 @@ class Counter(Metric[prometheus_client.Counter]):
 
 
 class Gauge(Metric[prometheus_client.Gauge]):
-    """A number of each process, of which the lowest one counts."""
+    """A number of each process. The lowest one counts, or the sum of all."""
 
-    mode: Literal["livemin"] = "livemin"
+    def __init__(
+        self, name: str, meaning: str, *, mode: Literal["livemin", "livesum"] = "livemin"
+    ) -> None:
+        super().__init__(name, meaning)
+        self._mode = mode
 
     def _make(self) -> prometheus_client.Gauge:
         return prometheus_client.Gauge(
@@ -100,7 +101,7 @@ class Gauge(Metric[prometheus_client.Gauge]):
             self.row.meaning,
             self.row.labels,
             registry=None,
-            multiprocess_mode=self.mode,
+            multiprocess_mode=self._mode,
         )
 
     def set(self, value: float, *values: str) -> None:
@@ -118,9 +119,8 @@ class Histogram(Metric[prometheus_client.Histogram]):
         labels: Sequence[str] = (),
         *,
         buckets: Sequence[float],
-        alert: str = "",
     ) -> None:
-        super().__init__(name, meaning, labels, alert=alert)
+        super().__init__(name, meaning, labels)
         self._buckets = buckets
 
     def _make(self) -> prometheus_client.Histogram:

@@ -113,6 +113,7 @@ FULL_TASK = Task(
     seconds_running=1.234,
     seconds_used=43200.5,
     finished_at=NOW + timedelta(hours=1),
+    active_at=NOW + timedelta(milliseconds=4),
     digest=replace(
         DIGEST, size=2**62, is_length_verified=False, declared={Algorithm.SHA256: "2" * 64}
     ),

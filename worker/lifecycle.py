@@ -10,6 +10,7 @@ from fetch.kept import KeptConnections
 from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.step import StepKind
+from worker import metrics
 from worker.describe import describe
 from worker.lane_worker import LaneWorker
 from worker.leases import LeaseKeeper
@@ -72,6 +73,8 @@ class LifecycleMiddleware(Middleware):
             self._mail_worker.start()
         if self._lane_worker is not None:
             self._lane_worker.start()
+        if StepKind.COMPUTE_MD5 in (worker.consumer_whitelist or ()):
+            metrics.download_threads.set(worker.worker_threads)
         self._companions.sweeper.start()
         if self._settings.rabbitmq_url is not None:  # else the service logs the same
             _log.info(
@@ -101,6 +104,7 @@ class LifecycleMiddleware(Middleware):
     def before_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
         if isinstance(worker, MailWorker | LaneWorker):
             return
+        metrics.download_threads.set(0)
         self._companions.sweeper.stop()
         self._stopping.set()
         if self._mail_worker is not None:

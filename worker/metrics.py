@@ -18,7 +18,6 @@ queue_wait = Histogram(
     "md5_light_queue_wait_seconds",
     "From the submission of a task to the claim of its first attempt.",
     buckets=_WAITS,
-    alert="p95 above what you promise: add workers",
 )
 download_seconds = Histogram(
     "md5_light_download_seconds",
@@ -31,39 +30,39 @@ ended = Counter(
     "Tasks done or failed. The code says why.",
     ["status", "code"],
     series=[(Status.DONE, ""), *((Status.FAILED, code) for code in FailureCode)],
-    alert="any `internal_error` or `worker_lost`",
 )
 retries = Counter(
     "md5_light_retries_total",
     "Attempts that will be repeated.",
     ["code"],
     series=[(code,) for code in FailureCode],
-    alert="many `dns_error` or `connect_error`: check your network",
 )
 mails = Counter(
     "md5_light_mails_total",
     "Attempts to send a mail.",
     ["outcome"],
     series=[(outcome,) for outcome in _MAIL_OUTCOMES.values()],
-    alert="`retried` and none `sent` for 15 minutes",
 )
 repairs = Counter(
     "md5_light_sweeper_repairs_total",
     "Messages sent again, and leases taken away.",
     ["kind"],
     series=[("message",), ("lease",)],
-    alert="rising: workers die, or messages get lost",
 )
 trimmed = Counter(
     "md5_light_tasks_trimmed_total",
     "Settled tasks removed early because of MAX_STORED.",
-    alert="rising: lower `RETENTION`, or raise `MAX_STORED`",
 )
 claims_lost = Counter("md5_light_claims_lost_total", "Claims that a worker found to be gone.")
 broker_up = Gauge(
     "md5_light_broker_up",
     "Whether every process can use the broker. 1 if the workers are inside the service.",
-    alert="0 for a minute",
+)
+
+download_threads = Gauge(
+    "md5_light_download_threads",
+    "Threads for downloads, in all worker processes.",
+    mode="livesum",
 )
 
 # `broker_up` is started by the processes that use a broker, as the lowest value counts.
@@ -77,6 +76,7 @@ METRICS = (
     repairs,
     trimmed,
     claims_lost,
+    download_threads,
 )
 
 

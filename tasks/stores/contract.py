@@ -17,7 +17,7 @@ from tasks.task import Task
 
 @dataclass(frozen=True, slots=True)
 class BacklogStats:
-    """The unfinished tasks: how many there are, and when the oldest of them was submitted.
+    """The unfinished tasks: how many there are, and when the oldest ones were submitted.
 
     Tasks are overdue from the moment they are due until a message for them is out, or a worker
     claims them. One that is done or failed has a delivery to come. Lanes of batches are not tasks
@@ -26,25 +26,42 @@ class BacklogStats:
 
     by_status: Mapping[Status, int]
     overdue: int
-    oldest: datetime | None
+    oldest: Mapping[Status, datetime]  # of each status that a task has
+    idle_since: datetime | None  # `active_at` of the batch that has been idle longest
 
     @classmethod
-    def of(cls, groups: Iterable[tuple[str | None, int, int, datetime]]) -> Self:
-        """Return the stats of groups: status, number, number overdue, and oldest submission.
-
-        The status of lanes is None.
-        """
-        by_status, overdue, oldest = dict.fromkeys(Status, 0), 0, []
-        for status, tasks, late, first in groups:
+    def of(cls, groups: Iterable["BacklogGroup"]) -> Self:
+        """Return the stats of the groups. The status of lanes is None."""
+        by_status, overdue = dict.fromkeys(Status, 0), 0
+        oldest: dict[Status, datetime] = {}
+        idle: list[datetime] = []
+        for name, tasks, late, first, active_at in groups:
             overdue += late
-            if status is not None:
-                by_status[Status(status)] = tasks
-                oldest.append(first)
-        return cls(by_status, overdue, min(oldest, default=None))
+            if name is None:
+                continue
+            status = Status(name)
+            by_status[status], oldest[status] = tasks, first
+            if active_at is not None and status in UNFINISHED:  # else only its mail waits
+                idle.append(active_at)
+        return cls(by_status, overdue, oldest, min(idle, default=None))
 
     @property
     def total(self) -> int:
         return sum(self.by_status.values())
+
+
+# Tasks of one status: the status, their number, the number overdue, the oldest submission, and the
+# lowest `active_at`.
+BacklogGroup = tuple[str | None, int, int, datetime, datetime | None]
+UNFINISHED = (Status.QUEUED, Status.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSpace:
+    """The file system with the tasks, in bytes. `free` is what the store may still use."""
+
+    free: int
+    size: int
 
 
 Order = Literal["position", "rank"]
@@ -146,6 +163,9 @@ class Statistics(Clock, Protocol):
     def count_stored(self) -> int:
         """Return about how many tasks are stored. May take time in proportion to their number."""
 
+    def disk_space(self) -> DiskSpace | None:
+        """Return the space on the disk of the tasks; None if the server does not report it."""
+
     def remove_settled(self, limit: int) -> int:
         """Remove up to `limit` settled tasks, those that expire first, and return how many.
 
@@ -181,6 +201,9 @@ class Members(Protocol):
 
         It costs the same for any number of members.
         """
+
+    def is_running(self, group: str) -> bool:
+        """Whether a member is being downloaded. It costs the same for any number of members."""
 
     def tally(self, group: str) -> Tally:
         """Count the members that have ended, in one query."""

@@ -24,7 +24,15 @@ FAILURE_CODES = [code.value for code in FailureCode]
 BATCH_FORMAT = 2  # of the members of a batch
 MAX_SHORT_URL = 255  # a final URL that is longer, and that of the task, is stored once
 
-TIME_FIELDS = ("submitted_at", "wake_at", "retry_at", "dispatched_at", "finished_at", "expires_at")
+TIME_FIELDS = (
+    "submitted_at",
+    "wake_at",
+    "retry_at",
+    "dispatched_at",
+    "finished_at",
+    "active_at",
+    "expires_at",
+)
 # The fields whose values are kept as they are, with what a document means that lacks them: the
 # default, since the field may be newer than the document, or None.
 _PLAIN_FIELDS = {

@@ -21,14 +21,14 @@ from tasks.errors import StoreUnavailableError
 from tasks.pauses import CLOCK_TOLERANCE
 from tasks.step import ROWS, StepKind, StepState
 from tasks.stores.clock import ServerClock
-from tasks.stores.contract import BacklogStats, Clock
+from tasks.stores.contract import BacklogStats, Clock, DiskSpace
 from tasks.stores.document import (
     Document,
     from_document,
     read_all,
     to_document,
 )
-from tasks.stores.mongodb_indexes import create_indexes
+from tasks.stores.mongodb_indexes import EARLIEST, backlog_pipeline, create_indexes
 from tasks.stores.mongodb_members import READABLE, MongoMembers
 from tasks.task import Task
 from telemetry.availability import Availability
@@ -51,7 +51,6 @@ REMEDY = "Check the user, the password, authSource and the user's roles in MONGO
 PROGRESS_FIELDS = ("bytes_done", "bytes_total")
 SWEEP_FIELDS = ("taken_by", "due_since")
 UNCLAIMED_FIELDS = ("retry_at", "dispatched_at", *PROGRESS_FIELDS, *SWEEP_FIELDS)
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 _IS_WAITING = [{row.status_field: {"$in": row.names_of_waiting}} for row in ROWS.values()]
 
@@ -237,29 +236,26 @@ class MongoStore:
 
     def backlog(self, now: datetime) -> BacklogStats:
         """As in TaskStore; everything that it asks for is in the index."""
-        overdue = {"$cond": [{"$lt": [{"$ifNull": ["$due_since", "$wake_at"]}, now]}, 1, 0]}
         with self._translated_errors():
-            groups = self._tasks.aggregate(
-                [
-                    {"$match": {"wake_at": {"$gt": EARLIEST}}},
-                    {
-                        "$group": {
-                            "_id": "$status",
-                            "tasks": {"$sum": 1},
-                            "overdue": {"$sum": overdue},
-                            "oldest": {"$min": "$submitted_at"},
-                        }
-                    },
-                ]
-            )
+            groups = self._tasks.aggregate(backlog_pipeline(now))
             return BacklogStats.of(
-                (each["_id"], each["tasks"], each["overdue"], each["oldest"]) for each in groups
+                (each["_id"], each["tasks"], each["overdue"], each["oldest"], each["active"])
+                for each in groups
             )
 
     def count_stored(self) -> int:
         """As in TaskStore; the server keeps this number."""
         with self._translated_errors():
             return self._tasks.estimated_document_count()
+
+    def disk_space(self) -> DiskSpace | None:
+        with self._translated_errors():
+            try:
+                found = self._tasks.database.command("dbStats")
+            except OperationFailure:  # the user has no right to it, or the server is not MongoDB's
+                return None
+        size, used = found.get("fsTotalSize"), found.get("fsUsedSize", 0)
+        return DiskSpace(free=int(size - used), size=int(size)) if size else None
 
     def remove_settled(self, limit: int) -> int:
         is_settled = {"wake_at": None}

@@ -153,6 +153,11 @@ class MongoMembers:
         with self._guard():
             return self._tasks.find_one(unfinished, {"_id": True}) is not None
 
+    def is_running(self, group: str) -> bool:
+        running = {"member.group": group, "status": Status.RUNNING.value}
+        with self._guard():
+            return self._tasks.find_one(running, {"_id": True}) is not None
+
     def tally(self, group: str) -> Tally:
         with self._guard():
             self._ensure_indexes()

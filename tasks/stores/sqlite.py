@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from tasks.errors import NewerTaskError, StoreUnavailableError
 from tasks.step import ROWS, StepKind
 from tasks.stores import sqlite_file
 from tasks.stores.clock import ClockMark, MachineClock
-from tasks.stores.contract import BacklogStats
+from tasks.stores.contract import BacklogStats, DiskSpace
 from tasks.stores.sqlite_members import SQLiteMembers
 from tasks.stores.sqlite_rows import (
     INSERT,
@@ -52,6 +53,7 @@ class SQLiteStore:
 
     def __init__(self, path: Path) -> None:
         self.description = f"SQLite under {path.parent}"
+        self._folder = path.parent
         self._lock = threading.Lock()
         self._counting = threading.Lock()  # a long count delays nothing else
         self._clock = MachineClock()
@@ -185,11 +187,15 @@ class SQLiteStore:
             rows = connection.execute(
                 "SELECT json_extract(document, '$.status'), count(*),"
                 " sum(coalesce(due_since, wake_at) < ?),"
-                " min(json_extract(document, '$.submitted_at'))"
+                " min(json_extract(document, '$.submitted_at')),"
+                " min(json_extract(document, '$.active_at'))"
                 " FROM tasks WHERE wake_at IS NOT NULL GROUP BY 1",
                 (to_millis(now),),
             ).fetchall()
-        return BacklogStats.of((*counts, from_millis(oldest)) for *counts, oldest in rows)
+        return BacklogStats.of(
+            (*counts, from_millis(oldest), None if active is None else from_millis(active))
+            for *counts, oldest, active in rows
+        )
 
     def count_stored(self) -> int:
         """As in TaskStore; looks at two small indexes instead of the documents."""
@@ -199,6 +205,13 @@ class SQLiteStore:
                 " + (SELECT count(*) FROM tasks WHERE expires_at IS NOT NULL)"
             ).fetchone()
         return int(count)
+
+    def disk_space(self) -> DiskSpace:
+        try:
+            found = shutil.disk_usage(self._folder)
+        except OSError as error:
+            raise StoreUnavailableError(f"SQLite: {error}") from error
+        return DiskSpace(free=found.free, size=found.total)
 
     def remove_settled(self, limit: int) -> int:
         with self._transaction(self._hints) as connection:

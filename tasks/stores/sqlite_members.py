@@ -118,6 +118,14 @@ class SQLiteMembers:
             ).fetchone()
         return found is not None
 
+    def is_running(self, group: str) -> bool:
+        with self._transaction(self._hints) as connection:
+            found = connection.execute(
+                f"SELECT 1 FROM tasks WHERE group_id = ? AND {_STATUS} = 'running' LIMIT 1",
+                (group,),
+            ).fetchone()
+        return found is not None
+
     def tally(self, group: str) -> Tally:
         with self._transaction(self._hints) as connection:
             done, failed, mismatched, size = connection.execute(

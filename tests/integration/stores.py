@@ -98,6 +98,7 @@ OPERATIONS: dict[str, Callable[[TaskStore], object]] = {
     "count_unfinished": lambda store: store.count_unfinished(100),
     "backlog": lambda store: store.backlog(NOW),
     "count_stored": lambda store: store.count_stored(),
+    "disk_space": lambda store: store.disk_space(),
     "remove_settled": lambda store: store.remove_settled(1),
     "now": lambda store: store.now(),
     "ping": lambda store: store.ping(),

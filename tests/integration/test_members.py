@@ -201,6 +201,15 @@ def test_lane_has_nothing_left_when_no_member_waits(store: TaskStore) -> None:
     assert not store.members.is_unfinished(stored.group)
 
 
+def test_a_group_is_running_while_a_member_is_claimed(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    assert not store.members.is_running(stored.group)
+    claimed = claim(store, stored, "a.example")
+    assert store.members.is_running(stored.group)
+    end(store, claimed, Succeeded(DIGEST))
+    assert not store.members.is_running(stored.group)
+
+
 def test_pages_are_in_the_order_of_lines_or_of_bytes(store: TaskStore) -> None:
     lines = [f"http://a.example/{name}" for name in ("b", "a", "\xe9", "B", "aa")]
     stored = store_batch(store, lines)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tasks.batch import Batch, Tally
 from tasks.errors import NewerTaskError
 from tasks.outcome import RetryLater, Succeeded
 from tasks.step import Status, StepKind
@@ -328,7 +329,7 @@ def test_remove_settled_by_several_at_once_removes_each_task_once(open_shared: O
 
 
 def test_backlog_of_an_empty_store_is_zero(store: TaskStore) -> None:
-    assert store.backlog(NOW) == BacklogStats(dict.fromkeys(Status, 0), 0, None)
+    assert store.backlog(NOW) == BacklogStats(dict.fromkeys(Status, 0), 0, {}, None)
 
 
 def test_backlog_counts_each_status(store: TaskStore) -> None:
@@ -348,7 +349,31 @@ def test_backlog_counts_each_status(store: TaskStore) -> None:
     }
     assert survey.total == len(unsettled)
     assert survey.overdue == sum(each < middle for each in times)
-    assert survey.oldest == AGES_AGO
+    assert survey.oldest == {
+        status: min(task.submitted_at for task in unsettled if task.status is status)
+        for status in {task.status for task in unsettled}
+    }
+    assert survey.oldest[Status.QUEUED] == AGES_AGO
+
+
+def test_backlog_reports_the_batch_that_has_been_idle_longest(store: TaskStore) -> None:
+    batch = Batch(group="a group", total=2, is_expecting=False)
+    waiting = Task.new("", NOW, batch=batch, active_at=NOW - SECOND)
+    insert(store, replace(waiting, id="moved since", active_at=NOW))
+    insert(store, waiting)
+    done = waiting.claimed(NOW, LEASE).ended(Succeeded(tally=Tally()), NOW, retention=RETENTION)
+    insert(store, replace(done, id="settled", active_at=NOW - HOUR))
+    insert(store, replace(done, id="only its mail waits", active_at=NOW - HOUR, wake_at=NOW))
+    insert(store, make_task())
+    assert store.backlog(NOW).idle_since == NOW - SECOND
+
+
+def test_disk_of_the_store_has_space(open_shared: Open) -> None:
+    store = open_shared()
+    insert(store, make_task())  # MongoDB makes a database for its first document
+    space = store.disk_space()
+    assert space is not None
+    assert 0 < space.free < space.size
 
 
 def test_a_due_task_is_overdue_until_its_message_is_out(store: TaskStore) -> None:

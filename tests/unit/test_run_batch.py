@@ -1,9 +1,51 @@
+import threading
 from datetime import timedelta
 
 import pytest
 
 from tasks.batch import Tally
-from worker.steps.run_batch import pause_after
+from tasks.outcome import Succeeded, Unfinished
+from tasks.stores.sqlite import SQLiteStore
+from tasks.task import Task
+from tests.batches import StoredBatch, store_batch
+from tests.examples import DIGEST, LEASE, RETENTION
+from worker.leases import Claim
+from worker.steps.run_batch import RunBatch, pause_after
+
+LINES = ["http://a.example/1", "http://a.example/2"]
+
+
+def look(store: SQLiteStore, stored: StoredBatch) -> Task:
+    """Let a worker look at the batch; return what it has written."""
+    task = store.get(stored.task.id)
+    assert task is not None
+    claimed = store.save(task.claimed(store.now(), LEASE))
+    assert claimed is not None
+    step = RunBatch(store, RETENTION, threading.Event())
+    outcome = step.attempt(Claim(store, claimed, LEASE))
+    assert isinstance(outcome, Unfinished)
+    looked_at = store.save(claimed.ended(outcome, store.now(), retention=RETENTION))
+    assert looked_at is not None
+    return looked_at
+
+
+def test_a_batch_is_active_while_a_member_is_downloaded_or_has_ended(store: SQLiteStore) -> None:
+    stored = store_batch(store, LINES)
+    assert look(store, stored).active_at == stored.task.active_at == stored.task.submitted_at
+
+    (running,) = store.members.claim(
+        stored.lane_of("a.example"), 1, now=store.now(), lease=LEASE, token="token"
+    )
+    while_running = look(store, stored).active_at
+    assert while_running is not None
+    assert while_running > stored.task.submitted_at
+
+    ended = running.ended(Succeeded(DIGEST), store.now(), retention=RETENTION)
+    store.members.save_all([ended])
+    after_it = look(store, stored).active_at
+    assert after_it is not None
+    assert after_it > while_running
+    assert look(store, stored).active_at == after_it
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ class RunBatch:
         tally = until_available(lambda: members.tally(batch.group), self.stopping)
         now = until_available(self.store.now, self.stopping)
         if tally.ended < batch.total:
-            return Unfinished(pause_after(tally, batch.total, now - claim.task.submitted_at), tally)
+            pause = pause_after(tally, batch.total, now - claim.task.submitted_at)
+            is_active = until_available(lambda: members.is_running(batch.group), self.stopping)
+            return Unfinished(pause, tally, is_active)
         kept = self.retention + (MAIL_TIME if claim.task.email else timedelta(0))
         until_available(lambda: members.expire(batch.group, now + kept), self.stopping)
         _log.info("batch done, %d of %d failed", tally.failed, batch.total)
