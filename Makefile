@@ -58,8 +58,9 @@ format: $(VENV)/dev.stamp  ## format the code, and mend what the linter can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# Keep apt from asking, from complaining that it cannot, and from starting the servers that it installs.
-quietly = export DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes RUNLEVEL=1
+# Keep apt from asking, from complaining that it cannot, and from starting the servers that it installs
+# (SYSTEMD_OFFLINE: by systemctl).
+quietly = export DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes RUNLEVEL=1 SYSTEMD_OFFLINE=1
 
 # Install Debian's packages $(2), whose program is $(1), if we may.
 install = test -x $(1) || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || \
@@ -68,6 +69,7 @@ install = test -x $(1) || ! command -v apt-get >/dev/null || test "$$(id -u)" !=
 
 services:  # for the tests, which start their own; Ubuntu's chromium is a snap, which will not do
 	@$(call install,/usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
+	@$(call install,/usr/bin/promtool,prometheus)  # for the alerting rules
 	@$(call install,/usr/bin/curl,curl)  # its library is mongod's, too
 	@! grep -q '^ID=debian$$' /etc/os-release || { $(call install,/usr/bin/chromium,chromium); }
 

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
 
+from devtools.rules import read_rules
 from devtools.servers.process import PROJECT
 from service import metrics as service_metrics
+from service import store_gauges
 from settings import DEFAULT_USER_AGENT, Settings
 from settings.parsing import parse_size
 from tasks.digests import Algorithm
 from tasks.failure import FailureCode
+from telemetry.metrics import Row
 from worker import metrics as worker_metrics
 
 # The settings that docker-compose.yml itself makes, or that have a place above the others.
@@ -99,24 +102,34 @@ def failure_codes_table() -> str:
     return _table(("code", "meaning", "retried"), rows)
 
 
-def metrics_table() -> str:
-    """Return the table of all metrics."""
-    rows = [
-        *service_metrics.STORE_ROWS,
+def metric_rows() -> list[Row]:
+    """Return the rows of all metrics."""
+    return [
+        *store_gauges.ROWS,
         worker_metrics.broker_up.row,
         *(metric.row for metric in service_metrics.METRICS),
     ]
+
+
+def metrics_table() -> str:
+    """Return the table of all metrics."""
     return _table(
         ("metric", "meaning", "alert"),
         (
             (
                 f"`{row.name}{{{', '.join(row.labels)}}}`" if row.labels else f"`{row.name}`",
                 row.meaning,
-                row.alert,
+                _alerts_of(row.name),
             )
-            for row in rows
+            for row in metric_rows()
         ),
     )
+
+
+def _alerts_of(metric: str) -> str:
+    """Return links to the paragraphs about the alerts that ask for a metric."""
+    names = (rule.alert for rule in read_rules() if metric in rule.metrics)
+    return ", ".join(f"[{name}](#{name.lower()})" for name in names)
 
 
 def _table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

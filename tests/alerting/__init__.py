@@ -1,0 +1,1 @@
+"""The alerting rules: systems as Prometheus sees them, and which alerts fire."""
