@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from devtools.rules import RULES, Rule, metrics_of, read_queries, read_rules
 from devtools.servers.process import PROJECT, find_program
@@ -69,6 +70,13 @@ def promtool(*arguments: str) -> str:
 def test_rules_and_configuration_are_valid() -> None:
     assert f"{len(read_rules())} rules found" in promtool("check", "rules", str(RULES))
     promtool("check", "config", "monitoring/prometheus.yml")
+
+
+def test_compose_mounts_the_configuration_and_its_rules() -> None:
+    compose = (PROJECT / "docker-compose.yml").read_text()
+    config = yaml.safe_load((PROJECT / "monitoring" / "prometheus.yml").read_text())
+    for name in ("prometheus.yml", *config["rule_files"]):
+        assert f"- ./monitoring/{name}:/etc/prometheus/{name}:ro\n" in compose
 
 
 def test_each_rule_fires_in_a_case() -> None:
