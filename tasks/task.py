@@ -265,9 +265,7 @@ class Task:
                 return self._paused(step.uncounted(StepState.DELAYED), now + pause)
             case Unfinished(timedelta() as pause, tally, is_active):
                 waiting = step.uncounted(StepState.WAITING)
-                changes = self._tallied(tally)
-                if is_active or (self.batch and tally != self.batch.tally):
-                    changes["active_at"] = now
+                changes = self._tallied(tally) | self._activity(tally, is_active, now)
                 return self._paused(waiting, now + pause, **changes)
             case Unfinished():
                 return self._with_step(step.uncounted(StepState.WAITING), **self._due_soon(now))
@@ -278,6 +276,13 @@ class Task:
 
     def _tallied(self, tally: Tally | None) -> dict[str, Any]:
         return {"batch": replace(self.batch, tally=tally)} if self.batch and tally else {}
+
+    def _activity(self, tally: Tally | None, is_active: bool, now: datetime) -> dict[str, Any]:  # noqa: FBT001  our own
+        """Return the changes of a batch that moves, or that a version without `active_at` wrote."""
+        if self.batch is None:
+            return {}
+        has_moved = is_active or tally != self.batch.tally or self.active_at is None
+        return {"active_at": now} if has_moved else {}
 
     def _paused(self, step: Step, until: datetime, **changes: Any) -> Self:
         return self._with_step(

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -46,6 +47,16 @@ def test_a_batch_is_active_while_a_member_is_downloaded_or_has_ended(store: SQLi
     assert after_it is not None
     assert after_it > while_running
     assert look(store, stored).active_at == after_it
+
+
+def test_a_batch_of_an_earlier_version_is_active_from_the_first_look(store: SQLiteStore) -> None:
+    stored = store_batch(store, LINES)
+    before = store.get(stored.task.id)
+    assert before is not None
+    assert store.save(replace(before, active_at=None))
+    looked_at = look(store, stored).active_at
+    assert looked_at is not None
+    assert look(store, stored).active_at == looked_at
 
 
 @pytest.mark.parametrize(
