@@ -79,6 +79,16 @@ def test_first_sweep_creates_the_indexes_of_mongodb(mongod: Mongod, connect: Con
 
 
 @pytest.mark.services
+def test_a_user_without_the_right_to_it_sees_no_disk(own_mongod: Mongod, connect: Connect) -> None:
+    store = connect(mongod_url(own_mongod))
+    insert(store, make_task())
+    own_mongod.fail("dbStats", errorCode=13)  # Unauthorized
+    assert store.disk_space() is None
+    own_mongod.heal()
+    assert store.disk_space() is not None
+
+
+@pytest.mark.services
 def test_mongod_removes_what_has_expired(mongod: Mongod, connect: Connect) -> None:
     store = connect(mongod_url(mongod))
     expired, kept = replace(STATES["done"], expires_at=AGES_AGO), make_task()

@@ -138,3 +138,12 @@ def test_sqlite_file_of_an_earlier_version(tmp_path: Path) -> None:
     assert overdue(stores[2]) == 1
     for store in stores:
         store.close()
+
+
+def test_a_disk_that_is_gone_is_an_outage(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with closing(SQLiteStore(folder / "tasks.sqlite3")) as store:
+        folder.rename(tmp_path / "elsewhere")
+        with pytest.raises(StoreUnavailableError):
+            store.disk_space()
