@@ -128,6 +128,18 @@ def test_process_that_has_ended_reports_nothing_about_the_broker(exporter: Expor
     assert not others.exists()
 
 
+def test_threads_of_a_process_that_has_ended_do_not_count(exporter: Exporter) -> None:
+    own = exporter.folder / f"gauge_livesum_{os.getpid()}.db"
+    metrics.download_threads.set(8)
+    ended = subprocess.Popen(["true"])
+    others = own.with_name(f"gauge_livesum_{ended.pid}.db")
+    others.write_bytes(own.read_bytes())
+    assert read(exporter)["md5_light_download_threads"] == 16  # it is a zombie, not yet gone
+    ended.wait()
+    assert read(exporter)["md5_light_download_threads"] == 8
+    assert not others.exists()
+
+
 def test_a_lost_claim(store: SQLiteStore, changes: Callable[[], Values]) -> None:
     Claim(store, RUNNING, LEASE).renew()
     assert changes() == {"md5_light_claims_lost_total": 1}
