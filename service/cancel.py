@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sanic import HTTPResponse, Request, json
 
-from service.check import find_task, not_found
+from service.check import find_task, not_found, read_id
 from service.deadlines import BATCH_SECONDS, STORE_SECONDS, in_thread
 from service.errors import UnknownTaskError
 from service.parameters import read_parameters
@@ -23,7 +23,7 @@ MAX_TRIES = 20  # against workers that change the task at the same moment
 async def cancel(request: Request) -> HTTPResponse:
     """Answer 200 with what `check` returns from now on, or 404. What has ended stays as it is."""
     try:
-        task, _ = await find_task(request, read_parameters(request, ("id",)))
+        task, _ = await find_task(request, read_id(read_parameters(request, ("id",))))
     except UnknownTaskError as error:
         return not_found(error)
     store: TaskStore = request.app.ctx.store

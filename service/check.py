@@ -24,7 +24,7 @@ _STATUSES = {Status.DONE: HTTPStatus.OK, Status.FAILED: HTTPStatus.FAILED_DEPEND
 async def check(request: Request) -> HTTPResponse:
     """Answer 200 if the task is done, 424 if it has failed, 202 until then, or 404."""
     try:
-        task, now = await find_ended_task(request, read_parameters(request, ("id",)))
+        task, now = await find_ended_task(request, read_id(read_parameters(request, ("id",))))
     except UnknownTaskError as error:
         return not_found(error)
     status = status_of(task)
@@ -44,24 +44,29 @@ def status_of(task: Task) -> HTTPStatus:
     return _STATUSES.get(task.status, HTTPStatus.ACCEPTED)
 
 
-async def find_ended_task(request: Request, parameters: Mapping[str, str]) -> tuple[Task, datetime]:
+def read_id(parameters: Mapping[str, str]) -> str:
+    """Return the parameter `id`. Raises BadRequestError if it is missing."""
+    task_id = parameters.get("id", "").lower()
+    if not task_id:
+        raise BadRequestError.of_field("missing_parameter", "id", "must be given, and not be empty")
+    return task_id
+
+
+async def find_ended_task(request: Request, task_id: str) -> tuple[Task, datetime]:
     """Do as `find_task`, but wait for the end of the task if the client prefers that."""
-    task, now = await find_task(request, parameters)
+    task, now = await find_task(request, task_id)
     seconds = begin_wait(request)
     if not seconds or task.finished_at is not None:
         return task, now
     ended = await wait_for_end(request, task.id, seconds)
-    return (ended, now) if ended else await find_task(request, parameters)
+    return (ended, now) if ended else await find_task(request, task_id)
 
 
-async def find_task(request: Request, parameters: Mapping[str, str]) -> tuple[Task, datetime]:
-    """Return the task or batch that the parameter `id` names, and the time of the store.
+async def find_task(request: Request, task_id: str) -> tuple[Task, datetime]:
+    """Return the task or batch with that id, and the time of the store.
 
-    Raises BadRequestError, UnknownTaskError, NewerTaskError and StoreUnavailableError.
+    Raises UnknownTaskError, NewerTaskError and StoreUnavailableError.
     """
-    task_id = parameters.get("id", "").lower()
-    if not task_id:
-        raise BadRequestError.of_field("missing_parameter", "id", "must be given, and not be empty")
     store: TaskStore = request.app.ctx.store
     if not _ID.fullmatch(task_id):
         raise UnknownTaskError

@@ -1,6 +1,7 @@
 """Errors as HTTP: always JSON, and nothing internal in it."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NoReturn, NotRequired, Self, TypedDict
@@ -33,11 +34,19 @@ class ErrorBody(TypedDict):
     rule: NotRequired[str]
 
 
+class ProblemBody(TypedDict):
+    """The body of a refusal. `errors` are all of them, if there are several."""
+
+    error: ErrorBody
+    errors: NotRequired[list[ErrorBody]]
+
+
 class BadRequestError(Exception):
     """Raised when a request breaks a rule.
 
     `field` is the parameter that breaks it, if it is one. The message is then the field and
-    `rule`, so that a page can show a label of its own in place of the field.
+    `rule`, so that a page can show a label of its own in place of the field. `further` are the
+    errors of other parameters of the same request.
     """
 
     def __init__(
@@ -47,6 +56,7 @@ class BadRequestError(Exception):
         self.code = code
         self.field = field
         self.rule = rule
+        self.further: Sequence[BadRequestError] = ()
 
     @classmethod
     def of_field(cls, code: str, field: str, rule: str) -> Self:
@@ -103,10 +113,21 @@ class Problem:
     status: HTTPStatus
     error: ErrorBody
     headers: dict[str, str] | None = None
+    errors: Sequence[ErrorBody] = ()  # all of them, if there are several
+
+    def as_body(self) -> ProblemBody:
+        """Return the body of the answer."""
+        body: ProblemBody = {"error": self.error}
+        if self.errors:
+            body["errors"] = list(self.errors)
+        return body
 
 
 class JSONErrorHandler(ErrorHandler):
-    """Answers every exception with `{"error": {"code", "message", "field"?, "rule"?}}`."""
+    """Answers every exception with `{"error": {"code", "message", "field"?, "rule"?}}`.
+
+    If several parameters break a rule, `errors` lists all of them, the first one included.
+    """
 
     def default(self, request: Request, exception: Exception) -> HTTPResponse:
         """Return the answer to an exception that a handler, or Sanic itself, has raised.
@@ -121,7 +142,7 @@ class JSONErrorHandler(ErrorHandler):
         elif problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("%s %s failed", request.method, request.path, exc_info=exception)
         request.ctx.error_code = problem.error["code"]
-        return json({"error": problem.error}, status=problem.status, headers=problem.headers)
+        return json(problem.as_body(), status=problem.status, headers=problem.headers)
 
 
 def _describe(exception: Exception) -> Problem:
@@ -143,12 +164,17 @@ def _describe(exception: Exception) -> Problem:
 
 
 def _describe_bad_request(exception: BadRequestError) -> Problem:
+    errors = [_represent(each) for each in (exception, *exception.further)]
+    return Problem(HTTPStatus.BAD_REQUEST, errors[0], errors=errors if exception.further else ())
+
+
+def _represent(exception: BadRequestError) -> ErrorBody:
     error: ErrorBody = {"code": exception.code, "message": str(exception)}
     if exception.field is not None:
         error["field"] = exception.field
     if exception.rule is not None:
         error["rule"] = exception.rule
-    return Problem(HTTPStatus.BAD_REQUEST, error)
+    return error
 
 
 def _describe_of_sanic(exception: SanicException) -> Problem:

@@ -7,12 +7,13 @@ from http import HTTPStatus
 
 from sanic import HTTPResponse, Request
 
-from service.check import find_ended_task
+from service.broken_rules import BrokenRules
+from service.check import find_ended_task, read_id
 from service.deadlines import in_thread
 from service.errors import RefusedError, refuse_parameter
 from service.files import is_known
 from service.manifests import CSV, NDJSON, STS, Manifest, sums
-from service.parameters import read_parameters
+from service.parameters import collect_parameters
 from service.polling import advise_pause
 from settings import VERSION
 from tasks.checksums import FORMATS
@@ -27,9 +28,11 @@ PARAMETERS = ("id", "format", "digest", "names")
 
 async def export(request: Request) -> HTTPResponse | None:
     """Answer with the file, 304 if the client has it, 409 while a task is unfinished, or 404."""
-    parameters = read_parameters(request, PARAMETERS)
-    manifest = _read_manifest(parameters)
-    task, now = await find_ended_task(request, parameters)
+    with BrokenRules() as broken:
+        parameters = collect_parameters(request, PARAMETERS, broken)
+        manifest = _read_manifest(parameters, broken)
+        task_id = broken.read(lambda: read_id(parameters), "")
+    task, now = await find_ended_task(request, task_id)
     if task.finished_at is None:
         raise RefusedError(
             HTTPStatus.CONFLICT,
@@ -93,18 +96,32 @@ def _etag(task: Task, parameters: dict[str, str]) -> str:
     return f'"{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"'
 
 
-def _read_manifest(parameters: dict[str, str]) -> Manifest:
+def _read_manifest(parameters: dict[str, str], broken: BrokenRules) -> Manifest:
     name = parameters.get("format") or "csv"
+    options = {option: text for option in ("digest", "names") if (text := parameters.get(option))}
+    if name == "md5sum":
+        digest = broken.read(lambda: _read_digest(options.get("digest", "md5")), Algorithm.MD5)
+        names = broken.read(lambda: _read_names(options.get("names", "file")), "file")
+        return sums(digest, is_named_by_url=names == "url")
+    manifest = broken.read(lambda: _read_format(name), CSV)
+    for option in options:
+        broken.read(partial(refuse_parameter, option, "is for format=md5sum only"), None)
+    return manifest
+
+
+def _read_format(name: str) -> Manifest:
     if name not in FORMATS:
         refuse_parameter("format", f"must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-    for option in ("digest", "names"):
-        if parameters.get(option) and name != "md5sum":
-            refuse_parameter(option, "is for format=md5sum only")
-    if name != "md5sum":
-        return {"csv": CSV, "ndjson": NDJSON, "sts": STS}[name]
-    digest, names = parameters.get("digest") or "md5", parameters.get("names") or "file"
-    if digest not in list(Algorithm):
+    return {"csv": CSV, "ndjson": NDJSON, "sts": STS}[name]
+
+
+def _read_digest(name: str) -> Algorithm:
+    if name not in list(Algorithm):
         refuse_parameter("digest", f"must be one of {', '.join(Algorithm)}")
+    return Algorithm(name)
+
+
+def _read_names(names: str) -> str:
     if names not in ("file", "url"):
         refuse_parameter("names", "must be file or url")
-    return sums(Algorithm(digest), is_named_by_url=names == "url")
+    return names

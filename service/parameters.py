@@ -3,12 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 from sanic import Request
 
+from service.broken_rules import BrokenRules
 from service.errors import AS_A_FILE, BadRequestError
 
 LIST = "urls"  # the parameter that may be a file, or a list of strings
@@ -22,24 +24,39 @@ _UNDECODABLE = "surrogateescape"
 def read_parameters(request: Request, names: Collection[str]) -> dict[str, str]:
     """Return the parameters of a request, each of which is one of `names`, once, and a string.
 
-    Raises BadRequestError, which names the parameter. A parameter of another name is most often
-    the rest of a URL whose `&` was not encoded.
+    Raises BadRequestError, which names the parameters.
+    """
+    with BrokenRules() as broken:
+        return collect_parameters(request, names, broken)
+
+
+def collect_parameters(
+    request: Request, names: Collection[str], broken: BrokenRules
+) -> dict[str, str]:
+    """Do as `read_parameters`, but collect the rules that they break.
+
+    A parameter of another name is most often the rest of a URL whose `&` was not encoded.
     """
     pairs = _read_pairs(request)
-    for name, _ in pairs:
-        if name not in names:
-            _refuse_unknown(name, names)
-    for name, count in Counter(name for name, _ in pairs).items():
-        if count > 1:
-            raise BadRequestError.of_field(
-                "repeated_parameter", name, f"must be given once, not {count} times"
-            )
-    for number, (name, value) in enumerate(pairs):
-        if name == LIST and isinstance(value, list) and not isinstance(value, _Object):
-            pairs[number] = name, _joined(value)
-        elif not isinstance(value, str):
-            raise BadRequestError.of_field("invalid_parameter", name, "must be a string")
-    return dict(pairs)
+    counts = Counter(name for name, _ in pairs)
+    return {
+        name: broken.read(partial(_read_one, name, value, counts[name], names), "")
+        for name, value in pairs
+    }
+
+
+def _read_one(name: str, value: object, count: int, names: Collection[str]) -> str:
+    if name not in names:
+        _refuse_unknown(name, names)
+    if count > 1:
+        raise BadRequestError.of_field(
+            "repeated_parameter", name, f"must be given once, not {count} times"
+        )
+    if name == LIST and isinstance(value, list) and not isinstance(value, _Object):
+        return _joined(value)
+    if not isinstance(value, str):
+        raise BadRequestError.of_field("invalid_parameter", name, "must be a string")
+    return value
 
 
 def _joined(items: list[Any]) -> str:

@@ -4,15 +4,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sanic import Request
 
 from service.batch_submission import BatchSubmission
+from service.broken_rules import BrokenRules
 from service.client_networks import networks_of
 from service.errors import BadRequestError, TooLargeError, refuse_parameter
 from service.idempotency import task_id_of
-from service.lines import read_lines
-from service.parameters import read_parameters
+from service.lines import Entry, read_lines
+from service.parameters import collect_parameters
 from tasks.address import parse_address
 from tasks.digests import ALWAYS, NOTHING_EXPECTED, Algorithm, Expected
 from tasks.errors import InvalidAddressError, InvalidURLError
@@ -71,50 +73,63 @@ class InvalidSubmission:
 def read_submission(request: Request) -> Submission | BatchSubmission:
     """Return the submission of a request.
 
-    Raises BadRequestError, which names the parameter, and TooLargeError.
+    Raises BadRequestError, which names all parameters that break a rule, and TooLargeError.
     """
-    parameters = read_parameters(request, PARAMETERS)
-    # An empty field of a form is one that was left out.
-    if parameters.get("urls") or ("urls" in parameters and not parameters.get("url")):
-        return _read_batch(request, parameters)
+    with BrokenRules() as broken:
+        parameters = collect_parameters(request, PARAMETERS, broken)
+        # An empty field of a form is one that was left out.
+        if parameters.get("urls") or ("urls" in parameters and not parameters.get("url")):
+            return _read_batch(request, parameters, broken)
+        return _read_single(request, parameters, broken)
+
+
+def _read_single(
+    request: Request, parameters: Mapping[str, str], broken: BrokenRules
+) -> Submission:
     if len(request.body) > MAX_SINGLE_BYTES:
         raise TooLargeError(f"The body may have at most {MAX_SINGLE_BYTES:,} bytes without urls.")
-    if not parameters.get("url"):
-        raise BadRequestError.of_field(
-            "missing_parameter", "url", "must be given, and not be empty"
-        )
     return Submission(
-        url=_read_url(parameters["url"]),
-        email=_read_email(parameters.get("email", "")),
-        expected=_read_expected(parameters),
-        requested=_read_requested(parameters.get("digests", "")),
-        task_id=task_id_of(request),
+        url=broken.read(lambda: _read_url(parameters.get("url", "")), ""),
+        email=broken.read(lambda: _read_email(parameters.get("email", "")), None),
+        requested=broken.read(lambda: _read_requested(parameters.get("digests", "")), ()),
+        expected=_read_expected(parameters, broken),
+        task_id=broken.read(lambda: task_id_of(request), None),
         networks=networks_of(request.client_ip),
     )
 
 
-def _read_batch(request: Request, parameters: Mapping[str, str]) -> BatchSubmission:
+def _read_batch(
+    request: Request, parameters: Mapping[str, str], broken: BrokenRules
+) -> BatchSubmission:
     for name in ("url", *Algorithm):
         if parameters.get(name):
-            refuse_parameter(name, "cannot be given together with urls")
-    most = request.app.ctx.settings.max_batch
+            broken.read(partial(refuse_parameter, name, "cannot be given together with urls"), None)
+    most: int = request.app.ctx.settings.max_batch
+    return BatchSubmission(
+        entries=broken.read(lambda: _read_entries(parameters["urls"], most), []),
+        email=broken.read(lambda: _read_email(parameters.get("email", "")), None),
+        requested=broken.read(lambda: _read_requested(parameters.get("digests", "")), ()),
+        task_id=broken.read(lambda: task_id_of(request), None),
+        networks=networks_of(request.client_ip),
+    )
+
+
+def _read_entries(text: str, most: int) -> list[Entry]:
     if not most:
         refuse_parameter("urls", "is not accepted, as this service takes no batches")
-    entries = read_lines(parameters["urls"])
+    entries = read_lines(text)
     if len(entries) > most:
         raise TooLargeError(
             f"A batch may have at most {most:,} URLs. This one has {len(entries):,}."
         )
-    return BatchSubmission(
-        entries=entries,
-        requested=_read_requested(parameters.get("digests", "")),
-        email=_read_email(parameters.get("email", "")),
-        task_id=task_id_of(request),
-        networks=networks_of(request.client_ip),
-    )
+    return entries
 
 
 def _read_url(text: str) -> str:
+    if not text:
+        raise BadRequestError.of_field(
+            "missing_parameter", "url", "must be given, and not be empty"
+        )
     try:
         return parse_url(text)
     except InvalidURLError as error:
@@ -138,14 +153,17 @@ def _read_requested(text: str) -> tuple[Algorithm, ...]:
     return tuple(each for each in Algorithm if each in names and each not in ALWAYS)
 
 
-def _read_expected(parameters: Mapping[str, str]) -> Expected:
+def _read_expected(parameters: Mapping[str, str], broken: BrokenRules) -> Expected:
     """Return what is expected. An empty digest is one that was left out."""
-    hexdigests = {}
-    for algorithm in Algorithm:
-        text = parameters.get(algorithm, "").lower()
-        if not text:
-            continue
-        if len(text) != algorithm.hex_digits or not _HEXADECIMAL.fullmatch(text):
-            refuse_parameter(algorithm.value, f"must be {algorithm.hex_digits} hexadecimal digits")
-        hexdigests[algorithm] = text
+    hexdigests = {
+        algorithm: broken.read(partial(_read_hexdigest, algorithm, text.lower()), "")
+        for algorithm in Algorithm
+        if (text := parameters.get(algorithm, ""))
+    }
     return Expected(hexdigests) if hexdigests else NOTHING_EXPECTED
+
+
+def _read_hexdigest(algorithm: Algorithm, text: str) -> str:
+    if len(text) != algorithm.hex_digits or not _HEXADECIMAL.fullmatch(text):
+        refuse_parameter(algorithm.value, f"must be {algorithm.hex_digits} hexadecimal digits")
+    return text

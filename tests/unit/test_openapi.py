@@ -13,7 +13,7 @@ from devtools.servers.process import PROJECT
 from service import docs, page
 from service.app import create_app
 from service.docs.render import render
-from service.errors import ErrorBody
+from service.errors import ErrorBody, ProblemBody
 from service.health import ReadyBody
 from service.idempotency import KEY
 from service.metrics import REFUSALS
@@ -76,20 +76,14 @@ BODIES: dict[str, type] = {
     "Failed": FailedBody,
     "Failure": FailureBody,
     "Readiness": ReadyBody,
+    "Problem": ProblemBody,
     "Error": ErrorBody,
 }
 
 
-def schema_of(name: str) -> dict[str, Any]:
-    schema: dict[str, Any] = (
-        SCHEMAS["Problem"]["properties"]["error"] if name == "Error" else SCHEMAS[name]
-    )
-    return schema
-
-
 @pytest.mark.parametrize("name", BODIES)
 def test_schema_has_the_fields_of_the_body(name: str) -> None:
-    body, schema = BODIES[name], schema_of(name)
+    body, schema = BODIES[name], SCHEMAS[name]
     digests = {f"{prefix}{each}" for prefix in ("", "origin_") for each in Algorithm}
     digests = digests if name == "Done" else set()
     assert schema["properties"].keys() == body.__annotations__.keys() | digests
@@ -100,7 +94,7 @@ def test_schema_has_the_fields_of_the_body(name: str) -> None:
 @pytest.mark.parametrize("name", BODIES)
 def test_schema_has_the_types_of_the_body(name: str) -> None:
     for field, kind in get_type_hints(BODIES[name]).items():
-        schema = schema_of(name)["properties"][field]
+        schema = SCHEMAS[name]["properties"][field]
         while "$ref" in schema:
             schema = SCHEMAS[schema["$ref"].rpartition("/")[2]]
         assert types_of(schema) == kinds_of(kind), field
