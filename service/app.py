@@ -10,13 +10,13 @@ from sanic import Request, Sanic
 from sanic.config import Config
 from sanic_routing import Route
 
-from service import cors, docs, files, headers, health, methods, metrics, page, waiting
+from service import cors, docs, files, headers, health, html, methods, metrics, page, waiting
 from service.admission import Admission
 from service.auth import require_token
 from service.cancel import cancel
 from service.check import check
 from service.docs.render import render
-from service.errors import JSONErrorHandler, TooLargeError
+from service.errors import ProblemHandler, TooLargeError
 from service.export import export
 from service.peers import Peers
 from service.routing import ExactRouter, TargetRequest
@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> App:
     app = Sanic(
         "md5_light",
         configure_logging=False,
-        error_handler=JSONErrorHandler(),
+        error_handler=ProblemHandler(),
         request_class=TargetRequest,
         router=ExactRouter(),
     )
@@ -75,9 +75,9 @@ def create_app(settings: Settings) -> App:
     metrics.begin_series(app)
     app.on_request(metrics.start_timer)
     app.on_request(require_token)
+    app.register_middleware(headers.add_headers, "response")  # the last one that runs
     if settings.cors_origins:
         app.register_middleware(cors.add_headers, "response")
-    app.register_middleware(headers.add_headers, "response")
     app.register_middleware(waiting.add_headers, "response")
     app.on_response(metrics.record_request)  # type: ignore[no-untyped-call]
     app.before_server_start(_open)
@@ -91,10 +91,10 @@ def _add_pages(app: App) -> None:
     files.add_routes(app, page.DIRECTORY, page.CONTENT_SECURITY_POLICY)
     index = (page.DIRECTORY / "index.html").read_bytes()
     files.add_route(app, "/", index, page.CONTENT_SECURITY_POLICY, name="page_index_html")
-    files.add_routes(app, docs.DIRECTORY, docs.CONTENT_SECURITY_POLICY)
+    files.add_routes(app, docs.DIRECTORY, html.CONTENT_SECURITY_POLICY)
     document = json.loads((docs.DIRECTORY / "openapi.json").read_bytes())
     rendered = render(document).encode()
-    files.add_route(app, "/docs", rendered, docs.CONTENT_SECURITY_POLICY, name="docs_index_html")
+    files.add_route(app, "/docs", rendered, html.CONTENT_SECURITY_POLICY, name="docs_index_html")
 
 
 async def _limit_body(request: Request, route: Route, **_: object) -> None:

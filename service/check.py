@@ -1,21 +1,28 @@
-"""GET /check?id=: reports the state of a task."""
+"""GET /check?id=: reports the state of a task, as JSON or as a page."""
 
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
+from itertools import chain, islice
 
 from sanic import HTTPResponse, Request, json
 
+from service import html, result_page
 from service.deadlines import in_thread
-from service.errors import BadRequestError, UnknownTaskError
+from service.errors import BadRequestError, UnknownTaskError, refuse_parameter
+from service.negotiation import prefers_html
 from service.parameters import read_parameters
 from service.polling import advise_pause
 from service.representation import represent
 from service.waiting import begin_wait, wait_for_end
 from tasks.step import Status
 from tasks.stores.contract import TaskStore
+from tasks.stores.paging import in_pages
 from tasks.task import Task
+
+PAGE = 500  # tasks read at once
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STATUSES = {Status.DONE: HTTPStatus.OK, Status.FAILED: HTTPStatus.FAILED_DEPENDENCY}
@@ -23,14 +30,49 @@ _STATUSES = {Status.DONE: HTTPStatus.OK, Status.FAILED: HTTPStatus.FAILED_DEPEND
 
 async def check(request: Request) -> HTTPResponse:
     """Answer 200 if the task is done, 424 if it has failed, 202 until then, or 404."""
+    is_for_people = prefers_html(request)
+    parameters = read_parameters(request, ("id", "refresh") if is_for_people else ("id",))
     try:
-        task, now = await find_ended_task(request, read_id(read_parameters(request, ("id",))))
+        task, now = await find_ended_task(request, read_id(parameters))
     except UnknownTaskError as error:
+        if is_for_people:
+            raise
         return not_found(error)
     status = status_of(task)
-    is_unfinished = status is HTTPStatus.ACCEPTED
-    headers = {"Retry-After": str(advise_pause(task, now))} if is_unfinished else None
+    pause = advise_pause(task, now) if status is HTTPStatus.ACCEPTED else None
+    if is_for_people:
+        return await _send_page(request, task, pause, parameters.get("refresh", ""))
+    headers = {"Retry-After": str(pause)} if pause else None
     return json(represent(task), status=status, headers=headers)
+
+
+async def _send_page(request: Request, task: Task, pause: int | None, refresh: str) -> HTTPResponse:
+    """Answer with a page, which refreshes itself until the end unless `refresh` is "no"."""
+    if refresh not in ("", "no"):
+        refuse_parameter("refresh", "must be no, or be left out")
+    failures = await in_thread(request, lambda: _first_failures(request, task))
+    shown = result_page.Shown(
+        task_id=task.id,
+        body=represent(task),
+        failures=[represent(each) for each in failures],
+        pause=pause,
+        is_refreshed=not refresh,
+        root=html.root_of(request),
+    )
+    headers = {"Retry-After": str(pause)} if pause else {}
+    if pause and not refresh:
+        headers["Refresh"] = str(pause)
+    return html.send(result_page.render(shown), status_of(task), headers)
+
+
+def _first_failures(request: Request, task: Task) -> list[Task]:
+    """Return the first failed tasks of a batch, and read no further."""
+    if task.batch is None:
+        return []
+    most = min(task.batch.tally.failed, result_page.MAX_FAILURES)
+    read = partial(request.app.ctx.store.members.pages, task.batch.group, "position", PAGE)
+    members = chain.from_iterable(in_pages(read, "position"))
+    return list(islice((each for each in members if each.status is Status.FAILED), most))
 
 
 def not_found(error: UnknownTaskError) -> HTTPResponse:

@@ -3,6 +3,8 @@
 from sanic import Request
 from sanic.response import BaseHTTPResponse
 
+from service.headers import vary_by
+
 REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer"
 RESPONSE_HEADERS = "Content-Location, Location, Preference-Applied, Retry-After"
 PREFLIGHT_SECONDS = 3600  # how long a browser need not ask again
@@ -22,7 +24,7 @@ async def add_headers(request: Request, response: BaseHTTPResponse) -> None:
     origins: tuple[str, ...] = request.app.ctx.settings.cors_origins
     origin = request.headers.get("origin")
     if origins != ("*",):
-        response.headers["Vary"] = "Origin"  # the answer to one origin is not that to another
+        vary_by(request, "Origin")
         if origin not in origins:
             return
     response.headers["Access-Control-Allow-Origin"] = "*" if origins == ("*",) else origin

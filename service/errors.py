@@ -1,4 +1,4 @@
-"""Errors as HTTP: always JSON, and nothing internal in it."""
+"""Errors as HTTP: JSON, or a page for clients that prefer it, and nothing internal in it."""
 
 import logging
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from sanic import HTTPResponse, Request, json
 from sanic.exceptions import RequestCancelled, SanicException
 from sanic.handlers import ErrorHandler
 
+from service import error_page, html
+from service.negotiation import prefers_html
 from tasks.errors import (
     DuplicateTaskError,
     NewerTaskError,
@@ -123,10 +125,11 @@ class Problem:
         return body
 
 
-class JSONErrorHandler(ErrorHandler):
+class ProblemHandler(ErrorHandler):
     """Answers every exception with `{"error": {"code", "message", "field"?, "rule"?}}`.
 
-    If several parameters break a rule, `errors` lists all of them, the first one included.
+    If several parameters break a rule, `errors` lists all of them, the first one included. A
+    client that prefers HTML gets a page with the same errors.
     """
 
     def default(self, request: Request, exception: Exception) -> HTTPResponse:
@@ -142,7 +145,16 @@ class JSONErrorHandler(ErrorHandler):
         elif problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("%s %s failed", request.method, request.path, exc_info=exception)
         request.ctx.error_code = problem.error["code"]
+        if prefers_html(request):
+            return _send_page(request, problem)
         return json(problem.as_body(), status=problem.status, headers=problem.headers)
+
+
+def _send_page(request: Request, problem: Problem) -> HTTPResponse:
+    errors = problem.errors or [problem.error]
+    retry_after = (problem.headers or {}).get("Retry-After")
+    page = error_page.render(problem.status, errors, retry_after, root=html.root_of(request))
+    return html.send(page, problem.status, problem.headers)
 
 
 def _describe(exception: Exception) -> Problem:

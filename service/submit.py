@@ -6,12 +6,14 @@ from http import HTTPStatus
 
 from sanic import HTTPResponse, Request, json
 
+from service import html
 from service.batch import submit_batch
 from service.batch_submission import BatchSubmission
 from service.check import status_of
 from service.client_networks import networks_of
 from service.deadlines import in_time
 from service.errors import BadRequestError, TooLargeError
+from service.negotiation import prefers_html
 from service.representation import AcceptedBody, represent
 from service.submission import InvalidSubmission, Submission, read_submission
 from service.submission_writer import SubmissionWriter
@@ -49,7 +51,13 @@ async def _read(request: Request) -> Submission | BatchSubmission:
 
 
 async def _answer(request: Request, body: AcceptedBody) -> HTTPResponse:
-    """Answer 202, or with the result if the client prefers to wait and the task ends in time."""
+    """Answer 202, or with the result if the client prefers to wait and the task ends in time.
+
+    A client that prefers HTML is sent to the page about the task.
+    """
+    if prefers_html(request):
+        page = f"{html.root_of(request)}check?id={body['id']}"
+        return HTTPResponse(status=HTTPStatus.SEE_OTHER, headers={"Location": page})
     where = f"/check?id={body['id']}"
     seconds = begin_wait(request)
     ended = await wait_for_end(request, body["id"], seconds) if seconds else None

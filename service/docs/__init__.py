@@ -3,7 +3,3 @@
 from pathlib import Path
 
 DIRECTORY = Path(__file__).parent
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; base-uri 'none';"
-    " frame-ancestors 'none'"
-)

@@ -6,47 +6,28 @@ from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
+from service.html import frame
+
 Node = Mapping[str, Any]
 
 _METHODS = ("get", "post", "delete")
-_HEAD = """<!doctype html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <meta name="color-scheme" content="light dark">
-  <meta name="description" content="How programs use MD5 light.">
-  <title>The API of MD5 light</title>
-  <link rel="icon" href="page/icon.svg" type="image/svg+xml">
-  <link rel="stylesheet" href="page/page.css">
+_MORE = """  <meta name="description" content="How programs use MD5 light.">
   <link rel="stylesheet" href="docs/docs.css">
-</head>
-<body>
-  <header>
-    <h1><a href="."><img src="page/icon.svg" alt="" width="32" height="32">MD5 light</a></h1>
-    <p>The API, version {version}. For programs:
-      <a href="docs/openapi.json">openapi.json</a> (OpenAPI 3.1).</p>
-  </header>
-
-  <main>
 """
-_FOOT = """  </main>
-</body>
-</html>
+_INTRO = """    <p>The API, version {version}. For programs:
+      <a href="docs/openapi.json">openapi.json</a> (OpenAPI 3.1).</p>
 """
 
 
 def render(document: Node) -> str:
     """Return the page of an OpenAPI document. Raises KeyError if it refers to what it lacks."""
-    return "".join(
-        (
-            _HEAD.format(version=escape(document["info"]["version"])),
-            _section("in-short", "In short", _markdown(document["info"]["description"])),
-            *_render_operations(document),
-            *_render_choices(document),
-            _FOOT,
-        )
+    sections = (
+        _section("in-short", "In short", _markdown(document["info"]["description"])),
+        *_render_operations(document),
+        *_render_choices(document),
     )
+    intro = _INTRO.format(version=escape(document["info"]["version"]))
+    return frame("The API of MD5 light", "".join(sections), more=_MORE, intro=intro)
 
 
 def _render_operations(document: Node) -> Iterator[str]:
