@@ -95,6 +95,7 @@ def _add_pages(app: App) -> None:
     document = json.loads((docs.DIRECTORY / "openapi.json").read_bytes())
     rendered = render(document).encode()
     files.add_route(app, "/docs", rendered, html.CONTENT_SECURITY_POLICY, name="docs_index_html")
+    files.add_redirect(app, "/docs/", "../docs", name="docs_slash")
 
 
 async def _limit_body(request: Request, route: Route, **_: object) -> None:

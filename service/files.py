@@ -48,6 +48,19 @@ def add_route(
     app.add_route(handler, where, methods=["GET"], strict_slashes=True, name=name)
 
 
+def add_redirect(
+    app: Sanic[Config, SimpleNamespace], where: str, target: str, *, name: str
+) -> None:
+    """Redirect a path to a relative URL, which is right below any prefix."""
+
+    async def redirect(request: Request) -> HTTPResponse:
+        query = f"?{request.query_string}" if request.query_string else ""
+        headers = {"Location": f"{target}{query}"}
+        return HTTPResponse(status=HTTPStatus.PERMANENT_REDIRECT, headers=headers)
+
+    app.add_route(redirect, where, methods=["GET"], strict_slashes=True, name=name)
+
+
 def is_known(request: Request, etag: str) -> bool:
     """Whether the client has what the tag stands for (RFC 9110 § 13.1.2)."""
     # A proxy that compresses makes the tag a weak one.

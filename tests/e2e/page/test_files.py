@@ -1,6 +1,7 @@
 """How the page's files are sent."""
 
 import re
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -28,6 +29,29 @@ def test_files_are_sent_safely(service: Service) -> None:
         head = requests.head(response.url, timeout=10)
         assert head.status_code == requests.codes.ok
         assert head.headers["ETag"] == response.headers["ETag"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("query", ["", "?a=1&b=%20"])
+def test_a_slash_after_docs_leads_to_the_documentation(
+    service: Service, query: str, method: str
+) -> None:
+    url = f"{service.base}/docs/{query}"
+    moved = requests.request(method, url, allow_redirects=False, timeout=10)
+    assert moved.status_code == requests.codes.permanent_redirect
+    below = urljoin(f"http://example.com/prefix/docs/{query}", moved.headers["Location"])
+    assert below == f"http://example.com/prefix/docs{query}"
+    found = requests.request(method, url, timeout=10)
+    assert (found.status_code, found.url) == (requests.codes.ok, f"{service.base}/docs{query}")
+
+
+@pytest.mark.parametrize(
+    "path", ["/check/", "/submit/", "/export/", "/health/live/", "/health/ready/", "/metrics/"]
+)
+def test_a_slash_at_the_end_does_no_harm(service: Service, path: str) -> None:
+    without = requests.get(f"{service.base}{path[:-1]}", timeout=10)
+    answer = requests.get(f"{service.base}{path}", timeout=10, allow_redirects=False)
+    assert answer.status_code == without.status_code != requests.codes.not_found
 
 
 @pytest.mark.parametrize("name", ["__init__.py", "none.js", "..%2fapp.py", "index.html"])
