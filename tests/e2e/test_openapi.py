@@ -26,6 +26,8 @@ from tests.examples import DIGEST, STATES, insert, with_attempt
 URL = "http://127.0.0.1:1025/never-fetched"
 TOKEN = "a-token-of-the-tests"
 
+LONGEST_WAIT = 30  # seconds; an example prefers to wait for ten
+
 REFUSALS = ["400", "401", "404", "405", "413", "422"]
 
 schema = schemathesis.openapi.from_path(
@@ -61,7 +63,9 @@ def make_test(operation_id: str) -> Callable[..., None]:
             # Which URLs and addresses are acceptable, and that a parameter stands in the query or
             # in the body, is more than a schema can say. So is which parameters go together.
             excluded.append(positive_data_acceptance)
-        case.call_and_validate(base_url=service.base, excluded_checks=excluded)
+        case.call_and_validate(
+            base_url=service.base, excluded_checks=excluded, timeout=LONGEST_WAIT
+        )
 
     made: Callable[..., None] = test
     return made
