@@ -68,6 +68,12 @@ def test_every_error_code_is_explained() -> None:
     assert {code for code in codes if f'"{code}"' not in source} == named_by_status
 
 
+def test_every_name_on_the_page_is_described() -> None:
+    terms = re.findall(r"<dt>.*?</dt>\n(<dd>)?", render(DOCUMENT))
+    assert len(terms) > 50
+    assert all(terms)
+
+
 BODIES: dict[str, type] = {
     "Batch": BatchBody,
     "Counts": CountsBody,
