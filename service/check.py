@@ -14,7 +14,7 @@ from service.deadlines import in_thread
 from service.errors import BadRequestError, UnknownTaskError, refuse_parameter
 from service.negotiation import prefers_html
 from service.parameters import read_parameters
-from service.polling import advise_pause
+from service.polling import advise_pause, advise_refresh
 from service.representation import represent
 from service.waiting import begin_wait, wait_for_end
 from tasks.step import Status
@@ -38,18 +38,20 @@ async def check(request: Request) -> HTTPResponse:
         if is_for_people:
             raise
         return not_found(error)
-    status = status_of(task)
-    pause = advise_pause(task, now) if status is HTTPStatus.ACCEPTED else None
     if is_for_people:
-        return await _send_page(request, task, pause, parameters.get("refresh", ""))
-    headers = {"Retry-After": str(pause)} if pause else None
+        return await _send_page(request, task, now, parameters.get("refresh", ""))
+    status = status_of(task)
+    is_unfinished = status is HTTPStatus.ACCEPTED
+    headers = {"Retry-After": str(advise_pause(task, now))} if is_unfinished else None
     return json(represent(task), status=status, headers=headers)
 
 
-async def _send_page(request: Request, task: Task, pause: int | None, refresh: str) -> HTTPResponse:
+async def _send_page(request: Request, task: Task, now: datetime, refresh: str) -> HTTPResponse:
     """Answer with a page, which refreshes itself until the end unless `refresh` is "no"."""
     if refresh not in ("", "no"):
         refuse_parameter("refresh", "must be no, or be left out")
+    status = status_of(task)
+    pause = advise_refresh(task, now) if status is HTTPStatus.ACCEPTED else None
     failures = await in_thread(request, lambda: _first_failures(request, task))
     shown = result_page.Shown(
         task_id=task.id,
@@ -62,7 +64,7 @@ async def _send_page(request: Request, task: Task, pause: int | None, refresh: s
     headers = {"Retry-After": str(pause)} if pause else {}
     if pause and not refresh:
         headers["Refresh"] = str(pause)
-    return html.send(result_page.render(shown), status_of(task), headers)
+    return html.send(result_page.render(shown), status, headers)
 
 
 def _first_failures(request: Request, task: Task) -> list[Task]:

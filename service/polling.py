@@ -8,6 +8,9 @@ from tasks.task import Task
 SHARE = 10
 SHORTEST = timedelta(seconds=1)
 LONGEST = timedelta(seconds=5)
+# A page that refreshes itself puts a reader back to its beginning: often only while it is new.
+NEW = timedelta(seconds=5)
+REFRESH = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=1)  # while the next attempt is not due
 
 
@@ -17,3 +20,10 @@ def advise_pause(task: Task, now: datetime) -> int:
     if task.retry_at is not None:
         pause = max(pause, min(task.retry_at - now, LONGEST_PAUSE))
     return round(pause.total_seconds())
+
+
+def advise_refresh(task: Task, now: datetime) -> int:
+    """Return the whole seconds after which the page about an unfinished task refreshes itself."""
+    pause = advise_pause(task, now)
+    is_new = now - task.submitted_at < NEW
+    return pause if is_new else max(pause, round(REFRESH.total_seconds()))

@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.polling import advise_pause
+from service.polling import advise_pause, advise_refresh
 from tasks.outcome import RetryLater
 from tests.examples import FAILURE, LEASE, NOW, RETENTION, make_task
 
@@ -16,6 +16,13 @@ RUNNING = make_task().claimed(NOW, LEASE)
 )
 def test_older_tasks_are_asked_about_less_often(age: float, seconds: int) -> None:
     assert advise_pause(RUNNING, NOW + timedelta(seconds=age)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(-5, 1), (0, 1), (4.9, 1), (5, 5), (49, 5), (100_000, 5)]
+)
+def test_the_page_about_a_task_stays_for_a_while_unless_it_is_new(age: float, seconds: int) -> None:
+    assert advise_refresh(RUNNING, NOW + timedelta(seconds=age)) == seconds
 
 
 @pytest.mark.parametrize(
