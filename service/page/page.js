@@ -205,7 +205,7 @@ form.addEventListener("drop", (event) => {
   event.preventDefault();
   readList(file);
 });
-form.noValidate = true; // the service knows the rules, and says which one was broken
+document.getElementById("picker").hidden = false; // it reads the file here, and sends none
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   submit();

@@ -4,7 +4,7 @@ import hashlib
 import re
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
@@ -231,12 +231,3 @@ def test_with_the_keyboard_alone(page: Page, serve: Serve) -> None:
     keyboard.press("Enter")
     expect(page.get_by_role("listitem")).to_have_count(0)
     expect(page.get_by_label("URL of the file")).to_be_focused()
-
-
-def test_the_form_works_without_javascript(browser: Browser, service: Service) -> None:
-    context = browser.new_context(base_url=service.base, java_script_enabled=False)
-    page = context.new_page()
-    page.goto("/")
-    submit(page, "http://127.0.0.1:1025/file")
-    expect(page.locator("body")).to_have_text(re.compile(r'^\{"id":"[0-9a-f-]{36}"\}$'))
-    context.close()
