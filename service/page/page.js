@@ -6,6 +6,7 @@ import { forget, onChange, recent, remember } from "./recent.js";
 import { duration } from "./words.js";
 
 const MAX_NEWS = 5;
+const NO_ANSWER = "The service did not answer. Please try again.";
 const LABELS = { url: "The URL", urls: "The list", email: "The address", md5: "The MD5", digests: "The digests" };
 
 const form = document.getElementById("form");
@@ -34,7 +35,7 @@ async function submit() {
   if (isTrouble(answer)) keys.set(order, key);
   else keys.delete(order);
   if (answer.status !== 202) {
-    showError(answer);
+    showErrors(answer);
     return;
   }
   const { url, urls, md5 } = Object.fromEntries(fields);
@@ -64,18 +65,19 @@ function clearForm(url, urls) {
   }
 }
 
-function showError({ status, body, retryAfter }) {
-  const { field, rule, message = "The service did not answer. Please try again." } = body.error ?? {};
-  if (field === "urls") document.getElementById("list").open = true;
-  if (Object.keys(LABELS).includes(field)) {
-    const input = form.elements[field];
-    input.setAttribute("aria-invalid", "true");
-    errorOf(field).textContent = rule ? `${LABELS[field]} ${rule}` : message;
-    input.focus();
-    return;
+/** Show each error at its field, those of other fields at the button, and go to the first one. */
+function showErrors({ status, body, retryAfter }) {
+  const others = [];
+  for (const { field, rule, message } of body.errors ?? [body.error ?? { message: NO_ANSWER }]) {
+    if (Object.keys(LABELS).includes(field)) {
+      form.elements[field].setAttribute("aria-invalid", "true");
+      errorOf(field).textContent = rule ? `${LABELS[field]} ${rule}` : message;
+      if (field === "urls") document.getElementById("list").open = true;
+    } else others.push(message);
   }
-  const wait = status === 429 && retryAfter ? ` Please try again in ${duration(retryAfter)}.` : "";
-  errorOf("form").textContent = message + wait;
+  if (status === 429 && retryAfter) others.push(`Please try again in ${duration(retryAfter)}.`);
+  errorOf("form").textContent = others.join(" ");
+  form.querySelector("[aria-invalid]")?.focus();
 }
 
 function errorOf(name) {

@@ -154,6 +154,49 @@ def test_error_is_shown_at_its_field(
     expect(page.get_by_text(message)).to_have_count(0)
 
 
+def test_every_invalid_field_is_marked_at_once(page: Page) -> None:
+    page.get_by_text("Submit a list").click()
+    submit(page, "", email="nobody", md5="12")
+    fields = {
+        "URL of the file": "The URL must be given, and not be empty.",
+        "Mail the result to": "The address is not an",
+        "Expected MD5": "The MD5 must be 32 hexadecimal digits.",
+    }
+    for label, message in fields.items():
+        field = page.get_by_label(label)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description(re.compile(re.escape(message)))
+    expect(page.get_by_label("URL of the file")).to_be_focused()
+    expect(page.get_by_label("URLs, one per line")).not_to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Expected MD5").press("End")
+    page.keyboard.press("Backspace")  # corrects one, and leaves the others as they are
+    expect(page.locator("[aria-invalid]")).to_have_count(2)
+    page.get_by_label("URLs, one per line").fill("nope")
+    page.get_by_label("Mail the result to").fill("user@example.com")
+    page.get_by_role("button", name="Compute MD5").click()
+    invalid = page.locator("[aria-invalid]")
+    expect(invalid).to_have_count(2)
+    expect(page.get_by_label("URLs, one per line")).to_have_accessible_description(
+        re.compile("Line 1: url must begin with")
+    )
+    expect(page.get_by_label("Expected MD5")).to_have_accessible_description(
+        "The MD5 cannot be given together with urls."
+    )
+    expect(page.get_by_label("URLs, one per line")).to_be_focused()
+
+
+def test_an_error_without_a_field_of_the_form_is_shown_beside_the_others(page: Page) -> None:
+    errors = [
+        {"code": "invalid_parameter", "message": "md5 is odd.", "field": "md5", "rule": "is odd."},
+        {"code": "invalid_parameter", "message": "Some-Header is odd.", "field": "Some-Header"},
+        {"code": "invalid_parameter", "message": "Another is odd.", "field": "Another"},
+    ]
+    page.route("**/submit", answer(400, {"error": errors[0], "errors": errors}))
+    submit(page, "http://example.com/")
+    expect(page.locator("#md5-error")).to_have_text("The MD5 is odd.")
+    expect(page.locator("#form-error")).to_have_text("Some-Header is odd. Another is odd.")
+
+
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [
