@@ -1,5 +1,6 @@
 // One task on the page.
 
+import { Bar } from "./bar.js";
 import { counts, files, firstFailures } from "./batch.js";
 import { isTrouble } from "./follow.js";
 import { describe, Speed } from "./progress.js";
@@ -13,11 +14,13 @@ const NOT_FOUND =
 export class Card {
   #task;
   #speed = new Speed();
+  #bar;
 
   /** `actions`: remove, cancel, retry and announce, called with the task or the text. */
   constructor(task, actions) {
     const template = document.getElementById("task");
     this.element = template.content.firstElementChild.cloneNode(true);
+    this.#bar = new Bar(this.#part("progress"));
     this.#part(".link").href = `?id=${encodeURIComponent(task.id)}`;
     this.#part(".remove").addEventListener("click", () => actions.remove(this.#task));
     this.#part(".again").addEventListener("click", () => actions.retry(this.#task));
@@ -78,10 +81,7 @@ export class Card {
 
   #showRunning(body) {
     const { text, part } = describe(body, this.#speed, performance.now());
-    const progress = this.#part("progress");
-    if (part === undefined) progress.removeAttribute("value");
-    else progress.value = part;
-    progress.setAttribute("aria-valuetext", text);
+    this.#bar.show(part, text);
     this.#part(".pace").textContent = text;
     this.#switchTo(".running");
   }
@@ -89,9 +89,7 @@ export class Card {
   #showBatch(body) {
     const { total, running } = body.tasks;
     if (body.status === "running") {
-      const progress = this.#part("progress");
-      progress.value = (total - running) / total;
-      progress.setAttribute("aria-valuetext", counts(body));
+      this.#bar.show((total - running) / total, counts(body));
       this.#part(".pace").textContent = counts(body);
       this.#switchTo(".running");
       return;

@@ -32,7 +32,7 @@ function lastOf(list) {
 export function describe(task, speed, now) {
   const { attempt, bytes_done: done, bytes_total: total } = task;
   const parts = [];
-  let part = 0;
+  let part = total && done !== undefined ? Math.min(done / total, 1) : 0;
   if (task.retry_at) {
     parts.push(`Waiting for the next attempt at ${time(task.retry_at)}`);
     parts.push(`the last one failed: ${task.error?.message ?? "for no known reason"}`);
@@ -40,7 +40,7 @@ export function describe(task, speed, now) {
     parts.push(attempt ? "Asking the server for the file" : "Waiting for its turn");
   } else {
     const rate = speed.sample(done, now);
-    part = total ? Math.min(done / total, 1) : undefined;
+    if (!total) part = undefined;
     parts.push(total ? `${bytes(done)} of ${bytes(total)}` : `${bytes(done)}, size unknown`);
     if (rate === 0) parts.push("nothing is coming just now");
     if (rate > 0) parts.push(`${bytes(rate)}/s`);
