@@ -15,12 +15,17 @@ export class Card {
   #task;
   #speed = new Speed();
   #bar;
+  #numberOf;
 
-  /** `actions`: remove, cancel, retry and announce, called with the task or the text. */
+  /**
+   * `actions`: remove, cancel and retry, called with the task, announce, called with a text, and
+   * numberOf, called with a new short name.
+   */
   constructor(task, actions) {
     const template = document.getElementById("task");
     this.element = template.content.firstElementChild.cloneNode(true);
     this.#bar = new Bar(this.#part("progress"));
+    this.#numberOf = actions.numberOf;
     this.#part(".link").href = `?id=${encodeURIComponent(task.id)}`;
     this.#part(".remove").addEventListener("click", () => actions.remove(this.#task));
     this.#part(".again").addEventListener("click", () => actions.retry(this.#task));
@@ -34,23 +39,46 @@ export class Card {
   /** The task has got a URL, or its end. */
   update(task) {
     this.#task = task;
-    const name = this.name;
-    const title = task.total ? files(task.total) : `Task ${task.id.slice(0, 100)}`;
-    this.#part("h3").replaceChildren(linkTo(task.url) ?? title);
+    const short = nameOf(task);
+    if (short !== this.shortName) {
+      this.shortName = undefined; // it is not one of the others
+      this.number = this.#numberOf(short);
+      this.shortName = short;
+    }
+    this.#showTitle();
     for (const link of this.element.querySelectorAll(".exports a")) {
       link.href = `export?id=${encodeURIComponent(task.id)}&format=${link.dataset.format}`;
+      link.setAttribute("aria-label", `${link.textContent}: results of ${this.name}`);
     }
-    this.#part(".remove").setAttribute("aria-label", `Remove ${name} from this list`);
-    this.#part(".copy").setAttribute("aria-label", `Copy the MD5 of ${name}`);
-    this.#part(".cancel").setAttribute("aria-label", `Cancel ${name}`);
-    this.#part(".again").setAttribute("aria-label", `Try again: ${name}`);
-    this.#part("progress").setAttribute("aria-label", `Download of ${name}`);
+    const names = {
+      ".remove": `Remove ${this.name} from this list`,
+      ".copy": `Copy the MD5 of ${this.name}`,
+      ".cancel": `Cancel ${this.name}`,
+      ".again": `Try again: ${this.name}`,
+      ".link": `Link to this task: ${this.name}`,
+      progress: `Download of ${this.name}`,
+    };
+    for (const part of Object.keys(names)) this.#part(part).setAttribute("aria-label", names[part]);
   }
 
+  /** What the task is called. No two cards have the same name. */
   get name() {
-    const { url, total } = this.#task;
-    if (url) return shortName(url);
-    return total ? `the list of ${files(total)}` : "this task";
+    return this.number > 1 ? `${this.shortName}, number ${this.number}` : this.shortName;
+  }
+
+  #showTitle() {
+    const { id, url, total } = this.#task;
+    const title = linkTo(url) ?? (total ? files(total) : `Task ${id.slice(0, 100)}`);
+    const number = document.createElement("span");
+    if (this.number > 1) {
+      number.textContent = ` (number ${this.number})`;
+      // A long link may hide its end, so the number stands beside it.
+      if (title.href) {
+        title.setAttribute("aria-label", url + number.textContent);
+        number.setAttribute("aria-hidden", "true");
+      }
+    }
+    this.#part("h3").replaceChildren(title, number);
   }
 
   focus() {
@@ -193,6 +221,12 @@ export class Card {
   #part(selector) {
     return this.element.querySelector(selector);
   }
+}
+
+/** A short name, which other tasks may have as well. */
+function nameOf({ url, total }) {
+  if (url) return shortName(url);
+  return total ? `the list of ${files(total)}` : "this task";
 }
 
 /** What the origin declares about the digests, in sentences. */

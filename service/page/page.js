@@ -95,7 +95,7 @@ function clearErrors(names = [...Object.keys(LABELS), "form"]) {
 
 /** A card for the task, at the top, which follows it until its end. */
 function add(task) {
-  const card = new Card(task, { remove, cancel, retry, announce });
+  const card = new Card(task, { remove, cancel, retry, announce, numberOf });
   const entry = { card, stop() {}, look() {} };
   if (!task.end || isUnsettled(task.end)) {
     Object.assign(
@@ -109,6 +109,13 @@ function add(task) {
   list.prepend(card.element);
   showList();
   return card;
+}
+
+/** The next number among the cards with the same short name, by which their names differ. */
+function numberOf(shortName) {
+  const cards = [...shown.values()].map(({ card }) => card);
+  const same = cards.filter((card) => card.shortName === shortName);
+  return 1 + Math.max(0, ...same.map(({ number }) => number));
 }
 
 /** Store and show the task with what the answer says about it. */

@@ -1,6 +1,7 @@
 """What a user of the page does, and sees."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 
 from playwright.sync_api import Locator, Page, Route
@@ -22,9 +23,10 @@ def submit(page: Page, url: str, *, md5: str = "", email: str = "") -> None:
 
 
 def card(page: Page, url: str) -> Locator:
-    return page.get_by_role("listitem").filter(
-        has=page.get_by_role("heading", name=url, exact=True)
-    )
+    """The cards of the tasks with a URL, the second of which has a number."""
+    escaped = re.escape(url).replace("/", r"\/")  # for JavaScript
+    name = re.compile(rf"^{escaped}( \(number \d+\))?$")
+    return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name))
 
 
 def news(page: Page) -> Locator:

@@ -267,7 +267,7 @@ def test_with_the_keyboard_alone(page: Page, serve: Serve) -> None:
         url,
         "Remove file from this list",
         "Copy the MD5 of file",
-        "Link to this task",
+        "Link to this task: file",
     ]
     keyboard.press("Shift+Tab")
     keyboard.press("Shift+Tab")
