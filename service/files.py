@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sanic import HTTPResponse, Request, Sanic
+from sanic import HTTPResponse, Request, Sanic, redirect
 from sanic.config import Config
 
 Handler = Callable[[Request], Coroutine[Any, Any, HTTPResponse]]
@@ -53,12 +53,11 @@ def add_redirect(
 ) -> None:
     """Redirect a path to a relative URL, which is right below any prefix."""
 
-    async def redirect(request: Request) -> HTTPResponse:
+    async def answer(request: Request) -> HTTPResponse:
         query = f"?{request.query_string}" if request.query_string else ""
-        headers = {"Location": f"{target}{query}"}
-        return HTTPResponse(status=HTTPStatus.PERMANENT_REDIRECT, headers=headers)
+        return redirect(f"{target}{query}", status=HTTPStatus.PERMANENT_REDIRECT)
 
-    app.add_route(redirect, where, methods=["GET"], strict_slashes=True, name=name)
+    app.add_route(answer, where, methods=["GET"], strict_slashes=True, name=name)
 
 
 def is_known(request: Request, etag: str) -> bool:

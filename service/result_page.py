@@ -81,8 +81,9 @@ def _show_running(body: Body) -> Iterator[str]:
 def _show_done(body: Body) -> Iterator[str]:
     yield f'<p class="result"><code class="digest">{body["md5"]}</code></p>\n'
     others = [each for each in Algorithm if each is not Algorithm.MD5 and each.value in body]
-    items = (f"<dt>{each.label}</dt><dd><code>{body[each.value]}</code></dd>\n" for each in others)
-    yield f'<dl class="digests">{"".join(items)}</dl>\n'
+    if others:
+        items = (f"<dt>{each.label}</dt><dd><code>{body[each]}</code></dd>\n" for each in others)
+        yield f'<dl class="digests">{"".join(items)}</dl>\n'
     if "verified" in body:
         kind = "good" if body["verified"] else "bad"
         names = ", ".join(map(label_of, body.get("mismatches", ())))

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from http import HTTPStatus
 
-from sanic import HTTPResponse, Request, json
+from sanic import HTTPResponse, Request, json, redirect
 
 from service import html
 from service.batch import submit_batch
@@ -57,7 +57,7 @@ async def _answer(request: Request, body: AcceptedBody) -> HTTPResponse:
     """
     if prefers_html(request):
         page = f"{html.root_of(request)}check?id={body['id']}"
-        return HTTPResponse(status=HTTPStatus.SEE_OTHER, headers={"Location": page})
+        return redirect(page, status=HTTPStatus.SEE_OTHER)
     where = f"/check?id={body['id']}"
     seconds = begin_wait(request)
     ended = await wait_for_end(request, body["id"], seconds) if seconds else None

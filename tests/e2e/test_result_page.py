@@ -59,6 +59,7 @@ def test_a_form_leads_to_a_page(service: Service, serve: Serve) -> None:
     posted = ask(service, "/submit", "POST", url=url, urls="", email="", md5="", digests="sha256")
     assert posted.status_code == requests.codes.see_other
     assert re.fullmatch(r"check\?id=[0-9a-f-]{36}", posted.headers["Location"])
+    assert posted.headers["Content-Type"] == HTML
     task_id = posted.headers["Location"].partition("=")[2]
     service.wait_for_end(task_id)
     page = requests.get(
