@@ -6,7 +6,7 @@ from typing import Self, TypeVar
 
 from service.errors import BadRequestError
 
-MOST = 20  # reported; a body may have thousands of unknown names
+MOST = 20  # errors; a body may have thousands of unknown names
 
 Value = TypeVar("Value")
 
@@ -14,7 +14,8 @@ Value = TypeVar("Value")
 class BrokenRules:
     """Collects the errors of a `with` block, one per field. At its end, raises them as one.
 
-    An error without a field ends the block at once, as nothing can be read.
+    The block ends at once with `MOST` errors, and with an error without a field, after which
+    nothing can be read.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,8 @@ class BrokenRules:
             if error.field is None:
                 raise
             self._by_field.setdefault(error.field, error)
+            if len(self._by_field) == MOST:
+                raise self._as_one() from None
             return default
 
     def __enter__(self) -> Self:
@@ -39,6 +42,9 @@ class BrokenRules:
     ) -> None:
         """Raise the first error with the others, unless the block has ended with an exception."""
         if self._by_field and error is None:
-            first, *further = list(self._by_field.values())[:MOST]
-            first.further = further
-            raise first
+            raise self._as_one()
+
+    def _as_one(self) -> BadRequestError:
+        """Return the first error, with the others."""
+        first, *first.further = self._by_field.values()
+        return first

@@ -41,7 +41,7 @@ def collect_parameters(
     counts = Counter(name for name, _ in pairs)
     return {
         name: broken.read(partial(_read_one, name, value, counts[name], names), "")
-        for name, value in pairs
+        for name, value in dict(pairs).items()
     }
 
 

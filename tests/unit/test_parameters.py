@@ -1,5 +1,6 @@
 """Multipart bodies, as RFC 7578 allows them, and as it does not."""
 
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,9 +14,11 @@ URL = "http://example.com/a"
 FORM_DATA = "multipart/form-data; boundary=limit"
 
 
-def read(body: bytes, content_type: str = FORM_DATA) -> dict[str, str]:
+def read(
+    body: bytes, content_type: str = FORM_DATA, names: Collection[str] = ("url", "email")
+) -> dict[str, str]:
     request = SimpleNamespace(query_string="", body=body, content_type=content_type)
-    return read_parameters(cast("Any", request), ("url", "email"))
+    return read_parameters(cast("Any", request), names)
 
 
 def part(header: str, value: str = URL, limit: str = "limit") -> bytes:
@@ -86,6 +89,24 @@ def test_work_grows_with_the_body(repeated: bytes) -> None:
             read((FIELD + repeated * size)[:size])
 
     assert_linear(work, largest=1 << 18)
+
+
+class CountingNames(list[str]):
+    looks = 0
+
+    def __contains__(self, name: object) -> bool:
+        self.looks += 1
+        return super().__contains__(name)
+
+
+@pytest.mark.parametrize("name", ["url", "name{}"])
+def test_a_thousand_wrong_names_are_little_work(name: str) -> None:
+    """The names of a JSON object have no limit."""
+    text = ",".join(f'"{name.format(number)}":""' for number in range(1000))
+    names = CountingNames(["url"])
+    with pytest.raises(BadRequestError) as refused:
+        read(f"{{{text}}}".encode(), "application/json", names)
+    assert names.looks == 1 + len(refused.value.further) <= 20
 
 
 def test_work_grows_with_the_content_type() -> None:
