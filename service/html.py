@@ -55,6 +55,6 @@ def root_of(request: Request) -> str:
 def send(page: str, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> HTTPResponse:
     """Return the answer with a page."""
     safe = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
-    return HTTPResponse(
-        page, status, {**safe, **(headers or {})}, content_type="text/html; charset=utf-8"
-    )
+    body = page.encode(errors="replace")  # of text that is not from here
+    content_type = "text/html; charset=utf-8"
+    return HTTPResponse(body, status, {**safe, **(headers or {})}, content_type=content_type)

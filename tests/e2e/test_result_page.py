@@ -242,5 +242,7 @@ def test_what_others_have_chosen_is_escaped(service: Service, serve: Serve) -> N
         page = show(service, task_id)
         assert "<script" not in page.text
         assert path in words(page)
-    page = ask(service, "/submit?<script>=1", "POST", url="<script>")
-    assert "<script" not in page.text
+    for query in ("<script>=1", "%ED%A0%80=1", "id=%ED%A0%80%FF"):
+        page = ask(service, f"/submit?{query}", "POST", url="<script>")
+        assert page.status_code == requests.codes.bad_request
+        assert "<script" not in page.text
