@@ -23,7 +23,7 @@ YOUNG_SYNTAX = {
     "an import attribute": (r"\bfrom\s+\"[^\"]+\"\s+(?:with|assert)\b", 'from "./a.json" with {}'),
     "a deferred import": (r"\bimport\s+(?:defer|source)\b", 'import defer * as a from "a"'),
     "a resource": (r"\b(?:await\s+)?using\s+\w+\s*=", "using file = open();"),
-    "an array pattern of a group": (r"\(\?<(\w+)>.*\|.*\(\?<\1>", "/(?<y>a)|(?<y>b)/"),
+    "a repeated name of a group": (r"\(\?<(\w+)>.*\|.*\(\?<\1>", "/(?<y>a)|(?<y>b)/"),
     "a private name with in": (r"#\w+\s+in\s", "#x in object"),
     "a cause": (r"\{\s*cause\b", "new Error(text, { cause })"),
 }

@@ -15,7 +15,9 @@ YOUNG_APIS = """
 for (const [owner, ...names] of [
   [URL, "canParse", "parse"],
   [Array, "fromAsync"],
-  [Array.prototype, "at", "findLast", "findLastIndex", "toReversed", "toSorted", "toSpliced"],
+  [Array.prototype, "at", "findLast", "findLastIndex"],
+  [Array.prototype, "toReversed", "toSorted", "toSpliced", "with"],
+  [globalThis.Iterator?.prototype ?? {}, "map", "filter", "take", "drop", "some", "toArray"],
   [String.prototype, "at", "isWellFormed", "toWellFormed"],
   [Object, "hasOwn", "groupBy"],
   [Map, "groupBy"],
@@ -27,6 +29,12 @@ for (const [owner, ...names] of [
   [HTMLElement.prototype, "popover", "showPopover", "hidePopover", "togglePopover", "inert"],
   [HTMLDialogElement.prototype, "show", "showModal"],
   [Element.prototype, "ariaBusy", "ariaInvalid", "ariaLabel", "setHTMLUnsafe"],
+  [Element.prototype, "moveBefore"],
+  [Document.prototype, "startViewTransition"],
+  [ReadableStream, "from"],
+  [ReadableStream.prototype, "values", Symbol.asyncIterator],
+  [Response, "json"],
+  [RegExp, "escape"],
   [Crypto.prototype, "randomUUID"],
   [globalThis, "structuredClone", "reportError", "scheduler", "navigation"],
 ]) {
