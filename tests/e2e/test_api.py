@@ -162,11 +162,11 @@ def test_check_explains_a_malformed_id(service: Service, query: str, code: str) 
     assert_refused(requests.get(f"{service.base}/check?{query}", timeout=10), code, "id")
 
 
-@pytest.mark.parametrize("accept", ["*/*", "text/html", "text/plain"])
+@pytest.mark.parametrize("accept", ["*/*", "text/html;q=0.9, application/json", "text/plain"])
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/submit", 405)]
 )
-def test_errors_are_json_for_everybody(
+def test_errors_are_json_unless_html_is_preferred(
     service: Service, accept: str, method: str, path: str, status: int
 ) -> None:
     response = requests.request(

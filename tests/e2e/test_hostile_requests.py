@@ -41,7 +41,7 @@ def closed(open_system: System) -> Service:
         (b"*", 404),
         (b"/" + b"?" * 16_000, 200),
         (b"/health/live/", 200),
-        (b"/docs/", 404),
+        (b"/docs//", 404),
         (b"http://b", 200),
         (b"HTTPS://user@b:8443", 200),
         (b"http://b:99999/", 400),

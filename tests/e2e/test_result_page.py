@@ -165,6 +165,24 @@ def test_every_broken_rule_is_on_the_page(service: Service) -> None:
     assert "md5 must be 32 hexadecimal digits." in text
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("GET", "/export?format=x", 400), ("POST", "/submit", 413)],
+)
+def test_every_refusal_has_a_page(service: Service, method: str, path: str, status: int) -> None:
+    more = {"url": "x" * 70_000} if method == "POST" else {}
+    page = ask(service, path, method, **more)
+    assert page.status_code == status
+    assert page.headers["Content-Type"] == HTML
+
+
+def test_a_page_keeps_the_headers_of_a_refusal(service: Service) -> None:
+    page = ask(service, "/submit")
+    assert page.status_code == requests.codes.method_not_allowed
+    assert set(page.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+    assert page.headers["Content-Type"] == HTML
+
+
 def test_an_unknown_task_has_a_page(service: Service) -> None:
     page = show(service, ID)
     assert page.status_code == requests.codes.not_found
