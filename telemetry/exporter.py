@@ -25,9 +25,9 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from telemetry.heartbeat import FOLDER_PREFIX
 from telemetry.metrics import Metric
 
-_PREFIX = "md5-light-metrics-"
 _YOUNG_SECONDS = 60.0
 CLIENT_SECONDS = 10.0
 _FILE_BYTES = 256 * 1024  # more than our series take
@@ -79,7 +79,7 @@ def set_up(*metrics: Metric[Any]) -> Exporter:
 def _open_folder() -> tuple[Path, bool]:
     """The folder, and whether this process has made it; it is removed with the one that has."""
     secret = bytes(multiprocessing.current_process().authkey)
-    name = f"{_PREFIX}{hashlib.sha256(secret).hexdigest()[:32]}"
+    name = f"{FOLDER_PREFIX}{hashlib.sha256(secret).hexdigest()[:32]}"
     folder = Path(tempfile.gettempdir(), name)
     try:
         folder.mkdir(mode=0o700)
@@ -96,7 +96,7 @@ def _open_folder() -> tuple[Path, bool]:
 
 def _remove_left_over(parent: Path) -> None:
     """Of programs that were killed."""
-    for folder in parent.glob(f"{_PREFIX}*"):
+    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime < _YOUNG_SECONDS:  # it may not be locked yet
                 continue

@@ -25,6 +25,7 @@ from pika.exceptions import (
 from settings import Settings
 from tasks.step import StepKind
 from telemetry.availability import Availability
+from telemetry.heartbeat import Beat, no_beat
 from worker.consuming import BusyThreads, ThriftyConsumer
 
 # So that a server which is gone is noticed within seconds; the URL's own parameters go first.
@@ -56,11 +57,13 @@ class _Consumer(ThriftyConsumer):
     acknowledge a message of another consumer.
     """
 
-    def __init__(self, *args: Any, availability: Availability, **options: Any) -> None:
+    def __init__(self, *args: Any, availability: Availability, beat: Beat, **options: Any) -> None:
         super().__init__(*args, **options)
         self._availability = availability
+        self._beat = beat
 
     def __next__(self) -> MessageProxy | None:
+        self._beat(_loop_of(self.queue_name))
         try:
             return super().__next__()
         except ConnectionClosed as error:
@@ -89,16 +92,18 @@ class _Consumer(ThriftyConsumer):
 
 
 class _Broker(RabbitmqBroker):
-    def __init__(self, url: str, availability: Availability) -> None:
+    def __init__(self, url: str, availability: Availability, beat: Beat) -> None:
+        self._beat = beat
         self._busy = BusyThreads()
         self._availability = availability
         super().__init__(url=url, confirm_delivery=True, middleware=[self._busy])
 
     @property
     def consumer_class(self) -> Callable[..., _Consumer]:
-        return partial(_Consumer, busy=self._busy, availability=self._availability)
+        return partial(_Consumer, busy=self._busy, availability=self._availability, beat=self._beat)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        self._beat(_loop_of(queue_name))
         try:
             consumer = super().consume(queue_name, prefetch, timeout)
         except (AMQPConnectorException, ConnectionClosed) as error:
@@ -111,6 +116,10 @@ class _Broker(RabbitmqBroker):
 
     def close(self) -> None:
         _close_soon(super().close)
+
+
+def _loop_of(queue_name: str) -> str:
+    return f"consumer of {queue_name}"
 
 
 def _close_soon(close: Callable[[], None]) -> None:
@@ -132,7 +141,7 @@ def broker_availability() -> Availability:
     return Availability("the broker", logging.getLogger(__name__))
 
 
-def make_broker(settings: Settings, availability: Availability) -> Broker:
+def make_broker(settings: Settings, availability: Availability, beat: Beat = no_beat) -> Broker:
     """Return a broker that retries and delays nothing: the sweeper does that.
 
     It connects when it is first used. RabbitMQ confirms each message, or `enqueue` raises. What is
@@ -143,7 +152,7 @@ def make_broker(settings: Settings, availability: Availability) -> Broker:
         broker = StubBroker(middleware=[])
     else:
         _mute_reconnects()
-        broker = _Broker(_with_defaults(settings.rabbitmq_url), availability)
+        broker = _Broker(_with_defaults(settings.rabbitmq_url), availability, beat)
     broker.logger.addFilter(_is_unexpected)
     return broker
 

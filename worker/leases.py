@@ -13,6 +13,7 @@ from tasks.step import Step
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from telemetry import logs
+from telemetry.heartbeat import Beat, no_beat
 from worker import metrics
 from worker.retrying import (
     find_saved,
@@ -25,6 +26,7 @@ from worker.retrying import (
 PROGRESS_SECONDS = 2.0
 RETRY_SECONDS = 0.2  # after a renewal that failed, as the store may recover at any moment
 RENEWED_AT_ONCE = 100  # claims in one write
+LEASES = "leases"
 
 _log = logging.getLogger(__name__)
 
@@ -202,13 +204,14 @@ class Claim:
 class LeaseKeeper:
     """The thread that renews this process's leases."""
 
-    def __init__(self, store: TaskStore, lease_seconds: float) -> None:
+    def __init__(self, store: TaskStore, lease_seconds: float, beat: Beat = no_beat) -> None:
         self._store = store
+        self._beat = beat
         self.lease = timedelta(seconds=lease_seconds)
         self._claims: set[Claim] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=LEASES, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -233,10 +236,12 @@ class LeaseKeeper:
         interval = pause = min(PROGRESS_SECONDS, self.lease.total_seconds() / 3)
         while not self._stopped.wait(pause):
             pause = interval
+            self._beat(LEASES)
             with self._lock:  # recent claims are mostly settled before the next round
                 claims = [each for each in self._claims if each.is_older_than(interval / 4)]
             try:
                 for first in range(0, len(claims), RENEWED_AT_ONCE):
+                    self._beat(LEASES)
                     _renew_all(claims[first : first + RENEWED_AT_ONCE])
             except StoreUnavailableError:  # the store has logged it
                 pause = min(interval, RETRY_SECONDS)  # before a sweeper takes the leases

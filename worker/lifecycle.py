@@ -10,6 +10,7 @@ from fetch.kept import KeptConnections
 from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.step import StepKind
+from telemetry.heartbeat import Heartbeats
 from worker import metrics
 from worker.describe import describe
 from worker.lane_worker import LaneWorker
@@ -31,6 +32,7 @@ class Companions:
     leases: LeaseKeeper
     sweeper: Sweeper
     kept: KeptConnections
+    heartbeats: Heartbeats | None  # None inside the service
 
 
 class LifecycleMiddleware(Middleware):
@@ -67,6 +69,8 @@ class LifecycleMiddleware(Middleware):
         self._companions.kept.start()
 
     def after_worker_boot(self, _broker: Broker, worker: Worker) -> None:
+        if self._companions.heartbeats is not None:
+            self._companions.heartbeats.watch([*worker.workers, *worker.consumers.values()])
         if isinstance(worker, MailWorker | LaneWorker):
             return
         if self._mail_worker is not None:

@@ -14,6 +14,7 @@ from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from telemetry.availability import Availability
+from telemetry.heartbeat import Beat, no_beat
 from worker import metrics
 from worker.broker import count_waiting, disconnect, ping, report_failure
 from worker.publishing import publish_all
@@ -21,6 +22,7 @@ from worker.publishing import publish_all
 BATCH = 500  # messages published between two writes of wake_at
 MAX_WAITING = 20_000  # tasks, when they come faster than they can be published
 PING_SECONDS = 5.0  # how soon a broker that comes or goes is noticed while nothing is published
+DISPATCHER = "dispatcher"
 STOP_SECONDS = 5.0  # how long a stop waits for what is still to be published
 # Messages of several publishers need not stand in the queue in the order of their times.
 ORDER_TOLERANCE = timedelta(minutes=1)
@@ -37,12 +39,19 @@ class Dispatcher:
     second one.
     """
 
-    def __init__(self, broker: Broker, store: TaskStore, availability: Availability) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        store: TaskStore,
+        availability: Availability,
+        beat: Beat = no_beat,
+    ) -> None:
         self._broker = broker
+        self._beat = beat
         self._store = store
         self._availability = availability
         self._tasks: SimpleQueue[Any] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=DISPATCHER, daemon=True)
         self.is_broker_down = False
         self._is_broker_up = False  # as last reported
         self._accepting = threading.Lock()
@@ -114,6 +123,7 @@ class Dispatcher:
     def _next(self) -> Task | None:
         """Return the next task, or None to stop. Keeps the connection alive while it waits."""
         while True:
+            self._beat(DISPATCHER)
             try:
                 task: Task | None = self._tasks.get(timeout=PING_SECONDS)
             except Empty:

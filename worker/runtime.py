@@ -20,19 +20,20 @@ from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
 from tasks.stores.open import open_store
 from telemetry import exporter, logs
+from telemetry.heartbeat import Heartbeats, no_beat
 from worker import metrics
 from worker.broker import broker_availability, make_broker
 from worker.descriptors import raise_descriptor_limit
 from worker.downloader import Downloader
-from worker.leases import LeaseKeeper
+from worker.leases import LEASES, LeaseKeeper
 from worker.lifecycle import Companions, LifecycleMiddleware
 from worker.mail.mailer import open_mailer
 from worker.mail_worker import MAIL_THREADS
-from worker.publisher import Dispatcher
+from worker.publisher import DISPATCHER, Dispatcher
 from worker.resources import Resources
 from worker.runner import Attempt, StepRunner
 from worker.steps import STEPS
-from worker.sweeper import Sweeper
+from worker.sweeper import SWEEPER, Sweeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,15 @@ class WorkerRuntime:
         return self.companions.dispatcher
 
 
-def build_worker(settings: Settings, store: TaskStore) -> WorkerRuntime:
+def build_worker(
+    settings: Settings, store: TaskStore, heartbeats: Heartbeats | None = None
+) -> WorkerRuntime:
     """Build all parts of a worker. They start with the dramatiq worker of the broker."""
+    beat = no_beat if heartbeats is None else heartbeats.beat
     availability = broker_availability()
-    broker = make_broker(settings, availability)
-    dispatcher = Dispatcher(broker, store, availability)
-    leases = LeaseKeeper(store, settings.lease)
+    broker = make_broker(settings, availability, beat)
+    dispatcher = Dispatcher(broker, store, availability, beat)
+    leases = LeaseKeeper(store, settings.lease, beat)
     kept = KeptConnections()
     resources = Resources(
         settings=settings,
@@ -67,8 +71,9 @@ def build_worker(settings: Settings, store: TaskStore) -> WorkerRuntime:
     companions = Companions(
         dispatcher=dispatcher,
         leases=leases,
-        sweeper=Sweeper(store, dispatcher, settings),
+        sweeper=Sweeper(store, dispatcher, settings, beat=beat),
         kept=kept,
+        heartbeats=heartbeats,
     )
     broker.add_middleware(LifecycleMiddleware(companions, resources))
     retention = timedelta(seconds=settings.retention)
@@ -128,4 +133,5 @@ def compose_worker(environ: Mapping[str, str]) -> None:
         except OSError as error:
             where = f"{settings.host}, port {settings.metrics_port}"
             raise SystemExit(f"METRICS_PORT: cannot listen on {where}: {error.strerror}") from None
-    dramatiq.set_broker(build_worker(settings, open_store(settings)).broker)
+    heartbeats = Heartbeats(exported.folder, (SWEEPER, DISPATCHER, LEASES))
+    dramatiq.set_broker(build_worker(settings, open_store(settings), heartbeats).broker)

@@ -14,12 +14,14 @@ from tasks.outcome import Failed
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from telemetry import logs
+from telemetry.heartbeat import Beat, no_beat
 from worker import metrics
 from worker.publisher import BATCH, Dispatcher
 from worker.trimmer import Trimmer
 
 INTERVAL_SECONDS = 1.0
 POLL_SECONDS = 0.02
+SWEEPER = "sweeper"
 # How long the tasks of one round are held back from other sweepers, until they are dispatched.
 HOLD = timedelta(seconds=10)
 # How long a worker whose lease has expired may still renew it. After an outage of the store a
@@ -38,10 +40,12 @@ class Sweeper:
         dispatcher: Dispatcher,
         settings: Settings,
         clock: Callable[[], float] = time.monotonic,
+        beat: Beat = no_beat,
     ) -> None:
         """Sweep once `start` is called. `clock` measures outages, in seconds."""
         self._store = store
         self._clock = clock
+        self._beat = beat
         self._dispatcher = dispatcher
         self._trimmer = Trimmer(store, settings.max_stored)
         self._max_attempts = settings.max_attempts
@@ -49,7 +53,7 @@ class Sweeper:
         self._lease_seconds = settings.lease
         self._hold = min(HOLD, timedelta(seconds=settings.lease))
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=SWEEPER, daemon=True)
         self._last_dispatched = 0
         self._swept_at = -math.inf
         self._grace_until = -math.inf
@@ -88,6 +92,7 @@ class Sweeper:
 
     def sweep(self) -> int:
         """Look once at the tasks that are due; returns how many there were."""
+        self._beat(SWEEPER)
         if not self._dispatcher.has_handled(self._last_dispatched):
             self._store.ping()
             self._note_outage()
@@ -130,6 +135,7 @@ class Sweeper:
 
     def _take(self, task: Task) -> Task | None:
         """Return the task to dispatch, or None if its worker has renewed the lease since then."""
+        self._beat(SWEEPER)  # each write may wait for a slow store
         step = task.claimed_step
         assert step is not None
         lost = task.lost(
