@@ -17,7 +17,6 @@ RUN python -m compileall -q . \
  && install --directory --owner=md5light --mode=0700 /data
 
 ENV HOST=0.0.0.0 DATA_DIR=/data
-VOLUME /data
 EXPOSE 8000
 USER md5light
 CMD ["python", "-m", "service"]

@@ -22,22 +22,22 @@ from tasks.failure import FailureCode
 from telemetry.metrics import Row
 from worker import metrics as worker_metrics
 
-# The settings that docker-compose.yml itself makes, or that have a place above the others.
+# The settings that docker-compose.yml itself makes.
 SET_BY_COMPOSE = frozenset(
     {
         "CA_BUNDLE",
         "DATA_DIR",
         "HOST",
-        "MAIL_FROM",
         "METRICS_PORT",
         "MONGODB_URL",
         "PORT",
-        "PUBLIC_URL",
         "RABBITMQ_URL",
         "SMTP_URL",
         "WORKER_THREADS",
     }
 )
+# Those that have a place above the others in .env.example.
+IN_EXAMPLE = frozenset({"MAIL_FROM", "PUBLIC_URL"})
 # The defaults that depend on something else.
 _DEFAULTS = {"user_agent": DEFAULT_USER_AGENT, "ca_bundle": "that of certifi"}
 _DURATIONS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
@@ -83,14 +83,14 @@ def env_example() -> str:
     return "\n".join(
         f"#{each.name.upper()}={_default(each).strip('`')}"
         for each in fields(Settings)
-        if each.name.upper() not in SET_BY_COMPOSE
+        if each.name.upper() not in SET_BY_COMPOSE | IN_EXAMPLE
     )
 
 
 def compose_environment() -> str:
-    """Return a line for each setting that compose passes from `.env` to the containers."""
+    """Return the name of each setting that compose passes from `.env` to the containers."""
     return "\n".join(
-        f"    {name}: ${{{name}:-}}"
+        name
         for name in (each.name.upper() for each in fields(Settings))
         if name not in SET_BY_COMPOSE
     )
@@ -143,9 +143,9 @@ BLOCKS: Mapping[tuple[str, str], Callable[[], str]] = {
     ("docs/errors.md", "failure codes"): failure_codes_table,
     ("docs/operations.md", "metrics"): metrics_table,
     (".env.example", "settings"): env_example,
-    ("docker-compose.yml", "settings"): compose_environment,
+    ("compose.env", "settings"): compose_environment,
 }
-MARKERS = {".md": "<!-- {} -->", ".example": "# {}", ".yml": "    # {}"}
+MARKERS = {".md": "<!-- {} -->", ".example": "# {}", ".env": "# {}"}
 OPENAPI = "service/docs/openapi.json"
 
 
