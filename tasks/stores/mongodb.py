@@ -45,7 +45,7 @@ HINT = WriteConcern(w=1)
 # MongoDB's codes of errors
 DUPLICATE_KEY = 11000
 REFUSALS = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, and both on Atlas
-REMEDY = "Check the user, the password, authSource and the user's roles in MONGODB_URL"
+REMEDY = "Check user, password, authSource and roles in MONGODB_URL (docs/operations.md, Passwords)"
 
 # What a claim removes. The sweep's could let a sweeper that is just at it take the task.
 PROGRESS_FIELDS = ("bytes_done", "bytes_total")
