@@ -25,8 +25,8 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from telemetry.heartbeat import FOLDER_PREFIX
 from telemetry.metrics import Metric
+from telemetry.run_folder import FOLDER_PREFIX
 
 _YOUNG_SECONDS = 60.0
 CLIENT_SECONDS = 10.0

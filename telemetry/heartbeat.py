@@ -11,8 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
-FOLDER_PREFIX = "md5-light-metrics-"
-FILE_PREFIX = "heartbeat_"
+from telemetry.run_folder import HEARTBEAT_PREFIX
 
 Beat = Callable[[str], None]  # takes the name of a loop
 
@@ -28,7 +27,7 @@ class Heartbeats:
         """Begin with a beat of each loop, so that one that never starts is missed."""
         parent = multiprocessing.parent_process()
         master = os.getpid() if parent is None else parent.pid
-        self._prefix = folder / f"{FILE_PREFIX}{os.getpid()}_{master}_"
+        self._prefix = folder / f"{HEARTBEAT_PREFIX}{os.getpid()}_{master}_"
         self._threads: list[Thread] = []
         for loop in loops:
             self.beat(loop)

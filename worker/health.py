@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from telemetry.heartbeat import FILE_PREFIX, FOLDER_PREFIX
+from telemetry.run_folder import FOLDER_PREFIX, HEARTBEAT_PREFIX
 
 MOST_SECONDS = 120.0  # longer than any call to a frozen server takes
 # The states of /proc/PID/stat in which a process does nothing: stopped, traced, ended.
@@ -23,7 +23,9 @@ _STOPPED = frozenset("TtZXx")
 
 def find_problems(parent: Path, most_seconds: float) -> list[str]:
     """Return what is wrong with the workers whose folders are in `parent`."""
-    files = [file for folder in _folders_in_use(parent) for file in folder.glob(f"{FILE_PREFIX}*")]
+    files = [
+        file for folder in _folders_in_use(parent) for file in folder.glob(f"{HEARTBEAT_PREFIX}*")
+    ]
     if not files:
         return ["no worker runs here"]
     return [problem for file in files for problem in _problems_of(file, most_seconds)]
@@ -50,7 +52,7 @@ def _is_locked(folder: Path) -> bool:
 
 def _problems_of(file: Path, most_seconds: float) -> Iterator[str]:
     """Yield what is wrong with one loop, or with its process or the main process of that."""
-    pid, master, loop = file.name.removeprefix(FILE_PREFIX).split("_", 2)
+    pid, master, loop = file.name.removeprefix(HEARTBEAT_PREFIX).split("_", 2)
     if not _runs(master):
         yield f"the main process {master} does not run"
     if not _runs(pid):

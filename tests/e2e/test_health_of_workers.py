@@ -26,7 +26,7 @@ pytestmark = pytest.mark.services
 PATIENT, IMPATIENT = "600", "8"  # seconds; a loop goes round within five
 ROUNDS = 2  # of each loop, in an outage
 SHORTER = "80"  # seconds, well below the limit of an outage
-MOST_CPU_SECONDS = 0.5
+MOST_CPU_SECONDS = 0.3
 
 
 class Health:
