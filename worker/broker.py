@@ -40,7 +40,7 @@ CONNECTION_PARAMETERS = {
 REFUSALS = {403, 530}  # AMQP's codes for a missing right, and for a missing virtual host
 REMEDY = (
     "Check the user, the password, the virtual host and the user's permissions in RABBITMQ_URL"
-    " (docs/operations.md, Passwords)"
+    " (with Docker Compose: RABBITMQ_PASSWORD; see Passwords in docs/operations.md)"
 )
 # No queue has this name: RabbitMQ confirms such a message, and drops it.
 PING_QUEUE = "md5_light.ping"

@@ -36,8 +36,7 @@ from telemetry.availability import Availability
 SERVER_SELECTION_MILLIS = 2000
 OPERATION_MILLIS = 5000
 
-# A majority has it in its journal: with w=1 and no journal, a killed server loses acknowledged
-# writes.
+# In the journal of a majority: with w=1 and without it, a killed server loses acknowledged writes.
 DURABLE = WriteConcern(w="majority", j=True)
 # For what is only a hint: it costs nothing but time when such a write is lost.
 HINT = WriteConcern(w=1)
@@ -45,7 +44,10 @@ HINT = WriteConcern(w=1)
 # MongoDB's codes of errors
 DUPLICATE_KEY = 11000
 REFUSALS = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, and both on Atlas
-REMEDY = "Check user, password, authSource and roles in MONGODB_URL (docs/operations.md, Passwords)"
+REMEDY = (
+    "Check the user, the password, authSource and the user's roles in MONGODB_URL"
+    " (with Docker Compose: MONGODB_PASSWORD; see Passwords in docs/operations.md)"
+)
 
 # What a claim removes. The sweep's could let a sweeper that is just at it take the task.
 PROGRESS_FIELDS = ("bytes_done", "bytes_total")

@@ -63,7 +63,7 @@ def assert_refused(url: str, reason: str, caplog: pytest.LogCaptureFixture) -> N
     (line,) = errors(caplog)
     assert re.match(f"the broker refuses access: {reason}", line)
     assert "RABBITMQ_URL" in line
-    assert "RABBITMQ_PASSWORD" in line
+    assert "with Docker Compose: RABBITMQ_PASSWORD; see Passwords in docs/operations.md" in line
     assert PASSWORD not in line
 
 
@@ -162,4 +162,5 @@ def test_mongodb_with_users(locked_mongod: Mongod, caplog: pytest.LogCaptureFixt
         (line,) = errors(caplog)
         assert line.startswith(f"MongoDB refuses access: OperationFailure {reason}.")
         assert "MONGODB_URL" in line
+        assert "with Docker Compose: MONGODB_PASSWORD; see Passwords in docs/operations.md" in line
         assert PASSWORD not in line
