@@ -36,7 +36,7 @@ def free_port() -> int:
             return port
 
 
-def _coverage() -> dict[str, str]:
+def coverage_variables() -> dict[str, str]:
     """Return the variables by which `coverage` measures the programs that a test starts."""
     return {name: text for name, text in os.environ.items() if name.startswith("COVERAGE")}
 
@@ -51,7 +51,7 @@ class Process:
             self._process = subprocess.Popen(
                 command,
                 cwd=PROJECT,
-                env={**_coverage(), **environ},
+                env={**coverage_variables(), **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -13,7 +13,7 @@ import pytest
 from devtools.servers.deployment import System
 from devtools.servers.mongod import Mongod
 from devtools.servers.origin import Origin
-from devtools.servers.process import PROJECT
+from devtools.servers.process import PROJECT, coverage_variables
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
 from tests.faults import mongodb
@@ -40,7 +40,7 @@ class Health:
         done = subprocess.run(
             [sys.executable, "-m", "worker.health", *([] if seconds is None else [seconds])],
             cwd=PROJECT,
-            env={"TMPDIR": str(self.folder)},
+            env={**coverage_variables(), "TMPDIR": str(self.folder)},
             capture_output=True,
             text=True,
             check=False,

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from devtools.servers.process import PROJECT
+from devtools.servers.process import PROJECT, coverage_variables
 from settings import Settings
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -33,7 +33,7 @@ def run(passwords: Path) -> Run:
         return subprocess.run(
             [sys.executable, "-m", "settings.passwords", *folders],
             cwd=PROJECT,
-            env=environ,
+            env={**coverage_variables(), **environ},
             capture_output=True,
             text=True,
             check=False,
