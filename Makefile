@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-fast fuzz chaos bench check texts lock format services nginx clean
+.PHONY: help run test coverage test-fast fuzz chaos bench check texts lock format services clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,7 +31,7 @@ chaos: $(VENV)/dev.stamp services  ## disasters at random, MINUTES=5 of them (SE
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
 		$(if $(EMBEDDED),--embedded)
 
-bench: $(VENV)/dev.stamp services nginx  ## how fast it is, beside its rivals, in minutes (BENCH="small big": these rows)
+bench: $(VENV)/dev.stamp services  ## how fast it is, beside its rivals, in minutes (BENCH="small big": these rows)
 	@$(BIN)/python -m bench $(BENCH)
 
 check: $(VENV)/dev.stamp  ## lint, format, types, imports, generated texts, and words
@@ -72,9 +72,8 @@ services:  # for the tests, which start their own; Ubuntu's chromium is a snap, 
 	@$(call install,/usr/bin/promtool,prometheus)  # for the alerting rules
 	@$(call install,/usr/bin/curl,curl)  # its library is mongod's, too
 	@! grep -q '^ID=debian$$' /etc/os-release || { $(call install,/usr/bin/chromium,chromium); }
-
-nginx:  # the origin of the benchmark, which starts its own from it
 	@$(call install,/usr/sbin/nginx,nginx)
+	@$(call install,/usr/bin/caddy,caddy)
 
 clean:  ## remove what the targets above have made, but not the data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from settings.parsing import (
     Network,
@@ -29,6 +29,7 @@ DEFAULT_USER_AGENT = f"md5-light/{VERSION}"
 
 # The punctuation that may stand in a comment of a header: RFC 9110 § 5.6.5
 _OUTSIDE_COMMENTS = "".join(set(string.punctuation) - set("()\\"))
+_IN_PATHS = "/%:@!$&'()*+,;=~"  # RFC 3986 § 3.3; what is encoded stays so
 
 
 class SettingsError(ValueError):
@@ -93,7 +94,10 @@ class Settings:
         "MD5 light <md5-light@localhost>", parse_mailbox, "The sender of mails."
     )
     public_url: str | None = _setting(
-        None, parse_url("http", "https"), "Where users reach the service, for the link in mails."
+        None,
+        parse_url("http", "https"),
+        "Where users reach the service, for the links in mails. If a proxy serves it under a path, "
+        "such as `https://example.org/md5`, `Location` begins with this path.",
     )
     allow_networks: tuple[Network, ...] = _setting(
         (),
@@ -232,6 +236,15 @@ class Settings:
     def store_url(self) -> str:
         """The URL of the store: MongoDB's, or that of the SQLite file."""
         return self.mongodb_url or f"sqlite:{self.data_dir / 'tasks.sqlite3'}"
+
+    @property
+    def public_path(self) -> str:
+        """The path below which users find the service, without a slash at its end.
+
+        It is percent-encoded, as header fields take ASCII only.
+        """
+        path = urlsplit(self.public_url or "").path
+        return quote(path.rstrip("/"), safe=_IN_PATHS)
 
     @property
     def sent_user_agent(self) -> str:

@@ -334,3 +334,19 @@ def test_an_unknown_option_of_the_mail_server_is_named(option: str) -> None:
 def test_tls_cannot_be_switched_off_where_it_is_the_scheme() -> None:
     with pytest.raises(SettingsError, match=r"^SMTP_URL: .*tls=off"):
         Settings.from_env({"SMTP_URL": "smtps://mail.example.com?tls=off"})
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("", ""),
+        ("https://example.org", ""),
+        ("https://example.org/", ""),
+        ("https://example.org/md5", "/md5"),
+        ("https://example.org/a/md5/?b#c", "/a/md5"),
+        ("https://example.org/prüfsumme", "/pr%C3%BCfsumme"),
+        ("https://example.org/pr%C3%BCfsumme", "/pr%C3%BCfsumme"),
+    ],
+)
+def test_public_path_is_that_of_the_public_url(url: str, path: str) -> None:
+    assert Settings.from_env({"PUBLIC_URL": url}).public_path == path
