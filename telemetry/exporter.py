@@ -112,7 +112,7 @@ def _reserve(folder: Path) -> None:
     """Take the space for this process's files now. A disk that is full later would kill it."""
     for kind in ("counter", "histogram", "gauge_livemin", "gauge_livesum"):
         with (folder / f"{kind}_{os.getpid()}.db").open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
+            file.write(bytes(max(0, _FILE_BYTES - file.tell())))  # macOS lacks posix_fallocate
 
 
 class _Processes(MultiProcessCollector):
