@@ -74,6 +74,7 @@ services:  # for the tests, which start their own; Ubuntu's chromium is a snap, 
 	@! grep -q '^ID=debian$$' /etc/os-release || { $(call install,/usr/bin/chromium,chromium); }
 	@$(call install,/usr/sbin/nginx,nginx)
 	@$(call install,/usr/bin/caddy,caddy)
+	@$(call install,/usr/bin/systemd-analyze,systemd)
 
 clean:  ## remove what the targets above have made, but not the data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -69,8 +69,12 @@ def test_systemd_accepts_the_units(runnable: Path) -> None:
 
 
 def test_units_are_exposed_as_little_as_they_can_be(runnable: Path) -> None:
-    analyze = [find_program("systemd-analyze"), "security", "--offline=true", "--no-pager"]
-    command = [*analyze, f"--threshold={MOST_EXPOSURE}", str(runnable)]
+    analyze = find_program("systemd-analyze")
+    version = subprocess.run([analyze, "--version"], check=True, capture_output=True, text=True)
+    if int(version.stdout.split()[1]) < 250:
+        pytest.skip("systemd-analyze reads no unit files before systemd 250")
+    options = ["--offline=true", "--no-pager", f"--threshold={MOST_EXPOSURE}"]
+    command = [analyze, "security", *options, str(runnable)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
