@@ -13,8 +13,10 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
+from playwright.sync_api import expect
 from requests.adapters import HTTPAdapter
 
+from devtools.servers.browser import open_browser
 from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
@@ -132,6 +134,19 @@ def test_answers_say_where_the_task_is(start_site: Callable[..., Site], serve: S
     again = site.ask("GET", urljoin(waited.url, waited.headers["Content-Location"]))
     assert again.status_code == HTTPStatus.OK
     assert again.json()["md5"] == MD5
+
+
+def test_page_works_below_the_path(start_site: Callable[..., Site], serve: Serve) -> None:
+    site, origin = start_site(), serve({"/a": BODY})
+    with open_browser() as browser:
+        page = browser.new_page(ignore_https_errors=True)
+        page.goto(f"{site.base}/")
+        page.get_by_label("URL of the file").fill(f"{origin.base}/a")
+        page.get_by_role("button", name="Compute MD5").click()
+        expect(page.get_by_text(MD5, exact=True)).to_be_visible(timeout=30_000)
+        page.get_by_role("link", name="Link to this task").click()
+        expect(page).to_have_url(re.compile(rf"{re.escape(site.base)}/\?id=.*"))
+        expect(page.get_by_text(MD5, exact=True)).to_be_visible(timeout=30_000)
 
 
 def test_mails_link_to_the_task(
