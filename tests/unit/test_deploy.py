@@ -15,6 +15,7 @@ import yaml
 from devtools.servers.process import PROJECT, find_program
 from settings import VERSION, Settings
 from tasks.step import StepKind
+from worker import health
 
 DEPLOY = PROJECT / "deploy"
 DOC = (PROJECT / "docs/deploy.md").read_text()
@@ -181,6 +182,16 @@ def test_pods_run_this_version_and_are_probed() -> None:
             assert int(millis) / 1000 < pod["terminationGracePeriodSeconds"]
     assert {"containerPort": int(served), "name": "http"} in next(pods())[1]["ports"]
     assert paths == {"/health/live", "/health/ready"}
+
+
+def test_workers_are_probed_by_their_health_command() -> None:
+    probes = [
+        container[each]["exec"]["command"]
+        for _, container in pods()
+        for each in ("startupProbe", "livenessProbe")
+        if "exec" in container[each]
+    ]
+    assert probes == [["python", "-m", health.__name__]] * 2
 
 
 def test_workers_are_scaled_by_the_queues_of_downloads() -> None:
