@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -22,3 +23,8 @@ def wait_for(
         time.sleep(pause)
         pause = min(GROWTH * pause, longest_pause)
     return result
+
+
+def wait_for_a_fresh_minute() -> None:
+    """Return early in a minute, so that what follows is in one window of a limit per minute."""
+    wait_for(lambda: datetime.now(UTC).second < 45, 20)  # noqa: PLR2004

@@ -11,7 +11,7 @@ from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.system import Service
-from devtools.waiting import wait_for
+from devtools.waiting import wait_for, wait_for_a_fresh_minute
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -29,11 +29,6 @@ def lone(tmp_path: Path) -> Iterator[System]:
 
 def submit(service: Service, headers: Mapping[str, str] | None = None) -> requests.Response:
     return requests.post(f"{service.base}/submit", data={"url": URL}, headers=headers, timeout=10)
-
-
-def wait_for_a_fresh_minute() -> None:
-    """So that what follows, which takes less, is in one window of the limit."""
-    wait_for(lambda: datetime.now(UTC).second < 45, 20)
 
 
 def test_client_over_its_limit_gets_retry_after(lone: System) -> None:

@@ -22,10 +22,9 @@ from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.process import free_port
 from devtools.servers.proxies import FOLDER, Caddy, Nginx, Proxy
-from devtools.waiting import PATIENCE, wait_for
+from devtools.waiting import PATIENCE, wait_for, wait_for_a_fresh_minute
 from service.app import MAX_LIST_BYTES
 from service.waiting import LONGEST_SECONDS
-from tests.e2e.test_limits import wait_for_a_fresh_minute
 
 pytestmark = pytest.mark.services
 
