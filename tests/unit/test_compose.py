@@ -73,7 +73,7 @@ def test_the_passwords_are_made_first(name: str) -> None:
     assert "passwords:/passwords:ro" in block
 
 
-@pytest.mark.parametrize("name", BLOCKS.keys() - {"passwords", "prometheus", "grafana"})
+@pytest.mark.parametrize("name", sorted(BLOCKS.keys() - {"passwords", "prometheus", "grafana"}))
 def test_a_server_has_a_health_check(name: str) -> None:
     assert "\n    healthcheck:\n" in BLOCKS[name]
 
