@@ -55,6 +55,6 @@ def root_of(request: Request) -> str:
 def send(page: str, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> HTTPResponse:
     """Return the answer with a page."""
     safe = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
-    body = page.encode(errors="replace")  # of text that is not from here
+    body = page.encode(errors="replace")  # the text may contain lone surrogates
     content_type = "text/html; charset=utf-8"
     return HTTPResponse(body, status, {**safe, **(headers or {})}, content_type=content_type)

@@ -8,7 +8,7 @@ from tasks.task import Task
 SHARE = 10
 SHORTEST = timedelta(seconds=1)
 LONGEST = timedelta(seconds=5)
-# A page that refreshes itself puts a reader back to its beginning: often only while it is new.
+# A refresh may move the reader back to the top, so it is frequent only while the task is new.
 NEW = timedelta(seconds=5)
 REFRESH = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=1)  # while the next attempt is not due

@@ -17,7 +17,7 @@ from tasks.step import Status
 from tasks.stores.contract import BacklogStats, DiskSpace, TaskStore
 from telemetry.metrics import Row
 
-# A report is valid for some seconds, or for twenty times as long as it took.
+# A report is valid for REPORT_SECONDS or REPORT_SHARE times its own duration, whichever is longer.
 REPORT_SECONDS = 5.0
 REPORT_SHARE = 20
 CHECK_THREADS = 2
@@ -120,7 +120,7 @@ class StoreGauges(Collector):
         is_up = self._answers_in_time(lambda: pings(self._store))
         yield STORE_UP.family(is_up)
         if is_up:
-            # Counting very many tasks takes longer: then this scrape has the report before it.
+            # Counting very many tasks takes longer. This scrape then returns the previous report.
             self._answers_in_time(self._refresh)
         if is_up and self._report is not None:
             yield from self._report.families(self._max_stored)

@@ -67,7 +67,7 @@ def write(server: Server, folder: Path, volumes: Path, environ: Mapping[str, str
     else:
         password, origin = secrets.token_hex(16), "random, made now"
     if not re.fullmatch(ALLOWED, password):
-        raise ValueError(f"{server.variable}: may only have letters, digits and -._~!*+,;=")
+        raise ValueError(f"{server.variable}: may contain only letters, digits and -._~!*+,;=")
     for name, content in server.files.items():
         _replace(folder / name, content.format(password=password, quoted=quote(password, safe="")))
     _replace(kept, password)

@@ -1,7 +1,7 @@
 """Checks the workers on this machine or in this container: `python -m worker.health [SECONDS]`.
 
-It exits with 1 and a reason if no worker runs, if a process of one has stopped, or if one of its
-loops has not gone round for that many seconds. An outage of a server stops no loop. It runs every
+It exits with 1 and a reason if no worker runs, if a process has stopped, or if a loop has not
+completed a round for SECONDS, by default 120. An outage of a server stops no loop. It runs every
 few seconds, so it imports little.
 """
 

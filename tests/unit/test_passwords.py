@@ -107,5 +107,5 @@ def test_a_volume_of_an_earlier_version_keeps_its_password(
 def test_a_password_that_needs_quoting_is_refused(passwords: Path, run: Run, password: str) -> None:
     done = run(RABBITMQ_PASSWORD=password)
     assert done.returncode == 1
-    assert done.stderr == "RABBITMQ_PASSWORD: may only have letters, digits and -._~!*+,;=\n"
+    assert done.stderr == "RABBITMQ_PASSWORD: may contain only letters, digits and -._~!*+,;=\n"
     assert contents(passwords) == {}
