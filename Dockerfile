@@ -17,7 +17,7 @@ RUN python -m compileall -q . \
  && install --directory --owner=md5light --mode=0700 /data
 
 # Without RabbitMQ and MongoDB the tasks are in /data: `docker run --volume md5-light:/data …`. No
-# VOLUME is declared, because each container that needs none would leave an anonymous one behind.
+# volume is declared, because each container that needs none would leave an anonymous one behind.
 ENV HOST=0.0.0.0 DATA_DIR=/data
 EXPOSE 8000
 USER md5light

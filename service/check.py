@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
-from itertools import chain, islice
 
 from sanic import HTTPResponse, Request, json
 
@@ -19,7 +18,6 @@ from service.representation import represent
 from service.waiting import begin_wait, wait_for_end
 from tasks.step import Status
 from tasks.stores.contract import TaskStore
-from tasks.stores.paging import in_pages
 from tasks.task import Task
 
 PAGE = 500  # tasks read at once
@@ -52,7 +50,10 @@ async def _send_page(request: Request, task: Task, now: datetime, refresh: str) 
         refuse_parameter("refresh", "must be no, or be left out")
     status = status_of(task)
     pause = advise_refresh(task, now) if status is HTTPStatus.ACCEPTED else None
-    failures = await in_thread(request, lambda: _first_failures(request, task))
+    failures: list[Task] = []
+    if task.batch is not None and task.batch.tally.failed:
+        read = partial(request.app.ctx.store.members.failed, task.batch.group)
+        failures = await in_thread(request, lambda: read(result_page.MAX_FAILURES))
     shown = result_page.Shown(
         task_id=task.id,
         body=represent(task),
@@ -65,16 +66,6 @@ async def _send_page(request: Request, task: Task, now: datetime, refresh: str) 
     if pause and not refresh:
         headers["Refresh"] = str(pause)
     return html.send(result_page.render(shown), status, headers)
-
-
-def _first_failures(request: Request, task: Task) -> list[Task]:
-    """Return the first failed tasks of a batch, and read no further."""
-    if task.batch is None:
-        return []
-    most = min(task.batch.tally.failed, result_page.MAX_FAILURES)
-    read = partial(request.app.ctx.store.members.pages, task.batch.group, "position", PAGE)
-    members = chain.from_iterable(in_pages(read, "position"))
-    return list(islice((each for each in members if each.status is Status.FAILED), most))
 
 
 def not_found(error: UnknownTaskError) -> HTTPResponse:

@@ -142,7 +142,8 @@ class StoreGauges(Collector):
             self._report = Report.of(self._store)
             ended = time.monotonic()
             self._ask_again_at = ended + max(REPORT_SECONDS, REPORT_SHARE * (ended - began))
-        except StoreUnavailableError:
+        except StoreUnavailableError:  # an old report would hide what has changed since
+            self._report, self._ask_again_at = None, time.monotonic() + REPORT_SECONDS
             return False
         finally:
             self._asking.release()

@@ -243,8 +243,8 @@ class Settings:
 
         It is percent-encoded, as header fields take ASCII only.
         """
-        path = urlsplit(self.public_url or "").path
-        return quote(path.rstrip("/"), safe=_IN_PATHS)
+        path = urlsplit(self.public_url or "").path.strip("/")
+        return quote(f"/{path}", safe=_IN_PATHS) if path else ""
 
     @property
     def sent_user_agent(self) -> str:

@@ -61,8 +61,8 @@ def write(server: Server, folder: Path, volumes: Path, environ: Mapping[str, str
     elif (volumes / server.data).exists():
         password = EARLIER_DEFAULT
         origin = (
-            "the published default, as the server's volume is from an earlier version;"
-            " docs/operations.md describes under Passwords how to change it"
+            "the published default, as the server's volume is from version 1.0, or the volume"
+            f" {folder.name} was lost; see Passwords in docs/operations.md"
         )
     else:
         password, origin = secrets.token_hex(16), "random, made now"

@@ -265,7 +265,7 @@ class Task:
                 return self._paused(step.uncounted(StepState.DELAYED), now + pause)
             case Unfinished(timedelta() as pause, tally, is_active):
                 waiting = step.uncounted(StepState.WAITING)
-                changes = self._tallied(tally) | self._activity(tally, is_active, now)
+                changes = self._tallied(tally) | self._activity(tally, now, is_active=is_active)
                 return self._paused(waiting, now + pause, **changes)
             case Unfinished():
                 return self._with_step(step.uncounted(StepState.WAITING), **self._due_soon(now))
@@ -277,7 +277,7 @@ class Task:
     def _tallied(self, tally: Tally | None) -> dict[str, Any]:
         return {"batch": replace(self.batch, tally=tally)} if self.batch and tally else {}
 
-    def _activity(self, tally: Tally | None, is_active: bool, now: datetime) -> dict[str, Any]:  # noqa: FBT001  our own
+    def _activity(self, tally: Tally | None, now: datetime, *, is_active: bool) -> dict[str, Any]:
         """Return the changes of a batch that moves, or that a version without `active_at` wrote."""
         if self.batch is None:
             return {}

@@ -1,8 +1,8 @@
 """Checks the workers on this machine or in this container: `python -m worker.health [SECONDS]`.
 
 It exits with 1 and a reason if no worker runs, if a process has stopped, or if a loop has not
-completed a round for SECONDS, by default 120. An outage of a server stops no loop. It runs every
-few seconds, so it imports little.
+completed a round for SECONDS, by default 120. An outage of a server stops no loop. It needs
+Linux's /proc, and imports little, because it runs every few seconds.
 """
 
 import fcntl

@@ -242,21 +242,21 @@ class LeaseKeeper:
             try:
                 for first in range(0, len(claims), RENEWED_AT_ONCE):
                     self._beat(LEASES)
-                    _renew_all(claims[first : first + RENEWED_AT_ONCE])
+                    self._renew_all(claims[first : first + RENEWED_AT_ONCE])
             except StoreUnavailableError:  # the store has logged it
                 pause = min(interval, RETRY_SECONDS)  # before a sweeper takes the leases
 
-
-def _renew_all(claims: Sequence[Claim]) -> None:
-    """Renew claims together, or one by one if one of them spoils it for the others."""
-    try:
-        Claim.renew_all(claims)
-    except StoreUnavailableError:
-        raise
-    except Exception:  # noqa: BLE001  the edge: the other claims must go on
-        _log.exception("renewing the leases together has failed, now they are renewed one by one")
-        for claim in claims:
-            _renew_alone(claim)
+    def _renew_all(self, claims: Sequence[Claim]) -> None:
+        """Renew claims together, or one by one if one of them spoils it for the others."""
+        try:
+            Claim.renew_all(claims)
+        except StoreUnavailableError:
+            raise
+        except Exception:  # noqa: BLE001  the edge: the other claims must go on
+            _log.exception("the leases cannot be renewed together, now they are renewed singly")
+            for claim in claims:
+                self._beat(LEASES)  # each write may wait for a slow store
+                _renew_alone(claim)
 
 
 def _renew_alone(claim: Claim) -> None:

@@ -211,6 +211,9 @@ class Members(Protocol):
     def pages(self, group: str, order: Order, limit: int, after: int = -1) -> list[Task]:
         """Return up to `limit` members in an order, after that number."""
 
+    def failed(self, group: str, limit: int) -> list[Task]:
+        """Return up to `limit` members that have failed, by their host and their position."""
+
     def cancel(self, group: str, now: datetime) -> int:
         """Apply `Task.cancelled` to all members that have not ended; return their number.
 

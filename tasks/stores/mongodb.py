@@ -1,6 +1,8 @@
 """Tasks in MongoDB: for any number of machines."""
 
 import logging
+import math
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,7 +14,7 @@ from typing import Self, cast
 import pymongo
 from pymongo import ReturnDocument
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, NetworkTimeout, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from settings import Settings
@@ -35,6 +37,7 @@ from telemetry.availability import Availability
 
 SERVER_SELECTION_MILLIS = 2000
 OPERATION_MILLIS = 5000
+INDEX_SECONDS = 30.0  # between two looks whether the server has built an index
 
 # In the journal of a majority: with w=1 and without it, a killed server loses acknowledged writes.
 DURABLE = WriteConcern(w="majority", j=True)
@@ -76,6 +79,7 @@ class MongoStore:
         self._clock = clock or ServerClock(self._ask_for_time)
         self._availability = Availability("MongoDB", logging.getLogger(__name__))
         self._has_indexes = False
+        self._index_again_at = -math.inf
         self.members = MongoMembers(
             self._tasks, self._hints, self._translated_errors, self._ensure_indexes
         )
@@ -278,9 +282,14 @@ class MongoStore:
 
     def _ensure_indexes(self) -> None:
         """Made by those who use them, so that a service starts while the server is down."""
-        if not self._has_indexes:
+        if self._has_indexes or time.monotonic() < self._index_again_at:
+            return
+        try:
             create_indexes(self._tasks, self._counters)
             self.members.create_indexes()
+        except NetworkTimeout:  # the server goes on, and works without an index until then
+            self._index_again_at = time.monotonic() + INDEX_SECONDS
+        else:
             self._has_indexes = True
 
     @contextmanager

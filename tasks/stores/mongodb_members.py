@@ -185,6 +185,13 @@ class MongoMembers:
             found = self._tasks.find({"member.group": group, name: {"$gt": after}})
             return list(read_all(found.sort(name, pymongo.ASCENDING).limit(limit)))
 
+    def failed(self, group: str, limit: int) -> list[Task]:
+        by_host = [("member.host", 1), ("member.position", 1)]
+        with self._guard():
+            self._ensure_indexes()
+            found = self._tasks.find({"member.group": group, "status": Status.FAILED.value})
+            return list(read_all(found.sort(by_host).limit(limit).hint(_TALLY_INDEX)))
+
     def cancel(self, group: str, now: datetime) -> int:
         with self._guard():
             result = self._tasks.update_many(

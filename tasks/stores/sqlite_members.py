@@ -148,6 +148,15 @@ class SQLiteMembers:
             ).fetchall()
         return list(read_rows(rows))
 
+    def failed(self, group: str, limit: int) -> list[Task]:
+        with self._transaction(self._hints) as connection:
+            rows = connection.execute(
+                f"{SELECT} WHERE group_id = ? AND {_STATUS} = 'failed'"
+                f" ORDER BY {_HOST}, {_POSITION} LIMIT ?",
+                (group, limit),
+            ).fetchall()
+        return list(read_rows(rows))
+
     def cancel(self, group: str, now: datetime) -> int:
         change = (
             "version = version + 1, wake_at = NULL, dispatched_at = NULL, due_since = NULL,"

@@ -10,8 +10,10 @@ from tests.alerting.series import (
     WORKERS,
     beginning,
     ending,
+    idle_worker,
     interrupted,
     of,
+    prolonged,
     removed,
     rising,
     service,
@@ -43,6 +45,12 @@ OTHER_SERVICE = 'job="service",instance="other:9100"'
 REQUESTS = "http_request_seconds_count"
 STORED, STORED_MAX = of(SERVICE, "tasks_stored"), of(SERVICE, "tasks_stored_max")
 
+STALLED = {
+    **service(),
+    **idle_worker(FIRST),
+    **idle_worker(SECOND),
+    of(SERVICE, "tasks", state="queued"): steady(5),
+}
 # A counter that counts once in the 20th minute, and one that does so in its first scrape.
 ONCE = f"0+0x80 1+0x{SCRAPES}"
 CRASH = of(FIRST, "tasks_ended_total", status="failed", code="worker_lost")
@@ -138,6 +146,16 @@ CASES = {
             for le in ("60", "300")
         },
         ("MD5LightQueueSlow",),
+    ),
+    "tasks are queued and nothing starts": Case(
+        prolonged(STALLED), ("MD5LightNothingStarts",), at=75
+    ),
+    "nothing has started for an hour": Case(prolonged(STALLED), at=65),
+    "all threads are at one large download": Case(
+        prolonged(STALLED | {of(FIRST, "download_bytes_total"): rising(1e6)}), at=75
+    ),
+    "there is nothing to do": Case(
+        prolonged({**service(), **idle_worker(FIRST), **idle_worker(SECOND)}), at=75
     ),
     "a running task is old": Case(
         system() | {age("running"): f"{DAY + 1}+15x{SCRAPES}"},

@@ -35,7 +35,10 @@ def process(labels: str) -> Series:
         *(f'mails_total{{outcome="{outcome}",' for outcome in ("sent", "retried", "refused")),
         *(f'sweeper_repairs_total{{kind="{kind}",' for kind in ("lease", "message")),
         *(f'queue_wait_seconds_bucket{{le="{le}",' for le in ("60", "300", "1800", "+Inf")),
-        *(f"{name}{{" for name in ("download_seconds_count", "tasks_trimmed_total")),
+        *(
+            f"{name}{{"
+            for name in ("download_seconds_count", "download_bytes_total", "tasks_trimmed_total")
+        ),
     ]
     return {
         f"up{{{labels}}}": steady(1),
@@ -67,6 +70,7 @@ def service(labels: str = SERVICE, *, threads: int = 0) -> Series:
             f'md5_light_oldest_task_age_seconds{{state="{state}",{labels}}}': steady(60)
             for state in ("queued", "running", "mailing")
         },
+        f'md5_light_tasks{{state="queued",{labels}}}': ZERO,
         f'{requests}{{route="/submit",status="2xx",{labels}}}': rising(100),
         f'{requests}{{route="/submit",status="5xx",{labels}}}': ZERO,
         f'{requests}{{route="/health/ready",status="2xx",{labels}}}': rising(3),
@@ -83,8 +87,21 @@ def worker(labels: str) -> Series:
         **process(labels),
         f"md5_light_download_threads{{{labels}}}": steady(8),
         f"md5_light_download_seconds_count{{{labels}}}": rising(40),
+        f"md5_light_download_bytes_total{{{labels}}}": rising(1e6),
         f'md5_light_mails_total{{outcome="sent",{labels}}}': rising(2),
         **{f'{waits}{{le="{le}",{labels}}}': rising(40) for le in ("60", "300", "1800", "+Inf")},
+    }
+
+
+def idle_worker(labels: str) -> Series:
+    """Return the series of a worker that does nothing."""
+    return {**process(labels), f"md5_light_download_threads{{{labels}}}": steady(8)}
+
+
+def prolonged(series: Series) -> Series:
+    """Return series that are twice as long."""
+    return {
+        name: values.replace(f"x{SCRAPES}", f"x{2 * SCRAPES}") for name, values in series.items()
     }
 
 

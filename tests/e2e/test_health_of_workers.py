@@ -26,7 +26,6 @@ pytestmark = pytest.mark.services
 PATIENT, IMPATIENT = "600", "8"  # seconds; a loop goes round within five
 ROUNDS = 2  # of each loop, in an outage
 SHORTER = "80"  # seconds, well below the limit of an outage
-MOST_CPU_SECONDS = 0.3
 
 
 class Health:
@@ -147,17 +146,17 @@ def test_an_outage_of_the_servers_stops_no_loop(
         service.submit(f"{origin.base}/file")
     wait_for(lambda: len(origin.requests) == 4)
     seen: dict[str, set[int]] = {}
+    again: dict[str, set[int]] = {}
     with outage():
         wait_for(lambda: rounds_seen(health.folder, seen) > ROUNDS)
         assert health.problems(SHORTER) == ""
-    origin.may_finish.set()
+        origin.may_finish.set()  # the results wait for the store, and so do their claims
+        wait_for(lambda: rounds_seen(health.folder, again) > ROUNDS)
+        assert health.problems(SHORTER) == ""
 
 
-def test_it_is_cheap(distributed: System, health: Health) -> None:
-    distributed.start_workers(processes=4, threads=1)
-    assert health.problems() == ""
-    before = os.times().children_user + os.times().children_system
-    for _ in range(10):
-        assert health.problems() == ""
-    after = os.times().children_user + os.times().children_system
-    assert after - before < 10 * MOST_CPU_SECONDS
+def test_it_imports_little() -> None:
+    """Docker runs it every few seconds."""
+    command = "import sys, worker.health; print(*sys.modules)"
+    imported = subprocess.check_output([sys.executable, "-c", command], cwd=PROJECT, text=True)
+    assert not {"dramatiq", "pymongo", "pika", "settings", "requests"} & set(imported.split())

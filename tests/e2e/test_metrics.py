@@ -138,8 +138,12 @@ def test_age_and_idleness_end_with_what_is_old(embedded: System, origin: Origin)
     service = embedded.start_service()
     batch = submit_list(service, [f"{origin.base}/file"])
     running = 'md5_light_oldest_task_age_seconds{state="running"}'
-    wait_for(lambda: scrape(service.base)[running] > 1)
-    assert scrape(service.base)["md5_light_batch_idle_seconds"] < scrape(service.base)[running]
+
+    def is_older_than_idle() -> bool:
+        samples = scrape(service.base)
+        return 1 < samples[running] > samples["md5_light_batch_idle_seconds"]
+
+    wait_for(is_older_than_idle)
     origin.may_finish.set()
     wait_for_batch(service, batch)
     wait_for(lambda: scrape(service.base)[running] == 0)

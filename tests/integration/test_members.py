@@ -58,6 +58,16 @@ def test_members_are_invisible_until_they_are_activated(store: TaskStore) -> Non
     assert get(store, stored.members[0]).expires_at is None
 
 
+def test_failed_members_are_found_by_host_and_position(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    end(store, claim(store, stored, "b.example", 3), Failed(FAILURE))
+    end(store, claim(store, stored, "a.example", 2), Failed(FAILURE))
+    end(store, claim(store, stored, "a.example", 1), Succeeded(DIGEST))
+    assert positions(store.members.failed(stored.group, 20)) == [0, 2, 1, 3, 5]
+    assert positions(store.members.failed(stored.group, 3)) == [0, 2, 1]
+    assert store.members.failed("other", 20) == []
+
+
 def test_activation_is_repeated_without_harm(store: TaskStore) -> None:
     stored = store_batch(store, LINES)
     end(store, claim(store, stored, "a.example", 2), Succeeded(DIGEST))

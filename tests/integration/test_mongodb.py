@@ -79,6 +79,32 @@ def test_first_sweep_creates_the_indexes_of_mongodb(mongod: Mongod, connect: Con
 
 
 @pytest.mark.services
+def test_an_index_that_takes_long_holds_up_nothing(
+    own_mongod: Mongod, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a large collection gets a new one: the server goes on with it by itself."""
+    monkeypatch.setattr(tasks.stores.mongodb, "OPERATION_MILLIS", 500)
+    monkeypatch.setattr(tasks.stores.mongodb, "INDEX_SECONDS", 10.0)
+    store = connect(url := mongod_url(own_mongod))
+    task = insert_due(store, 1)[0]
+    own_mongod.fail("createIndexes", blockConnection=True, blockTimeMS=1500)
+    try:
+        assert [each.id for each in store.take_due(NOW, HOLD, 1)] == [task.id]
+        own_mongod.fail("createIndexes", errorCode=1)  # which is not asked for again so soon
+        assert store.count_hits({"client": 1}, NOW) == {"client": 1}
+    finally:
+        own_mongod.heal()
+    with pymongo.MongoClient[dict[str, object]](url) as client:
+        indexes = client.get_default_database()["tasks"].index_information
+
+        def are_made() -> bool:
+            assert store.take_due(NOW, HOLD, 1) == []
+            return len(indexes()) > 1
+
+        wait_for(are_made)
+
+
+@pytest.mark.services
 def test_a_user_without_the_right_to_it_sees_no_disk(own_mongod: Mongod, connect: Connect) -> None:
     store = connect(mongod_url(own_mongod))
     insert(store, make_task())

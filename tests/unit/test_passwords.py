@@ -100,7 +100,7 @@ def test_a_volume_of_an_earlier_version_keeps_its_password(
     is_old = {name: files[f"{name.lower()}_password"] == "md5light" for name in OLD_DATA}
     assert is_old == {name: name == server for name in OLD_DATA}
     assert f"{server}_PASSWORD: the published default" in done.stdout
-    assert "docs/operations.md describes under Passwords how to change it" in done.stdout
+    assert "see Passwords in docs/operations.md" in done.stdout
 
 
 @pytest.mark.parametrize("password", ["with space", "a#b", "a\nb", "a@b", "ä"])

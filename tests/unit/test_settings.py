@@ -344,6 +344,7 @@ def test_tls_cannot_be_switched_off_where_it_is_the_scheme() -> None:
         ("https://example.org/", ""),
         ("https://example.org/md5", "/md5"),
         ("https://example.org/a/md5/?b#c", "/a/md5"),
+        ("https://example.org//md5", "/md5"),
         ("https://example.org/prüfsumme", "/pr%C3%BCfsumme"),
         ("https://example.org/pr%C3%BCfsumme", "/pr%C3%BCfsumme"),
     ],
