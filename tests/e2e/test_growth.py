@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 TOKEN = "a-token-of-the-tests"
 HEAD_BYTES, BODY_BYTES = 15 * 1024, 63 * 1024
-MAX_SECONDS = 0.2  # of CPU time of the event loop for one request
+MAX_SECONDS = 0.5  # of CPU time of the event loop for one request, also on a slow machine
 
 # What parsers stumble over: separators, escapes, brackets, and text that Unicode rules change.
 ALPHABETS = [
