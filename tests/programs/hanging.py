@@ -3,8 +3,8 @@
 HANG says how: `process` holds the GIL for ever, and the name of a loop ends this loop only.
 """
 
+import ctypes
 import os
-import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ _real_beat = Heartbeats.beat
 
 def _hold_the_gil() -> None:
     wait_for(_FLAG.exists)
-    re.fullmatch("(a*)*b", "a" * 64)
+    ctypes.PyDLL(None).sleep(3600)  # unlike CDLL, it keeps the GIL, and leaves the cores to others
 
 
 def _beat_or_end(heartbeats: Heartbeats, loop: str) -> Any:  # noqa: ANN401
