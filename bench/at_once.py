@@ -40,7 +40,7 @@ def run(lab: Lab, kind: str, count: int, url: str, *digests: str) -> Run:
 
 
 def run_curls(lab: Lab, count: int, url: str, size: int) -> Run:
-    """Run `curl | md5sum` so many times at once, for a file of that size."""
+    """Run `curl | md5sum` for `count` files of `size` bytes at once."""
     used, began = cpu.of_ended_children(), time.monotonic()
     command = ["bash", "-c", PIPES, str(count), str(lab.nginx.ca_bundle), url]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -46,5 +46,6 @@ class BrokenRules:
 
     def _as_one(self) -> BadRequestError:
         """Return the first error, with the others."""
-        first, *first.further = self._by_field.values()
+        first, *others = self._by_field.values()
+        first.further = others
         return first

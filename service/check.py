@@ -3,24 +3,21 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from functools import partial
 from http import HTTPStatus
 
 from sanic import HTTPResponse, Request, json
 
-from service import html, result_page
 from service.deadlines import in_thread
-from service.errors import BadRequestError, UnknownTaskError, refuse_parameter
+from service.errors import BadRequestError, UnknownTaskError
 from service.negotiation import prefers_html
 from service.parameters import read_parameters
-from service.polling import advise_pause, advise_refresh
+from service.polling import advise_pause
 from service.representation import represent
+from service.task_page import read_refresh, send_page
 from service.waiting import begin_wait, wait_for_end
 from tasks.step import Status
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
-
-PAGE = 500  # tasks read at once
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STATUSES = {Status.DONE: HTTPStatus.OK, Status.FAILED: HTTPStatus.FAILED_DEPENDENCY}
@@ -30,42 +27,19 @@ async def check(request: Request) -> HTTPResponse:
     """Answer 200 if the task is done, 424 if it has failed, 202 until then, or 404."""
     is_for_people = prefers_html(request)
     parameters = read_parameters(request, ("id", "refresh") if is_for_people else ("id",))
+    is_refreshed = read_refresh(parameters)
     try:
         task, now = await find_ended_task(request, read_id(parameters))
     except UnknownTaskError as error:
         if is_for_people:
             raise
         return not_found(error)
-    if is_for_people:
-        return await _send_page(request, task, now, parameters.get("refresh", ""))
     status = status_of(task)
+    if is_for_people:
+        return await send_page(request, task, now, status, is_refreshed=is_refreshed)
     is_unfinished = status is HTTPStatus.ACCEPTED
     headers = {"Retry-After": str(advise_pause(task, now))} if is_unfinished else None
     return json(represent(task), status=status, headers=headers)
-
-
-async def _send_page(request: Request, task: Task, now: datetime, refresh: str) -> HTTPResponse:
-    """Answer with a page, which refreshes itself until the end unless `refresh` is "no"."""
-    if refresh not in ("", "no"):
-        refuse_parameter("refresh", "must be no, or be left out")
-    status = status_of(task)
-    pause = advise_refresh(task, now) if status is HTTPStatus.ACCEPTED else None
-    failures: list[Task] = []
-    if task.batch is not None and task.batch.tally.failed:
-        read = partial(request.app.ctx.store.members.failed, task.batch.group)
-        failures = await in_thread(request, lambda: read(result_page.MAX_FAILURES))
-    shown = result_page.Shown(
-        task_id=task.id,
-        body=represent(task),
-        failures=[represent(each) for each in failures],
-        pause=pause,
-        is_refreshed=not refresh,
-        root=html.root_of(request),
-    )
-    headers = {"Retry-After": str(pause)} if pause else {}
-    if pause and not refresh:
-        headers["Refresh"] = str(pause)
-    return html.send(result_page.render(shown), status, headers)
 
 
 def not_found(error: UnknownTaskError) -> HTTPResponse:

@@ -20,8 +20,8 @@ class MissingProgramError(Exception):
 
 
 def find_program(name: str) -> str:
-    """Return the path of a program on PATH. Raises MissingProgramError."""
-    path = shutil.which(name)
+    """Return the path of a program on PATH, or of a server. Raises MissingProgramError."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if path is None:
         raise MissingProgramError(f"{name} is not installed")
     return path

@@ -2,15 +2,15 @@
 
 import os
 import re
-import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
 import requests
 import trustme
 
-from devtools.servers.process import PROJECT, MissingProgramError, Process, free_port
+from devtools.servers.process import PROJECT, Process, find_program, free_port
 from devtools.waiting import wait_for
 
 FOLDER = PROJECT / "deploy"
@@ -40,7 +40,7 @@ _CADDY = """
 """
 
 
-class Proxy(Process):
+class Proxy(Process, ABC):
     """A proxy that terminates TLS at `base`, and serves the service below its path."""
 
     def __init__(self, folder: Path, port: int, upstream: str) -> None:
@@ -56,12 +56,13 @@ class Proxy(Process):
         super().__init__(self._command(folder), folder, os.environ | self._environ(folder))
         wait_for(self._answers)
 
+    @abstractmethod
     def _configure(self, folder: Path, port: int, upstream: str) -> None:
         """Write the configuration. `upstream` is the service's address and port."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _command(self, folder: Path) -> list[str]:
-        raise NotImplementedError
+        """Return the command that starts the proxy in the foreground."""
 
     def _environ(self, _folder: Path) -> Mapping[str, str]:
         return {}
@@ -102,7 +103,7 @@ class Nginx(Proxy):
         assert "[warn]" not in done.stderr, done.stderr
 
     def _command(self, folder: Path) -> list[str]:
-        program = _find_program("nginx")
+        program = find_program("nginx")
         return [program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
@@ -119,18 +120,10 @@ class Caddy(Proxy):
         (folder / "Caddyfile").write_text(_CADDY.format(folder=folder) + site)
 
     def _command(self, folder: Path) -> list[str]:
-        return [_find_program("caddy"), "run", "--config", str(folder / "Caddyfile")]
+        return [find_program("caddy"), "run", "--config", str(folder / "Caddyfile")]
 
     def _environ(self, folder: Path) -> Mapping[str, str]:
         return {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-
-
-def _find_program(name: str) -> str:
-    """Return the path of a server. Raises MissingProgramError."""
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if path is None:
-        raise MissingProgramError(f"{name} is not installed")
-    return path
 
 
 def _replace(path: Path, addresses: Mapping[str, str]) -> str:
