@@ -125,7 +125,7 @@ class BoundedProtocol(HttpProtocol):
         self._sent = monotonic()
 
     def end_if_stopped(self) -> None:
-        """Let no request follow this one if the service stops, which would wait for the client."""
+        """Close the connection after this answer if the service stops. It would wait otherwise."""
         if self.signal.stopped:
             self.http.keep_alive = False
 

@@ -1,4 +1,4 @@
-"""What the service counts, and its answer to Prometheus, for all of its processes."""
+"""The metrics of the service, and its answer to Prometheus, for all of its processes."""
 
 import asyncio
 import time

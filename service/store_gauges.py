@@ -1,4 +1,4 @@
-"""What the store reports at a scrape: its tasks, its batches, and its disk."""
+"""Gauges that ask the store at a scrape: about tasks, batches, and the disk."""
 
 import threading
 import time
@@ -65,7 +65,7 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the store reported at a moment of its time."""
+    """A report of the store. `at` is the time of the store."""
 
     at: datetime
     backlog: BacklogStats

@@ -23,7 +23,7 @@ _making = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the documentation says about a metric."""
+    """A metric as the documentation describes it."""
 
     name: str
     meaning: str

@@ -22,7 +22,7 @@ _STOPPED = frozenset("TtZXx")
 
 
 def find_problems(parent: Path, most_seconds: float) -> list[str]:
-    """Return what is wrong with the workers whose folders are in `parent`."""
+    """Return the problems of the workers whose folders are in `parent`."""
     files = [
         file for folder in _folders_in_use(parent) for file in folder.glob(f"{HEARTBEAT_PREFIX}*")
     ]
@@ -51,7 +51,7 @@ def _is_locked(folder: Path) -> bool:
 
 
 def _problems_of(file: Path, most_seconds: float) -> Iterator[str]:
-    """Yield what is wrong with one loop, or with its process or the main process of that."""
+    """Yield the problems of a loop, of its process, and of its main process."""
     pid, master, loop = file.name.removeprefix(HEARTBEAT_PREFIX).split("_", 2)
     if not _runs(master):
         yield f"the main process {master} does not run"
