@@ -58,6 +58,7 @@ async def _answer(request: Request, body: AcceptedBody) -> HTTPResponse:
     if prefers_html(request):
         page = f"{html.root_of(request)}check?id={body['id']}"
         return redirect(page, status=HTTPStatus.SEE_OTHER)
+    # Not relative, as for pages: programs put the host in front of it.
     where = f"{request.app.ctx.settings.public_path}/check?id={body['id']}"
     seconds = begin_wait(request)
     ended = await wait_for_end(request, body["id"], seconds) if seconds else None
