@@ -28,6 +28,7 @@ Serve = Callable[[Mapping[str, bytes]], Origin]
 FILES = {f"/file{number}": bytes([number]) * 100_000 for number in range(10)}
 OUTAGE_SECONDS = 5.0  # longer than the LEASE of the tests, and a sweep more
 HOUR = 3600
+STEADY_LOOKS = 10  # which take about a second
 
 
 def submit_all(service: Service, origin: Origin) -> dict[str, bytes]:
@@ -109,11 +110,8 @@ def test_a_clock_set_back_by_hours_delays_no_retry(embedded: System, tmp_path: P
 @contextmanager
 def exhausted(processes: list[Process]) -> Iterator[None]:
     """The processes of these groups may open no more files than they have open."""
-    groups = {process.pid for process in processes}
-    folders = [each for each in Path("/proc").glob("[0-9]*") if group_of(int(each.name)) in groups]
     limits = {}
-    for folder in folders:
-        pid, used = int(folder.name), len(list((folder / "fd").iterdir()))
+    for pid, used in steady_descriptors(processes).items():
         limits[pid] = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, limits[pid][1]))
     try:
@@ -121,6 +119,26 @@ def exhausted(processes: list[Process]) -> Iterator[None]:
     finally:
         for pid, limit in limits.items():
             resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+
+
+def steady_descriptors(processes: list[Process]) -> dict[int, int]:
+    """Return the number of descriptors of each process, once no more of them are closed.
+
+    A worker that has just started closes the connections on which it has declared its queues.
+    """
+    groups = {process.pid for process in processes}
+    looks: list[dict[int, int]] = []
+
+    def is_steady() -> bool:
+        pids = [int(each.name) for each in Path("/proc").glob("[0-9]*")]
+        ours = [pid for pid in pids if group_of(pid) in groups]
+        looks.append({pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in ours})
+        return len(looks) > STEADY_LOOKS and all(
+            each == looks[-1] for each in looks[-STEADY_LOOKS:]
+        )
+
+    wait_for(is_steady)
+    return looks[-1]
 
 
 def group_of(pid: int) -> int | None:

@@ -13,7 +13,7 @@ from devtools.servers.origin import Origin
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import wait_for
 from tasks.step import Status
-from tests.e2e.ledger import all_tasks, assert_kept, make_all_due, submit_all
+from tests.e2e.ledger import all_tasks, assert_kept, let_hours_pass, submit_all
 from tests.faults.rabbitmq import down, frozen, out_of_memory
 
 pytestmark = pytest.mark.services
@@ -62,7 +62,7 @@ def test_a_rabbitmq_that_takes_nothing(
         wait_for(lambda: "the broker is unreachable" in service.output)
 
     wait_for(lambda: "the broker has recovered" in service.output)
-    make_all_due(distributed.store)
+    let_hours_pass(distributed.store)
     assert_kept(distributed, tasks, inbox)
 
 
@@ -83,7 +83,7 @@ def test_all_connections_closed_again_and_again(
         closing.join(0.5)
 
     assert "CONNECTION_FORCED" in distributed.workers.output
-    make_all_due(distributed.store)
+    let_hours_pass(distributed.store)
     assert_kept(distributed, tasks, inbox)
 
 
@@ -104,7 +104,7 @@ def test_the_waiting_messages_lost(
     lose(rabbitmq)
     origin.may_finish.set()
 
-    make_all_due(distributed.store)
+    let_hours_pass(distributed.store)
     assert_kept(distributed, tasks, inbox)
 
 
