@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -46,13 +46,12 @@ class BatchSubmission:
         batch = Batch(group=group, total=self.size, is_expecting=is_expecting)
         hosts = [_host_of(entry.url) for entry in self.entries]
         lanes = [
-            _hidden(
-                Task.new(
-                    "",
-                    now,
-                    task_id=str(uuid.uuid5(_NAMESPACE, f"{group} {host} {number}")),
-                    lane=Lane(group=group, host=host, batch_id=batch_id),
-                )
+            Task.new(
+                "",
+                now,
+                task_id=str(uuid.uuid5(_NAMESPACE, f"{group} {host} {number}")),
+                lane=Lane(group=group, host=host, batch_id=batch_id),
+                **_hidden(now),
             )
             for host, count in Counter(hosts).items()
             for number in range(min(count, per_host or MOST_LANES))
@@ -88,20 +87,20 @@ class Parts:
         rank_of = {position: rank for rank, position in enumerate(by_bytes)}
         for position, (entry, host) in enumerate(zip(self.entries, self.hosts, strict=True)):
             rank = rank_of[position]
-            yield _hidden(
-                Task.new(
-                    entry.url,
-                    self.batch.submitted_at,
-                    task_id=str(uuid.uuid5(_NAMESPACE, f"{self.group} {position}")),
-                    expected=entry.expected,
-                    requested=self.requested,
-                    member=Member(group=self.group, host=host, position=position, rank=rank),
-                )
+            yield Task.new(
+                entry.url,
+                self.batch.submitted_at,
+                task_id=str(uuid.uuid5(_NAMESPACE, f"{self.group} {position}")),
+                expected=entry.expected,
+                requested=self.requested,
+                member=Member(group=self.group, host=host, position=position, rank=rank),
+                **_hidden(self.batch.submitted_at),
             )
 
 
-def _hidden(task: Task) -> Task:
-    return replace(task, wake_at=None, expires_at=task.submitted_at + LEFTOVER_TIME)
+def _hidden(now: datetime) -> dict[str, datetime | None]:
+    """Return the fields by which a new task is invisible, and removed if it stays so."""
+    return {"wake_at": None, "expires_at": now + LEFTOVER_TIME}
 
 
 def _host_of(url: str) -> str:

@@ -58,10 +58,15 @@ class Task:
         **fields: Any,
     ) -> Self:
         """Return a task that waits for the first of its steps. `fields` are those of a Task."""
-        fields |= {"id": task_id or str(uuid.uuid4()), "url": url, "submitted_at": now}
-        task = cls(wake_at=now + UNPUBLISHED_PAUSE, **fields)
-        steps = tuple(Step(kind) for kind, row in ROWS.items() if getattr(task, row.requested_by))
-        return replace(task, steps=steps)
+        fields = {
+            "id": task_id or str(uuid.uuid4()),
+            "url": url,
+            "submitted_at": now,
+            "wake_at": now + UNPUBLISHED_PAUSE,
+            **fields,
+        }
+        steps = tuple(Step(kind) for kind, row in ROWS.items() if fields.get(row.requested_by))
+        return cls(steps=steps, **fields)
 
     def step(self, kind: StepKind) -> Step | None:
         """Return the step of that kind, if the task has one."""
