@@ -24,6 +24,7 @@ BATCHES = 100
 POLL_SECONDS = 5.0  # what Retry-After says after a while
 SECONDS = 10.0
 SUBMITS = 3
+PAUSE_SECONDS = 0.01
 IDLE = "itself, idle"
 
 
@@ -97,7 +98,7 @@ def _beside_submissions(
         task_id = service.submit(url)
         before = service.peak_memory()
         path = f"/check?id={task_id}"
-        checks = Request(service.base, [path], "", 1, SECONDS).start()
+        checks = Request(service.base, [path], "", 1, SECONDS, PAUSE_SECONDS).start()
         time.sleep(1)
         seconds = []
         for _ in range(SUBMITS):

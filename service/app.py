@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -38,6 +39,8 @@ MAX_HEAD_BYTES = 16 * 1024  # the longest URL may stand in the query string
 STORE_THREADS = 16  # reads under way at once
 PARSING_THREADS = 2  # long lists
 CHECK_THREADS = 4  # for those who ask how the service is: they must not wait for its work
+# How long a thread may keep the interpreter while others wait: an answer passes through several.
+SWITCH_SECONDS = 0.001
 STOP_MILLIS = 8000  # how long a stop waits for the workers inside
 
 App = Sanic[Config, SimpleNamespace]
@@ -110,6 +113,7 @@ async def _limit_body(request: Request, route: Route, **_: object) -> None:
 
 def start_app(settings: Settings) -> App:
     """The service in a process of its own, which each web worker is: with its log set up."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     logs.set_up(settings.log_format)
     exported = exporter.set_up(*metrics.METRICS)
     app = create_app(settings)

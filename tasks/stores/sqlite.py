@@ -49,12 +49,16 @@ def open_store(settings: Settings) -> "SQLiteStore":
 
 
 class SQLiteStore:
-    """A TaskStore in one file: one connection for what must be on the disk, one for hints."""
+    """A TaskStore in one file: a connection for what must be on the disk, one for hints.
+
+    Two others only read. In WAL mode they wait for no write: https://www.sqlite.org/wal.html
+    """
 
     def __init__(self, path: Path) -> None:
         self.description = f"SQLite under {path.parent}"
         self._folder = path.parent
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._counting = threading.Lock()  # a long count delays nothing else
         self._clock = MachineClock()
         self._availability = Availability("SQLite", logging.getLogger(__name__))
@@ -66,12 +70,13 @@ class SQLiteStore:
             try:
                 self._durable = connect("FULL")
                 self._hints = connect("NORMAL")  # a power cut may undo its last commits
+                self._reads = connect("NORMAL")
                 self._counts = connect("NORMAL")
                 self._set_clock(self._hints)
             except sqlite3.Error as error:
                 raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
             opened.pop_all()
-        self.members = SQLiteMembers(self._durable, self._hints, self._transaction)
+        self.members = SQLiteMembers(self._durable, self._hints, self._transaction, self._read)
 
     def now(self) -> datetime:
         return self._clock.now()
@@ -87,12 +92,12 @@ class SQLiteStore:
             return {row["_id"] for row in rows if not connection.execute(INSERT, row).rowcount}
 
     def get(self, task_id: str) -> Task | None:
-        with self._translated_errors(self._durable) as connection:
+        with self._read() as connection:
             row = connection.execute(f"{SELECT} WHERE _id = ?", (task_id,)).fetchone()
         return from_row(row) if row else None
 
     def ended(self, task_ids: Collection[str]) -> list[Task]:
-        with self._translated_errors(self._hints) as connection:
+        with self._read() as connection:
             rows = connection.execute(
                 f"{SELECT} WHERE _id IN (SELECT value FROM json_each(?))"  # noqa: S608  constants
                 " AND json_extract(document, '$.finished_at') IS NOT NULL",
@@ -174,7 +179,7 @@ class SQLiteStore:
             }
 
     def count_unfinished(self, most: int) -> int:
-        with self._translated_errors(self._hints) as connection:
+        with self._read() as connection:
             self._set_clock(connection)  # for a service, which takes no due tasks
             (count,) = connection.execute(
                 "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE wake_at IS NOT NULL LIMIT ?)",
@@ -226,10 +231,14 @@ class SQLiteStore:
             connection.execute("SELECT 1 FROM tasks LIMIT 1").fetchone()
 
     def close(self) -> None:
-        with self._lock, self._counting:
+        with self._lock, self._reading, self._counting:
             self._counts.close()
+            self._reads.close()
             self._hints.close()
             self._durable.close()
+
+    def _read(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._translated_errors(self._reads, self._reading)
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:

@@ -36,18 +36,27 @@ _OF_LANE = f"group_id = ? AND {_HOST} = ?"
 UPDATED_AT_ONCE = 500
 
 Transaction = Callable[[sqlite3.Connection], AbstractContextManager[sqlite3.Connection]]
+Read = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 
 class SQLiteMembers:
     """The part of a SQLiteStore that is about batches."""
 
     def __init__(
-        self, durable: sqlite3.Connection, hints: sqlite3.Connection, transaction: Transaction
+        self,
+        durable: sqlite3.Connection,
+        hints: sqlite3.Connection,
+        transaction: Transaction,
+        read: Read,
     ) -> None:
-        """`transaction` opens one on a connection, and translates errors."""
+        """`transaction` begins one on a connection. `read` has a connection that only reads.
+
+        Both translate errors.
+        """
         self._durable = durable
         self._hints = hints
         self._transaction = transaction
+        self._read = read
 
     def activate(self, group: str) -> None:
         change = "wake_at = ?, expires_at = NULL"
@@ -60,7 +69,7 @@ class SQLiteMembers:
         Others get their turn in between. Returns how many were changed.
         """
         update = f"UPDATE tasks SET {change} WHERE group_id = ? AND {condition} AND {_POSITION}"
-        with self._transaction(self._durable) as connection:
+        with self._read() as connection:
             (last,) = connection.execute(
                 f"SELECT max({_POSITION}) FROM tasks WHERE group_id = ?", (group,)
             ).fetchone()
@@ -100,7 +109,7 @@ class SQLiteMembers:
             )
 
     def due_at(self, lane: Lane) -> datetime | None:
-        with self._transaction(self._hints) as connection:
+        with self._read() as connection:
             (at,) = connection.execute(
                 f"SELECT min(coalesce({_RETRY_AT}, 0)) FROM tasks"
                 f" WHERE {_OF_LANE} AND {_STATUS} = 'queued'",
@@ -110,7 +119,7 @@ class SQLiteMembers:
 
     def is_unfinished(self, group: str, host: str | None = None) -> bool:
         of_host, keys = (f" AND {_HOST} = ?", (group, host)) if host else ("", (group,))
-        with self._transaction(self._hints) as connection:
+        with self._read() as connection:
             found = connection.execute(
                 f"SELECT 1 FROM tasks WHERE group_id = ? AND {_STATUS} IN ('queued', 'running')"
                 f"{of_host} LIMIT 1",
@@ -119,7 +128,7 @@ class SQLiteMembers:
         return found is not None
 
     def is_running(self, group: str) -> bool:
-        with self._transaction(self._hints) as connection:
+        with self._read() as connection:
             found = connection.execute(
                 f"SELECT 1 FROM tasks WHERE group_id = ? AND {_STATUS} = 'running' LIMIT 1",
                 (group,),
@@ -127,7 +136,7 @@ class SQLiteMembers:
         return found is not None
 
     def tally(self, group: str) -> Tally:
-        with self._transaction(self._hints) as connection:
+        with self._read() as connection:
             done, failed, mismatched, size = connection.execute(
                 f"SELECT sum({_STATUS} = 'done'), sum({_STATUS} = 'failed'),"
                 " count(json_extract(document, '$.is_mismatch')),"
@@ -141,7 +150,7 @@ class SQLiteMembers:
 
     def pages(self, group: str, order: Order, limit: int, after: int = -1) -> list[Task]:
         number = f"json_extract(document, '$.member.{order}')"
-        with self._transaction(self._hints) as connection:
+        with self._read() as connection:
             rows = connection.execute(
                 f"{SELECT} WHERE group_id = ? AND {number} > ? ORDER BY {number} LIMIT ?",
                 (group, after, limit),
@@ -149,7 +158,7 @@ class SQLiteMembers:
         return list(read_rows(rows))
 
     def failed(self, group: str, limit: int) -> list[Task]:
-        with self._transaction(self._hints) as connection:
+        with self._read() as connection:
             rows = connection.execute(
                 f"{SELECT} WHERE group_id = ? AND {_STATUS} = 'failed'"
                 f" ORDER BY {_HOST}, {_POSITION} LIMIT ?",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from settings import Settings
+from tasks.batch import Lane
 from tasks.errors import StoreUnavailableError
 from tasks.outcome import Succeeded
 from tasks.stores.contract import TaskStore
@@ -82,6 +83,33 @@ def test_sqlite_waits_for_the_disk_where_it_matters(tmp_path: Path) -> None:
     ]
     assert levels == [2, 1]  # FULL, NORMAL
     store.close()
+
+
+READS: dict[str, Callable[[TaskStore], object]] = {
+    "get": OPERATIONS["get"],
+    "ended": OPERATIONS["ended"],
+    "count_unfinished": OPERATIONS["count_unfinished"],
+    "backlog": OPERATIONS["backlog"],
+    "count_stored": OPERATIONS["count_stored"],
+    "due_at": lambda store: store.members.due_at(Lane(group="x", host="y", batch_id="z")),
+    "is_unfinished": lambda store: store.members.is_unfinished("x"),
+    "is_running": lambda store: store.members.is_running("x"),
+    "tally": lambda store: store.members.tally("x"),
+    "pages": lambda store: store.members.pages("x", "position", 1),
+    "failed": lambda store: store.members.failed("x", 1),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_read_of_sqlite_waits_for_no_write(
+    tmp_path: Path, read: Callable[[TaskStore], object]
+) -> None:
+    with (
+        closing(SQLiteStore(tmp_path / "tasks.sqlite3")) as store,
+        ThreadPoolExecutor(1) as threads,
+        store._transaction(store._durable),
+    ):
+        threads.submit(read, store).result(timeout=10)
 
 
 def test_sqlite_removes_what_has_expired(tmp_path: Path) -> None:
