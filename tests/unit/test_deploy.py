@@ -81,13 +81,21 @@ def test_units_are_exposed_as_little_as_they_can_be(runnable: Path) -> None:
 
 
 def test_units_differ_in_what_they_run_only() -> None:
-    own = {"Description", "Environment", "EnvironmentFile", "ExecStart"}
+    own = {"Description", "Environment", "EnvironmentFile", "ExecStart", "RestrictAddressFamilies"}
     first, *others = (
         {name: value for name, value in directives(unit).items() if name not in own}
         for unit in UNITS
     )
     assert others
     assert all(other == first for other in others)
+
+
+def test_only_the_service_opens_local_sockets() -> None:
+    families = {unit.stem: directives(unit)["RestrictAddressFamilies"] for unit in UNITS}
+    assert families == {
+        "md5-light": ["AF_INET AF_INET6 AF_UNIX"],
+        "md5-light-worker": ["AF_INET AF_INET6"],
+    }
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
