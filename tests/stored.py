@@ -31,7 +31,7 @@ def copy_mongodb(url: str, host: str = HOST) -> None:
         client.get_default_database().tasks.insert_many(documents)
 
 
-def change_sqlite(path: Path, task_id: str, **fields: Any) -> None:
+def change_sqlite(path: Path, task_id: str, /, **fields: Any) -> None:
     """Set fields of a stored task, as another version might have written it."""
     with closing(sqlite3.connect(path)) as connection, connection:
         for name, value in fields.items():
@@ -41,7 +41,7 @@ def change_sqlite(path: Path, task_id: str, **fields: Any) -> None:
             )
 
 
-def change_mongodb(url: str, task_id: str, **fields: Any) -> None:
+def change_mongodb(url: str, task_id: str, /, **fields: Any) -> None:
     """Set fields of a stored task, as another version might have written it."""
     with MongoClient[dict[str, Any]](url) as client:
         client.get_default_database().tasks.update_one({"_id": task_id}, {"$set": fields})

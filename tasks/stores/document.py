@@ -151,10 +151,12 @@ def from_document(document: Mapping[str, Any]) -> Task:
 def _read_steps(document: Mapping[str, Any]) -> tuple[Step, ...]:
     if (document.get("format") or FORMAT) > FORMAT:
         raise NewerTaskError(document["_id"])
+    # Also without a URL: release 1.0 loses the batch of a document that it writes.
+    is_single = not document.get("batch") and not document.get("lane")
     return tuple(
         _read_step(kind, row, document)
         for kind, row in ROWS.items()
-        if document.get(row.requested_by)
+        if document.get(row.requested_by) or (kind is StepKind.COMPUTE_MD5 and is_single)
     )
 
 

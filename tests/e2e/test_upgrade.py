@@ -129,3 +129,16 @@ def test_task_of_a_newer_version_is_reported_as_such(
     assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
     assert answer.json()["error"]["code"] == "newer_version"
     assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("name", ["failed", "failed, mail pending"])
+def test_batch_that_release_1_0_has_failed(
+    idle: System, settings: dict[str, str], name: str
+) -> None:
+    failed = stored.ANSWERS[name]
+    change(settings, failed["id"], {"url": ""})  # and `batch` is lost
+
+    answer = idle.start_service().check(failed["id"])
+
+    assert answer.status_code == HTTPStatus.FAILED_DEPENDENCY
+    assert answer.json() == {**failed["body"], "url": ""}
