@@ -264,7 +264,7 @@ class MongoStore:
         return DiskSpace(free=int(size - used), size=int(size)) if size else None
 
     def remove_settled(self, limit: int) -> int:
-        is_settled = {"wake_at": None}
+        is_settled = {"wake_at": None, "finished_at": {"$gt": EARLIEST}}
         with self._translated_errors():
             self._ensure_indexes()
             expiring = self._tasks.find({"expires_at": {"$gt": EARLIEST}, **is_settled}, {"_id": 1})

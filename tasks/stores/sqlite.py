@@ -222,7 +222,9 @@ class SQLiteStore:
         with self._transaction(self._hints) as connection:
             return connection.execute(
                 "DELETE FROM tasks WHERE _id IN (SELECT _id FROM tasks"
-                " WHERE expires_at IS NOT NULL AND wake_at IS NULL ORDER BY expires_at LIMIT ?)",
+                " WHERE expires_at IS NOT NULL AND wake_at IS NULL"
+                " AND json_extract(document, '$.finished_at') IS NOT NULL"
+                " ORDER BY expires_at LIMIT ?)",
                 (limit,),
             ).rowcount
 

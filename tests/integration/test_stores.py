@@ -319,6 +319,15 @@ def test_remove_settled_leaves_every_unfinished_task(store: TaskStore) -> None:
     assert store.remove_settled(100) == 0
 
 
+def test_remove_settled_leaves_a_batch_that_is_being_submitted(store: TaskStore) -> None:
+    settled = insert_settled(store, 3)
+    soon = store.now() + timedelta(seconds=1)
+    hidden = replace(make_task(), wake_at=None, expires_at=soon)
+    insert(store, hidden)
+    assert store.remove_settled(100) == len(settled)
+    assert get(store, hidden) == hidden
+
+
 def test_remove_settled_by_several_at_once_removes_each_task_once(open_shared: Open) -> None:
     stores = [open_shared() for _ in range(4)]
     insert_settled(stores[0], 300)
