@@ -1,7 +1,8 @@
 """A task as a flat document of plain values, the form in which every store keeps it.
 
 A step is stored in the two fields that its row names. Its status is missing until it is the
-step's turn. `format` is the highest one that a step or a digest needs, and missing if it is 1.
+step's turn, unless it was given up before. `format` is the highest one that a step or a digest
+needs, and missing if it is 1.
 """
 
 import logging
@@ -86,7 +87,7 @@ def _steps_of(task: Task) -> Document:
     is_future = False
     for step in task.steps:
         document[step.row.attempt_field] = step.attempt
-        if not is_future:
+        if not is_future or step.state.is_over:
             document[step.row.status_field] = step.name.value
         is_future = is_future or not step.state.is_over
     return document

@@ -461,8 +461,8 @@ def test_field_that_a_document_lacks_has_its_default() -> None:
 
 @pytest.mark.parametrize(
     "task",
-    [*STATES.values(), FULL_TASK, BATCH, LANE],
-    ids=[*STATES, "full", "batch", "lane"],
+    [*STATES.values(), FULL_TASK, BATCH, BATCH.without_deliveries(), LANE],
+    ids=[*STATES, "full", "batch", "batch without its mail", "lane"],
 )
 def test_document_round_trip(task: Task) -> None:
     document = to_document(task)
