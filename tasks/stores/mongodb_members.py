@@ -161,7 +161,7 @@ class MongoMembers:
     def tally(self, group: str) -> Tally:
         with self._guard():
             self._ensure_indexes()
-            (found,) = self._tasks.aggregate(
+            groups = self._tasks.aggregate(
                 [
                     {"$match": {"member.group": group}},
                     {
@@ -176,6 +176,7 @@ class MongoMembers:
                 ],
                 hint=dict(_TALLY_INDEX),
             )
+            found = next(groups, {})  # of no members there is no group
         return Tally(**{name: value for name, value in found.items() if name != "_id"})
 
     def pages(self, group: str, order: Order, limit: int, after: int = -1) -> list[Task]:

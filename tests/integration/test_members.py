@@ -58,6 +58,10 @@ def test_members_are_invisible_until_they_are_activated(store: TaskStore) -> Non
     assert get(store, stored.members[0]).expires_at is None
 
 
+def test_tally_of_nothing_is_zero(store: TaskStore) -> None:
+    assert store.members.tally("a group without members") == Tally()
+
+
 def test_failed_members_are_found_by_host_and_position(store: TaskStore) -> None:
     stored = store_batch(store, LINES)
     end(store, claim(store, stored, "b.example", 3), Failed(FAILURE))
