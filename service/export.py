@@ -10,7 +10,7 @@ from sanic import HTTPResponse, Request
 from service.broken_rules import BrokenRules
 from service.check import find_ended_task, read_id
 from service.deadlines import in_thread
-from service.errors import RefusedError, refuse_parameter
+from service.errors import RefusedError, UnknownTaskError, refuse_parameter
 from service.files import is_known
 from service.manifests import CSV, NDJSON, STS, Manifest, sums
 from service.parameters import collect_parameters
@@ -46,6 +46,7 @@ async def export(request: Request) -> HTTPResponse | None:
     }
     if is_known(request, headers["ETag"]):
         return HTTPResponse(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": headers["ETag"]})
+    await _check_members(request, task)
     response = await request.respond(headers=headers, content_type=manifest.media_type)
     if request.method == "HEAD":
         await response.eof()
@@ -61,29 +62,47 @@ async def export(request: Request) -> HTTPResponse | None:
     return None
 
 
+async def _check_members(request: Request, task: Task) -> None:
+    """Raises UnknownTaskError if the first results of a batch have been removed already."""
+    if task.batch is None:
+        return
+    tally = partial(request.app.ctx.store.members.tally, task.batch.group)
+    if (await in_thread(request, tally)).ended < task.batch.total:
+        raise UnknownTaskError
+
+
 async def _send_tasks(
     request: Request, response: HTTPResponse, task: Task, manifest: Manifest
 ) -> None:
-    """Send the lines page by page, so that memory does not depend on their number."""
+    """Send the lines page by page, so that memory does not depend on their number.
+
+    Raises UnknownTaskError if results of a batch have been removed meanwhile.
+    """
     store: TaskStore = request.app.ctx.store
     if task.batch is None:
         await response.send(_encode(manifest.line(task, None)))
         return
     read = partial(store.members.pages, task.batch.group, manifest.order, PAGE)
     texts = _texts(in_pages(read, manifest.order), manifest)
-    while (text := await in_thread(request, lambda: next(texts, None))) is not None:
+    remaining = task.batch.total
+    while (page := await in_thread(request, lambda: next(texts, None))) is not None:
+        text, count = page
+        remaining -= count
         await response.send(_encode(text))
+    if remaining:
+        raise UnknownTaskError
 
 
-def _texts(pages: Iterable[list[Task]], manifest: Manifest) -> Iterator[str]:
-    """Return the text of each page."""
+def _texts(pages: Iterable[list[Task]], manifest: Manifest) -> Iterator[tuple[str, int]]:
+    """Return the text of each page, and the number of its tasks."""
     before: Task | None = None
     for page in pages:
         lines = []
         for task in page:
             lines.append(manifest.line(task, before))
-            before = task
-        yield "".join(lines)
+            if lines[-1]:
+                before = task
+        yield "".join(lines), len(page)
 
 
 def _encode(text: str) -> bytes:
@@ -92,7 +111,8 @@ def _encode(text: str) -> bytes:
 
 def _etag(task: Task, parameters: dict[str, str]) -> str:
     """Return a strong validator of what has ended, and of how this version writes it."""
-    what = [VERSION, task.id, task.finished_at, *(parameters.get(name) for name in PARAMETERS[1:])]
+    options = [parameters.get(name) for name in PARAMETERS[1:]]
+    what = [VERSION, task.id, task.finished_at, task.mail_status, *options]
     return f'"{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"'
 
 

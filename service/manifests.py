@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -29,11 +30,15 @@ _CSV_COLUMNS = (
 )
 # A spreadsheet runs cells that begin with one of these as formulas.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # as `surrogateescape` decodes them
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A format: its media type, its heading, and the text of a task after the one before it."""
+    """A format: its media type, its heading, and the text of a task.
+
+    `line` also gets the last task before it that had a text.
+    """
 
     media_type: str
     extension: str
@@ -57,13 +62,18 @@ def _cells(row: Iterable[object]) -> Iterator[str]:
         yield f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
+def _name_of(task: Task) -> str:
+    """Return the file name as text. Bytes that are not UTF-8 are escaped as in a URL."""
+    return _NOT_UTF8.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", filename_of(task.url))
+
+
 def _csv_line(task: Task, _: Task | None) -> str:
-    body = {**represent(task), "filename": filename_of(task.url), "error": error_of(task)}
+    body = {**represent(task), "filename": _name_of(task), "error": error_of(task)}
     return _as_csv([[body.get(name) for name in _CSV_COLUMNS]])
 
 
 def _json_line(task: Task, _: Task | None) -> str:
-    body = {"id": task.id, **represent(task), "filename": filename_of(task.url)}
+    body = {"id": task.id, **represent(task), "filename": _name_of(task)}
     return f"{json.dumps(body, ensure_ascii=False, separators=(',', ':'))}\n"
 
 

@@ -5,6 +5,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from tasks.digests import Algorithm
 from tasks.failure import FailureCode
+from tasks.rfc3986 import remove_dot_segments
 from tasks.step import Status
 from tasks.task import Task
 from tasks.url import DEFAULT_PORTS
@@ -18,14 +19,15 @@ _UNSAFE = re.compile(rb"[\x00-\x1f\x80-\x9f/]")
 def filename_of(url: str) -> str:
     """Return the name under which `wget -x` stores the file of a URL: host/path?query.
 
-    A path that ends with a slash gets index.html. Escaped bytes are unescaped, except those that
-    a file name should not have, as wget does on Unix.
+    Dot segments are removed, and a path that ends with a slash gets index.html. Escaped bytes are
+    unescaped, except those that a file name should not have and those of a segment `..`, as wget
+    does on Unix. Bytes that are not UTF-8 are those of `surrogateescape`.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.port not in (None, DEFAULT_PORTS.get(parts.scheme)):
         host = f"{host}:{parts.port}"
-    path = parts.path or "/"
+    path = remove_dot_segments(parts.path) or "/"
     if path.endswith("/"):
         path += "index.html"
     name = "/".join(map(_safe, path.split("/")))
@@ -33,7 +35,10 @@ def filename_of(url: str) -> str:
 
 
 def _safe(text: str) -> str:
-    escaped = _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], unquote_to_bytes(text))
+    unquoted = unquote_to_bytes(text)
+    if unquoted == b"..":
+        return "%2E%2E"
+    escaped = _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], unquoted)
     return escaped.decode(errors="surrogateescape")
 
 

@@ -82,6 +82,16 @@ class RestingOrigin(HttpOrigin):
             connection.sendall(head("200 OK", len(path)) + path.encode())
 
 
+class LateOrigin(HttpOrigin):
+    """Has its only file from the second request on."""
+
+    def answer(self, connection: socket.socket, path: str) -> None:
+        is_first = len(self.requests) == 1
+        connection.sendall(
+            head("404 Not Found", 0) if is_first else head("200 OK", len(path)) + path.encode()
+        )
+
+
 class CrowdedOrigin(HttpOrigin):
     """Answers 429 when more than `most` requests are under way.
 

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 
@@ -24,9 +25,11 @@ from devtools.servers.system import REPLY_SECONDS, Service
 from devtools.waiting import wait_for
 from tests.e2e.batches import (
     CrowdedOrigin,
+    LateOrigin,
     RestingOrigin,
     curl,
     export,
+    insert_long_batch,
     submit_list,
     try_to_submit_list,
     wait_for_batch,
@@ -205,6 +208,11 @@ def test_refusals_of_lists(embedded: System) -> None:
         answer = requests.post(f"{service.base}/submit", data=data, timeout=REPLY_SECONDS)
         assert answer.status_code == status, message
         assert message in answer.json()["error"]["message"]
+    for setting in ("URLS_PER_HOUR", "MAX_UNFINISHED"):  # that no list of this size ever meets
+        strict = embedded.start_service(**{setting: "3"})
+        answer = try_to_submit_list(strict, f"{url}\n" * 4)
+        assert answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        assert "at most 3 URLs at once. This batch has 4." in answer.json()["error"]["message"]
     none = embedded.start_service(MAX_BATCH="0")
     answer = requests.post(f"{none.base}/submit", data={"urls": url}, timeout=REPLY_SECONDS)
     assert "this service takes no batches" in answer.json()["error"]["message"]
@@ -267,6 +275,34 @@ def test_an_export_waits_for_the_end(embedded: System, serve: Serve) -> None:
     assert only_head.headers["ETag"] == first.headers["ETag"]
     assert export(service, str(uuid.uuid4())).status_code == HTTPStatus.NOT_FOUND
     assert export(service, batch_id, format="xml").status_code == HTTPStatus.BAD_REQUEST
+
+
+def test_an_export_of_a_batch_that_has_lost_results(system: System) -> None:
+    service = system.start_service()
+    batch_id = insert_long_batch(system)
+    batch = system.store.get(batch_id)
+    assert batch is not None
+    assert batch.batch is not None
+    system.store.members.expire(batch.batch.group, system.store.now() + timedelta(hours=1))
+    url = f"{service.base}/export?id={batch_id}"
+    with requests.get(url, stream=True, timeout=REPLY_SECONDS) as answer:
+        parts = answer.iter_content(2**12)
+        next(parts)
+        # As above MAX_STORED, or at the end of RETENTION.
+        assert system.store.remove_settled(2000) == 2000
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            for _ in parts:
+                pass
+    assert export(service, batch_id).status_code == HTTPStatus.NOT_FOUND
+
+
+def test_a_transfer_has_a_url_whose_first_mention_failed(embedded: System) -> None:
+    with LateOrigin() as origin:
+        service = embedded.start_service(BATCH_PER_HOST="1")
+        batch_id = submit_list(service, [f"{origin.base}/file"] * 2)
+        tasks = wait_for_batch(service, batch_id)["tasks"]
+    assert (tasks["failed"], tasks["done"]) == (1, 1)
+    assert f"{origin.base}/file\t5\t" in export(service, batch_id, format="sts").text
 
 
 def test_a_single_task_is_a_file_of_one_entry(embedded: System, serve: Serve) -> None:

@@ -1,10 +1,12 @@
 import csv
 import io
+import json
 from dataclasses import replace
 
 import pytest
 
-from service.manifests import CSV, STS
+from service.export import _etag
+from service.manifests import CSV, NDJSON, STS
 from tasks.checksums import filename_of, sum_line
 from tasks.digests import Algorithm
 from tests.examples import DIGEST, STATES
@@ -26,6 +28,12 @@ MD5 = DIGEST.md5
         ("https://example.com/a%2Fb%0a", "example.com/a%2Fb%0A"),
         ("https://example.com/caf%C3%A9", "example.com/caf\xe9"),
         ("https://example.com/a#b", "example.com/a"),
+        ("https://example.com/a/../b", "example.com/b"),
+        ("https://example.com/../../b", "example.com/b"),
+        ("https://example.com/a/./b/..", "example.com/a/index.html"),
+        ("https://example.com/a/%2e%2E/.%2e/b", "example.com/a/%2E%2E/%2E%2E/b"),
+        ("https://example.com/a/..%2fb", "example.com/a/..%2Fb"),
+        ("https://example.com/a?../b", "example.com/a?..%2Fb"),
     ],
 )
 def test_file_is_named_as_wget_names_it(url: str, name: str) -> None:
@@ -41,6 +49,22 @@ def test_sum_of_a_name_with_a_backslash_is_escaped() -> None:
 def test_failure_is_a_comment_with_its_status() -> None:
     line = sum_line(FAILED, Algorithm.MD5, is_named_by_url=True)
     assert line == f"# failed: http_status 404 {FAILED.url}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("caf%E9", "caf%E9"),
+        ("caf%C3%A9", "caf\xe9"),
+        ("\u3042", "%E3%81%82"),  # of which wget escapes two bytes
+        ("\u041c\u043e", "%D0%9C\u043e"),
+    ],
+)
+def test_names_in_text_formats_are_utf_8(path: str, name: str) -> None:
+    task = replace(DONE, url=f"http://example.com/{path}")
+    assert json.loads(NDJSON.line(task, None).encode())["filename"] == f"example.com/{name}"
+    (row,) = csv.reader(io.StringIO(CSV.line(task, None).encode().decode()))
+    assert f"example.com/{name}" in row
 
 
 def test_cells_that_a_spreadsheet_would_run_get_an_apostrophe() -> None:
@@ -65,3 +89,10 @@ def test_list_for_a_transfer_has_complete_files_once() -> None:
     assert STS.line(DONE, DONE) == ""
     assert STS.line(unverified, None) == ""
     assert STS.line(FAILED, None) == ""
+
+
+def test_a_strong_validator_changes_with_the_state_of_the_mail() -> None:
+    pending = replace(STATES["done, mail pending"], id=DONE.id)
+    sent = replace(STATES["done, mail sent"], id=DONE.id)
+    assert pending.finished_at == sent.finished_at
+    assert len({_etag(task, {"format": "ndjson"}) for task in (DONE, pending, sent)}) == 3
