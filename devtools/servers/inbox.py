@@ -57,7 +57,8 @@ class Inbox:
 
     `replies` are its answers to MAIL, RCPT and DATA; it hangs up instead of an empty one. A
     mail's data are answered once `may_answer` is set, and a login if it `knows_us`. It answers a
-    RCPT after `delay` seconds, and never one that begins with `silent`.
+    RCPT after `delay` seconds, and never one that begins with `silent`. It answers the data of a
+    mail `filtering` seconds after it has kept it, even if the client is gone.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class Inbox:
         self.may_answer.set()
         self.knows_us = False
         self.delay = 0.0
+        self.filtering = 0.0
         self.logins = 0
         self.silences = 0
         self.sessions = 0
@@ -124,6 +126,7 @@ class Inbox:
             self.recipients += envelope.rcpt_tos
             self.mails.append(envelope.content)
             self.arrivals.append(time.monotonic())
+        await asyncio.sleep(self.filtering)
         if not reply:
             assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()

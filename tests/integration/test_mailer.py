@@ -376,6 +376,41 @@ def test_a_session_has_a_deadline_that_bytes_do_not_extend(
         assert server.sent < 1000
 
 
+def test_a_mail_that_the_server_has_is_not_sent_again(
+    monkeypatch: pytest.MonkeyPatch, inbox: Inbox
+) -> None:
+    """A server may filter what it has for longer than it may be silent otherwise."""
+    monkeypatch.setattr(smtp_session, "CROWDED_REPLY_SECONDS", 0.2)
+    monkeypatch.setattr(smtp_session, "REPLY_SECONDS", 0.5)
+    monkeypatch.setattr(smtp_session, "SESSION_SECONDS", 0.5)
+    inbox.filtering = 1.0
+    mailer = SMTPMailer(inbox.url, threads=4)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: mailer.send(build_message(DONE, SETTINGS)), range(12)))
+    assert len(inbox.mails) == 12
+
+
+def test_the_reply_to_a_mail_has_a_deadline(monkeypatch: pytest.MonkeyPatch, inbox: Inbox) -> None:
+    monkeypatch.setattr(smtp_session, "HANDED_OVER_SECONDS", 0.3)
+    inbox.may_answer.clear()
+    with pytest.raises(MailError, match=r"broke off|too long"):
+        SMTPMailer(inbox.url, threads=4).send(build_message(DONE, SETTINGS))
+
+
+def test_silent_servers_make_way_after_a_mail_as_well(
+    monkeypatch: pytest.MonkeyPatch, inbox: Inbox
+) -> None:
+    monkeypatch.setattr(smtp_session, "CROWDED_HANDED_OVER_SECONDS", 0.3)
+    inbox.may_answer.clear()
+    mailer = SMTPMailer(inbox.url, threads=2)
+    with ThreadPoolExecutor(2) as pool:
+        sending = [pool.submit(mailer.send, build_message(DONE, SETTINGS)) for _ in range(2)]
+        wait_for(lambda: any(each.done() for each in sending))
+        inbox.may_answer.set()
+    (error,) = [each.exception() for each in sending if each.exception()]
+    assert "was silent while other mails waited" in str(error)
+
+
 def test_a_server_that_is_always_slow_gets_mails_while_many_wait(
     monkeypatch: pytest.MonkeyPatch, inbox: Inbox
 ) -> None:

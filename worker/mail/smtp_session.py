@@ -9,13 +9,17 @@ from contextlib import suppress
 
 CONNECT_SECONDS = 5.0  # a server's kernel accepts a connection, however busy the server is
 REPLY_SECONDS = 30.0  # between two bytes of the server
-SESSION_SECONDS = 300.0  # from the connection to the last reply
+SESSION_SECONDS = 300.0  # from the connection to the end of the mail
+# The server may deliver a mail whose reply was not waited for: RFC 5321 § 4.5.3.2.6.
+HANDED_OVER_SECONDS = 600.0  # from the end of the mail to its reply
 # A server may be this long silent while other mails wait for a thread.
 CROWDED_REPLY_SECONDS = 2.0
+CROWDED_HANDED_OVER_SECONDS = 60.0
 # One session in four never gives way. Otherwise a server that is slow in every session, for
 # example by a delayed greeting, would get no mail at all while many wait.
 PATIENT_SHARE = 4
 CHECK_SECONDS = 0.25
+START_OF_MAIL = 354  # the reply to DATA, after which the mail is sent
 
 
 class SessionWatch:
@@ -56,13 +60,13 @@ class SessionWatch:
             key=lambda each: each.began_at,
         )
         for session in running:
-            if now - session.began_at > SESSION_SECONDS:
+            if session.is_late(now):
                 session.end("the session took too long")
         patient = max(1, self._threads // PATIENT_SHARE)
-        silent = min(running[patient:], key=lambda each: each.heard_at, default=None)
-        is_crowded = len(self._sessions) >= self._threads
-        if is_crowded and silent and now - silent.heard_at > CROWDED_REPLY_SECONDS:
-            silent.end("the mail server was silent while other mails waited")
+        silent = [each for each in running[patient:] if each.is_silent(now)]
+        if silent and len(self._sessions) >= self._threads:
+            longest = min(silent, key=lambda each: each.heard_at)
+            longest.end("the mail server was silent while other mails waited")
 
     def end_all(self, reason: str) -> None:
         with self._changed:
@@ -90,6 +94,8 @@ class Session(smtplib.SMTP):
         self._tls = tls
         self._handle: socket.socket | None = None  # a second descriptor, to end the connection by
         self.began_at = self.heard_at = time.monotonic()
+        self._last_code: int | None = None
+        self._handed_over_at: float | None = None  # the whole mail
         self.end_reason: str | None = None  # why this side has ended the session
         super().__init__(host, port, own_name, timeout=REPLY_SECONDS)
 
@@ -108,9 +114,25 @@ class Session(smtplib.SMTP):
         return connection
 
     def getreply(self) -> tuple[int, bytes]:
+        if self._last_code == START_OF_MAIL and self.sock is not None:
+            self._handed_over_at = time.monotonic()
+            self.sock.settimeout(HANDED_OVER_SECONDS)
         reply = super().getreply()
+        self._last_code = reply[0]
         self.heard_at = time.monotonic()
         return reply
+
+    def is_late(self, now: float) -> bool:
+        """Whether the session, or the reply to its mail, takes too long."""
+        if self._handed_over_at is not None:
+            return now - self._handed_over_at > HANDED_OVER_SECONDS
+        return now - self.began_at > SESSION_SECONDS
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the server has been silent for so long that others may have the thread."""
+        is_handed_over = self._handed_over_at is not None
+        most = CROWDED_HANDED_OVER_SECONDS if is_handed_over else CROWDED_REPLY_SECONDS
+        return now - self.heard_at > most
 
     def end(self, reason: str) -> None:
         """Close the connection under the thread that waits for the server."""
