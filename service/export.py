@@ -76,7 +76,7 @@ async def _send_tasks(
 ) -> None:
     """Send the lines page by page, so that memory does not depend on their number.
 
-    Raises UnknownTaskError if results of a batch have been removed meanwhile.
+    Raises UnknownTaskError if results of a batch have been removed since then.
     """
     store: TaskStore = request.app.ctx.store
     if task.batch is None:

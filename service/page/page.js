@@ -155,7 +155,7 @@ async function cancel({ id }) {
   const { card, look } = shown.get(id);
   if (!confirm(`Cancel ${card.name}?`)) return;
   const answer = await ask(`check?id=${encodeURIComponent(id)}`, { method: "DELETE" });
-  if (isTrouble(answer)) card.show(answer);
+  if (isTrouble(answer)) alert(`${card.name} could not be cancelled. Please try again.`);
   else look();
   card.focus();
 }
@@ -179,10 +179,9 @@ function announce(text) {
 }
 
 /** Take over what another tab has added or removed. */
-function synchronize() {
-  const tasks = recent();
-  for (const task of [...tasks].reverse()) if (!shown.has(task.id)) add(task);
-  for (const id of [...shown.keys()]) if (!tasks.some((task) => task.id === id)) drop(id);
+function synchronize(removed = []) {
+  for (const task of recent().reverse()) if (!shown.has(task.id)) add(task);
+  for (const { id } of removed) if (shown.has(id)) drop(id);
 }
 
 function openLink() {

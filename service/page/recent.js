@@ -6,10 +6,18 @@ const LIMIT = 50;
 
 export function recent() {
   try {
-    const tasks = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+    return parse(localStorage.getItem(KEY));
+  } catch {
+    return []; // not kept by this browser
+  }
+}
+
+function parse(text) {
+  try {
+    const tasks = JSON.parse(text ?? "[]");
     return tasks.filter((task) => typeof task?.id === "string" && typeof task.url === "string");
   } catch {
-    return []; // not kept by this browser, or not written by this page
+    return []; // not written by this page
   }
 }
 
@@ -26,10 +34,12 @@ export function forget(id) {
   write(recent().filter((task) => task.id !== id));
 }
 
-/** Call back when another tab has changed the list. */
+/** Call back with the tasks that another tab has removed, when it has changed the list. */
 export function onChange(callback) {
-  addEventListener("storage", ({ key }) => {
-    if (key === KEY || key === null) callback();
+  addEventListener("storage", ({ key, oldValue, newValue }) => {
+    if (key !== KEY) return;
+    const ids = new Set(parse(newValue).map(({ id }) => id));
+    callback(parse(oldValue).filter(({ id }) => !ids.has(id)));
   });
 }
 

@@ -129,7 +129,7 @@ class Session(smtplib.SMTP):
         return now - self.began_at > SESSION_SECONDS
 
     def is_silent(self, now: float) -> bool:
-        """Whether the server has been silent for so long that others may have the thread."""
+        """Whether the server has been silent for longer than others may wait."""
         is_handed_over = self._handed_over_at is not None
         most = CROWDED_HANDED_OVER_SECONDS if is_handed_over else CROWDED_REPLY_SECONDS
         return now - self.heard_at > most

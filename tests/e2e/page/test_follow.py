@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from playwright.sync_api import Dialog, Page, expect
+from playwright.sync_api import Dialog, Page, Route, expect
 
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
@@ -173,6 +173,33 @@ def test_what_the_origin_declares(page: Page, declared: str, sentence: str) -> N
     page.goto(f"/?id={ID}")
     expect(card(page, url)).to_contain_text(sentence)
     expect(card(page, url).locator(".digests")).to_be_empty()
+
+
+def test_a_cancellation_that_failed(page: Page, serve: Serve) -> None:
+    origin = serve({"/file": BODY})
+    origin.may_finish.clear()
+    url = f"{origin.base}/file"
+    submit(page, url)
+
+    def refuse(route: Route) -> None:
+        if route.request.method == "DELETE":
+            route.fulfill(status=503, json={"error": {}})
+        else:
+            route.continue_()
+
+    page.route("**/check?*", refuse)
+    said: list[str] = []
+
+    def accept(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.accept()
+
+    page.on("dialog", accept)
+    card(page, url).get_by_role("button", name="Cancel file").click()
+    expect(card(page, url).get_by_role("heading")).to_be_focused()
+    assert said == ["Cancel file?", "file could not be cancelled. Please try again."]
+    origin.may_finish.set()
+    expect(card(page, url)).to_contain_text(MD5)
 
 
 def test_a_task_is_cancelled_after_a_question(page: Page, serve: Serve) -> None:

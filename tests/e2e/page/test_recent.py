@@ -99,3 +99,19 @@ def test_a_link_to_no_task(context: BrowserContext, task_id: str) -> None:
     expect(page.locator("#tasks img")).to_have_count(0)
     page.goto("/")
     expect(page.get_by_role("listitem")).to_have_count(0)
+
+
+def test_a_link_stays_when_another_tab_changes_the_list(
+    context: BrowserContext, page: Page, serve: Serve
+) -> None:
+    page.route("**/check?*", lambda route: route.fulfill(status=503, json={"error": {}}))
+    page.goto(f"/?id={ID}")
+    expect(page.get_by_role("listitem")).to_contain_text("The service is unreachable")
+    other = context.new_page()
+    other.goto("/")
+    submit(other, f"{serve({'/file': BODY}).base}/file")
+    expect(page.get_by_role("listitem")).to_have_count(2)
+    expect(page.locator("#tasks")).to_contain_text(ID)
+    other.get_by_role("button", name="Remove file").click()
+    expect(page.get_by_role("listitem")).to_have_count(1)
+    expect(page.locator("#tasks")).to_contain_text(ID)
