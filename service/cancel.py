@@ -38,8 +38,10 @@ async def cancel(request: Request) -> HTTPResponse:
 
 def _cancel(store: TaskStore, task: Task, retention: timedelta) -> Task:
     """Cancel a task. A worker that is at it loses its claim, and stops the download."""
-    cancelled = _change(store, task, lambda task: task.cancelled(store.now(), retention=retention))
-    if cancelled.failure == CANCELLED:
+    cancelled, is_new = _change(
+        store, task, lambda task: task.cancelled(store.now(), retention=retention)
+    )
+    if is_new:
         metrics.ended.inc(Status.FAILED, CANCELLED.code)
     return cancelled
 
@@ -51,7 +53,7 @@ def _cancel_batch(store: TaskStore, task: Task, retention: timedelta) -> Task:
     """
     assert task.batch is not None
     group = task.batch.group
-    task = _change(store, task, Task.without_deliveries)
+    task, _ = _change(store, task, Task.without_deliveries)
     for _ in range(MAX_TRIES):
         count = store.members.cancel(group, store.now())
         metrics.ended.inc(Status.FAILED, CANCELLED.code, amount=count)
@@ -61,17 +63,23 @@ def _cancel_batch(store: TaskStore, task: Task, retention: timedelta) -> Task:
         raise StoreUnavailableError("members change while they are cancelled")
     tally, now = store.members.tally(group), store.now()
     store.members.expire(group, now + retention)
-    return _change(store, task, lambda task: task.cancelled(now, retention=retention, tally=tally))
+    task, _ = _change(
+        store, task, lambda task: task.cancelled(now, retention=retention, tally=tally)
+    )
+    return task
 
 
-def _change(store: TaskStore, task: Task, change: Callable[[Task], Task]) -> Task:
-    """Save the change of a task that has not ended, whatever else changes it; return the task."""
+def _change(store: TaskStore, task: Task, change: Callable[[Task], Task]) -> tuple[Task, bool]:
+    """Save the change of a task that has not ended, whatever else changes it.
+
+    Returns the task, and whether it was this change that was saved.
+    """
     for _ in range(MAX_TRIES):
         if task.finished_at is not None:
-            return task
+            return task, False
         saved = store.save(change(task))
         if saved is not None:
-            return saved
+            return saved, True
         current = store.get(task.id)
         if current is None:
             raise UnknownTaskError

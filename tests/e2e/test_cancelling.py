@@ -135,6 +135,25 @@ def test_what_has_ended_stays_as_it_is(system: System, serve: Serve, inbox: Inbo
     wait_for(lambda: service.check(done).json()["mail_status"] == MailStatus.SENT)
 
 
+def test_a_kill_during_the_cancellation_of_a_batch_lets_no_mail_follow(
+    system: System, serve: Serve, inbox: Inbox
+) -> None:
+    service, origin = system.start(), serve({"/file": b"x"})
+    origin.may_finish.clear()
+    batch_id = submit_list(service, [f"{origin.base}/file"], email=EMAIL)
+
+    def gives_up_the_mail() -> bool:
+        batch = system.store.get(batch_id)
+        assert batch is not None
+        return system.store.save(batch.without_deliveries()) is not None
+
+    wait_for(gives_up_the_mail)  # which is the first write of a cancellation
+    origin.may_finish.set()
+    wait_for(lambda: not unsettled(system.store))
+    assert service.check(batch_id).json()["mail_status"] == MailStatus.REFUSED
+    assert inbox.mails == []
+
+
 def test_a_batch_ends_with_what_it_has(
     system: System, endless: EndlessOrigin, serve: Serve, inbox: Inbox
 ) -> None:
