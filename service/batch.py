@@ -35,6 +35,8 @@ async def submit_batch(request: Request, submission: BatchSubmission) -> str:
     writer: SubmissionWriter = ctx.submission_writer
     await in_time(writer.count(submission))
     has_leftovers = await _insert(request, parts)
+    if has_leftovers and await _remove_results(request, parts):
+        await _insert(request, parts)
     is_taken = await in_thread(request, lambda: store.insert_all([parts.batch]))
     if is_taken and not await _is_there(request, parts):
         raise DuplicateTaskError(parts.batch.id)
@@ -53,6 +55,13 @@ async def _is_there(request: Request, parts: Parts) -> bool:
     if earlier is not None and (earlier.batch is None or earlier.batch.group != parts.group):
         raise KeyReusedError
     return earlier is not None
+
+
+async def _remove_results(request: Request, parts: Parts) -> int:
+    """Remove those of a batch with the same key that has expired before its members have."""
+    members = request.app.ctx.store.members
+    remove = partial(members.remove_ended, parts.group, parts.batch.submitted_at)
+    return await in_thread(request, remove, BATCH_SECONDS)
 
 
 async def _insert(request: Request, parts: Parts) -> bool:

@@ -224,6 +224,9 @@ class Members(Protocol):
     def expire(self, group: str, expires_at: datetime) -> None:
         """Let the members, all of which have ended, expire at a moment."""
 
+    def remove_ended(self, group: str, before: datetime) -> int:
+        """Remove the members and lanes that ended before a moment; return their number."""
+
 
 class TaskStore(TaskRepository, Schedule, HitCounter, Statistics, Protocol):
     """Everything that is asked of a store."""

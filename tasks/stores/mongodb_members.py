@@ -213,6 +213,13 @@ class MongoMembers:
         with self._guard():
             self._tasks.update_many({"member.group": group}, {"$set": {"expires_at": expires_at}})
 
+    def remove_ended(self, group: str, before: datetime) -> int:
+        with self._guard():
+            return sum(
+                self._tasks.delete_many({part: group, "finished_at": {"$lt": before}}).deleted_count
+                for part in ("member.group", "lane.group")
+            )
+
 
 def _next_version(document: Document) -> Document:
     return {**document, "version": document["version"] + 1}

@@ -178,6 +178,19 @@ class SQLiteMembers:
     def expire(self, group: str, expires_at: datetime) -> None:
         self._update(group, "expires_at = ?", to_millis(expires_at), "wake_at IS NULL")
 
+    def remove_ended(self, group: str, before: datetime) -> int:
+        removed = 0
+        while True:
+            with self._transaction(self._durable) as connection:
+                some = connection.execute(
+                    "DELETE FROM tasks WHERE _id IN (SELECT _id FROM tasks WHERE group_id = ?"
+                    " AND json_extract(document, '$.finished_at') < ? LIMIT ?)",
+                    (group, to_millis(before), UPDATED_AT_ONCE),
+                ).rowcount
+            removed += some
+            if some < UPDATED_AT_ONCE:
+                return removed
+
 
 def _key(lane: Lane) -> tuple[str, str]:
     return lane.group, lane.host

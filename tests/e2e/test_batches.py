@@ -35,6 +35,7 @@ from tests.e2e.batches import (
     wait_for_batch,
     wait_until_some_are_done,
 )
+from tests.e2e.ledger import unsettled
 from worker.pace import MOST_CLAIMED
 
 FILES = {
@@ -239,6 +240,25 @@ def test_the_same_key_is_the_same_batch(embedded: System, serve: Serve) -> None:
     assert other.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
     assert wait_for_batch(service, first.json()["id"])["tasks"]["done"] == 2
     assert Counter(origin.requests) == {"/one": 1, "/empty": 1}
+
+
+def test_the_key_of_a_batch_that_has_expired_is_new(system: System, inbox: Inbox) -> None:
+    """With an email, the members outlive their batch."""
+    service = system.start()
+    key = {"Idempotency-Key": f'"{uuid.uuid4()}"'}
+    email = "someone@example.com"
+    with LateOrigin() as origin:
+        for done, mails in ((1, 1), (2, 2)):
+            lines = f"{origin.base}/file\n{origin.base}/file\n"
+            answer = try_to_submit_list(service, lines, key, email=email)
+            batch_id = answer.json()["id"]
+            assert wait_for_batch(service, batch_id)["tasks"]["done"] == done
+            wait_for(lambda: service.check(batch_id).json().get("mail_status") == "sent")  # noqa: B023
+            assert len(inbox.mails) == mails
+            wait_for(lambda: not unsettled(system.store))  # the lanes
+            while system.store.get(batch_id):  # what expires first goes first
+                system.store.remove_settled(1)
+    assert len(origin.requests) == 4
 
 
 def test_one_mail_reports_the_whole_batch(system: System, serve: Serve, inbox: Inbox) -> None:

@@ -58,6 +58,17 @@ def test_members_are_invisible_until_they_are_activated(store: TaskStore) -> Non
     assert get(store, stored.members[0]).expires_at is None
 
 
+def test_what_ended_before_a_moment_is_removed(store: TaskStore) -> None:
+    stored, other = store_batch(store, LINES), store_batch(store, LINES[:2])
+    end(store, claim(store, stored, "a.example", 3), Succeeded(DIGEST))
+    end(store, claim(store, other, "a.example", 1), Succeeded(DIGEST))
+    assert store.members.remove_ended(stored.group, store.now() - MINUTE) == 0
+    assert store.members.remove_ended(stored.group, store.now() + MINUTE) == 3
+    assert store.members.tally(stored.group) == Tally()
+    assert positions(store.members.pages(stored.group, "position", 20)) == [1, 3, 5, 6, 7, 8, 9]
+    assert store.members.tally(other.group).done == 1
+
+
 def test_tally_of_nothing_is_zero(store: TaskStore) -> None:
     assert store.members.tally("a group without members") == Tally()
 
