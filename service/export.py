@@ -113,7 +113,7 @@ def _etag(task: Task, parameters: dict[str, str]) -> str:
     """Return a strong validator of what has ended, and of how this version writes it."""
     options = [parameters.get(name) for name in PARAMETERS[1:]]
     what = [VERSION, task.id, task.finished_at, task.mail_status, *options]
-    return f'"{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"'
+    return f'"{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"'
 
 
 def _read_manifest(parameters: dict[str, str], broken: BrokenRules) -> Manifest:

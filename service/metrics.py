@@ -31,13 +31,14 @@ REFUSALS = (
     "rate_limited",
     "repeated_parameter",
     "request_timeout",
+    "service_unavailable",
     "store_unavailable",
     "too_large",
     "too_many_unfinished",
     "unauthorized",
     "unknown_parameter",
 )
-STATUSES = ("2xx", "4xx", "5xx")
+STATUSES = ("2xx", "3xx", "4xx", "5xx")
 _REQUESTS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 refusals = Counter(
