@@ -19,9 +19,13 @@ class Pace:
         """Return how many members of a host to claim next."""
         return self._most.get(host, 1)
 
-    def record(self, host: str, seconds: float) -> None:
-        """Take note of the time of one download, the mean of those claimed last."""
+    def record(self, host: str, seconds: float, *, may_grow: bool = True) -> None:
+        """Take note of the time of one download, the mean of those claimed last.
+
+        A failure is often quicker than a download, so the number must not grow after it.
+        """
         if len(self._most) >= MOST_HOSTS:
             self._most.clear()  # it is learned again within a few claims
         expected = int(CLAIMED_SECONDS / max(seconds, CLAIMED_SECONDS / MOST_CLAIMED))
-        self._most[host] = max(1, min(2 * self.most_claimed(host), expected))
+        most = self.most_claimed(host) * (2 if may_grow else 1)
+        self._most[host] = max(1, min(most, expected))

@@ -25,6 +25,14 @@ def test_no_more_than_last_for_a_fraction_of_a_second(seconds: float, expected: 
     assert measured.most_claimed("a") == expected
 
 
+def test_no_more_are_claimed_after_a_failure() -> None:
+    measured = Pace()
+    for _ in range(3):
+        measured.record("a", seconds=0.0)
+    measured.record("a", seconds=0.0, may_grow=False)
+    assert measured.most_claimed("a") == 8
+
+
 def test_hosts_are_forgotten_when_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "MOST_HOSTS", 2)
     measured = Pace()

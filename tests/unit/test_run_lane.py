@@ -127,6 +127,25 @@ def test_members_in_hand_are_given_back_when_their_host_rests(
     assert {(each.attempt, each.status) for each in waiting if each} == {(0, Status.QUEUED)}
 
 
+def test_members_in_hand_are_given_back_when_one_takes_longer_than_a_turn(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        lanes.pace.record("a.example", seconds=0)
+    lanes.during_download = lambda _claim: monkeypatch.setattr(run_lane, "TURN_SECONDS", -1)
+    lanes.run(stored.lanes[0])
+    assert lanes.downloaded == [stored.members[0].url]
+    waiting = [store.get(member.id) for member in stored.members[1:]]
+    assert {(each.attempt, each.status) for each in waiting if each} == {(0, Status.QUEUED)}
+
+
+def test_failures_claim_no_more_members_at_once(lanes: Lanes, stored: StoredBatch) -> None:
+    lanes.outcome = lambda _task: Failed(FAILURE)
+    lanes.run(stored.lanes[0])
+    assert lanes.downloaded == [member.url for member in stored.members]
+    assert lanes.pace.most_claimed("a.example") == 1
+
+
 def test_members_in_hand_are_not_downloaded_once_they_are_cancelled(
     lanes: Lanes, stored: StoredBatch, store: ScriptedStore
 ) -> None:

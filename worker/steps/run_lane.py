@@ -58,8 +58,9 @@ class RunLane:
             if not members:
                 return self._without_members(lane)
             began = time.monotonic()
-            self._run(claim, lane, members)
-            self.pace.record(lane.host, (time.monotonic() - began) / len(members))
+            are_done = self._run(claim, lane, members)
+            seconds = (time.monotonic() - began) / len(members)
+            self.pace.record(lane.host, seconds, may_grow=are_done)
         return GivenBack()
 
     def _claim(self, lane: Lane, most: int) -> list[Task]:
@@ -72,19 +73,27 @@ class RunLane:
 
         return until_available(claim, self.stopping)
 
-    def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> None:
+    def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> bool:
+        """Download members, one after the other, and return whether all are done.
+
+        What is left when they take longer than a turn is for other lanes as well.
+        """
+
         def is_cancelled() -> bool:
             return lane_claim.is_lost or self.stopping.is_set()
 
         with ExitStack() as kept:
             claims = [kept.enter_context(self.leases.keep(member)) for member in members]
             ended: list[tuple[Claim, Outcome]] = []
-            written_at = time.monotonic()
+            began_at = written_at = time.monotonic()
             is_resting = is_losing = False
+            are_done = True
             for number, claim in enumerate(claims, 1):
                 if is_losing:  # the batch may be cancelled, and then this claim is lost as well
                     until_available(claim.renew, self.stopping)
-                outcome = GivenBack() if is_resting else self._download(claim, is_cancelled)
+                is_over = is_resting or time.monotonic() - began_at > TURN_SECONDS
+                outcome = GivenBack() if is_over else self._download(claim, is_cancelled)
+                are_done = are_done and isinstance(outcome, Succeeded)
                 is_resting = is_resting or _rest_after(outcome) is not None
                 is_losing = is_losing or claim.is_lost
                 ended.append((claim, outcome))
@@ -92,6 +101,7 @@ class RunLane:
                 if is_time or number == len(claims):
                     self._settle(lane, ended)
                     ended, written_at = [], time.monotonic()
+            return are_done
 
     def _download(self, claim: Claim, is_cancelled: Callable[[], bool]) -> Outcome:
         if is_cancelled() or claim.is_lost:
