@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 from dramatiq import Broker, Message, MessageProxy
 
@@ -143,15 +143,15 @@ class Dispatcher:
         self._finish_ping()
 
     def _poll(self) -> Task | None:
+        task: Any = PING
         try:
-            task: Task | None = self._tasks.get_nowait()
+            while task is PING:  # publishing shows it as well
+                task = self._tasks.get_nowait()
         except Empty:
             return None
-        if task is PING:
-            return self._poll()  # publishing shows it as well
         if task is None:
             self._tasks.put(None)  # the stop is for the outer loop
-        return task
+        return cast("Task | None", task)
 
     def _dispatch(self, batch: list[Task]) -> None:
         now = self._store.now()
