@@ -58,7 +58,8 @@ class Inbox:
     `replies` are its answers to MAIL, RCPT and DATA; it hangs up instead of an empty one. A
     mail's data are answered once `may_answer` is set, and a login if it `knows_us`. It answers a
     RCPT after `delay` seconds, and never one that begins with `silent`. It answers the data of a
-    mail `filtering` seconds after it has kept it, even if the client is gone.
+    mail `filtering` seconds after it has kept it, even if the client is gone, and a RSET if it
+    `answers_resets`.
     """
 
     def __init__(self) -> None:
@@ -68,6 +69,7 @@ class Inbox:
         self.knows_us = False
         self.delay = 0.0
         self.filtering = 0.0
+        self.answers_resets = True
         self.logins = 0
         self.silences = 0
         self.sessions = 0
@@ -112,6 +114,13 @@ class Inbox:
         await asyncio.sleep(self.delay)
         envelope.rcpt_tos.append(address)
         return self.replies["RCPT"]
+
+    async def handle_RSET(  # noqa: N802
+        self, _server: SMTP, _session: Session, _envelope: Envelope
+    ) -> str:
+        if not self.answers_resets:
+            await asyncio.Event().wait()
+        return "250 OK"
 
     async def handle_DATA(  # noqa: N802
         self, server: SMTP, _session: Session, envelope: Envelope

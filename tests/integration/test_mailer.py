@@ -380,14 +380,25 @@ def test_a_mail_that_the_server_has_is_not_sent_again(
     monkeypatch: pytest.MonkeyPatch, inbox: Inbox
 ) -> None:
     """A server may filter what it has for longer than it may be silent otherwise."""
-    monkeypatch.setattr(smtp_session, "CROWDED_REPLY_SECONDS", 0.2)
-    monkeypatch.setattr(smtp_session, "REPLY_SECONDS", 0.5)
-    monkeypatch.setattr(smtp_session, "SESSION_SECONDS", 0.5)
-    inbox.filtering = 1.0
+    monkeypatch.setattr(smtp_session, "REPLY_SECONDS", 3.0)
+    monkeypatch.setattr(smtp_session, "SESSION_SECONDS", 3.0)
+    inbox.filtering = 4.0
     mailer = SMTPMailer(inbox.url, threads=4)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: mailer.send(build_message(DONE, SETTINGS)), range(12)))
-    assert len(inbox.mails) == 12
+        list(pool.map(lambda _: mailer.send(build_message(DONE, SETTINGS)), range(4)))
+    assert len(inbox.mails) == 4
+
+
+def test_a_mail_that_was_refused_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, inbox: Inbox
+) -> None:
+    """smtplib resets the session, and a server may not answer that."""
+    monkeypatch.setattr(smtp_session, "REPLY_SECONDS", 1.0)
+    inbox.replies["DATA"] = "554 no such mail"
+    inbox.answers_resets = False
+    with pytest.raises(MailError) as caught:
+        SMTPMailer(inbox.url, threads=4).send(build_message(DONE, SETTINGS))
+    assert caught.value.is_permanent
 
 
 def test_the_reply_to_a_mail_has_a_deadline(monkeypatch: pytest.MonkeyPatch, inbox: Inbox) -> None:
@@ -401,6 +412,7 @@ def test_silent_servers_make_way_after_a_mail_as_well(
     monkeypatch: pytest.MonkeyPatch, inbox: Inbox
 ) -> None:
     monkeypatch.setattr(smtp_session, "CROWDED_HANDED_OVER_SECONDS", 0.3)
+    monkeypatch.setattr(smtp_session, "CROWDED_REPLY_SECONDS", 60.0)
     inbox.may_answer.clear()
     mailer = SMTPMailer(inbox.url, threads=2)
     with ThreadPoolExecutor(2) as pool:

@@ -53,7 +53,7 @@ class SMTPMailer:
             self._availability.succeeded()
             _deliver(session, message)
         except MailError:
-            if session.end_reason is not None:
+            if session.end_reason is not None and not session.is_answered:
                 raise MailError(session.end_reason) from None
             raise
         finally:

@@ -10,7 +10,8 @@ from contextlib import suppress
 CONNECT_SECONDS = 5.0  # a server's kernel accepts a connection, however busy the server is
 REPLY_SECONDS = 30.0  # between two bytes of the server
 SESSION_SECONDS = 300.0  # from the connection to the end of the mail
-# The server may deliver a mail whose reply was not waited for: RFC 5321 § 4.5.3.2.6.
+# A server may deliver a mail even if the client no longer waits for the reply: RFC 5321
+# § 4.5.3.2.6.
 HANDED_OVER_SECONDS = 600.0  # from the end of the mail to its reply
 # A server may be this long silent while other mails wait for a thread.
 CROWDED_REPLY_SECONDS = 2.0
@@ -96,6 +97,7 @@ class Session(smtplib.SMTP):
         self.began_at = self.heard_at = time.monotonic()
         self._last_code: int | None = None
         self._handed_over_at: float | None = None  # the whole mail
+        self.is_answered = False  # whether the server has taken or refused the mail
         self.end_reason: str | None = None  # why this side has ended the session
         super().__init__(host, port, own_name, timeout=REPLY_SECONDS)
 
@@ -114,13 +116,21 @@ class Session(smtplib.SMTP):
         return connection
 
     def getreply(self) -> tuple[int, bytes]:
-        if self._last_code == START_OF_MAIL and self.sock is not None:
+        is_of_mail = self._last_code == START_OF_MAIL
+        if is_of_mail:
             self._handed_over_at = time.monotonic()
-            self.sock.settimeout(HANDED_OVER_SECONDS)
+            self._wait_for_replies(HANDED_OVER_SECONDS)
         reply = super().getreply()
+        if is_of_mail:
+            self.is_answered = True
+            self._wait_for_replies(REPLY_SECONDS)
         self._last_code = reply[0]
         self.heard_at = time.monotonic()
         return reply
+
+    def _wait_for_replies(self, seconds: float) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(seconds)
 
     def is_late(self, now: float) -> bool:
         """Whether the session, or the reply to its mail, takes too long."""
@@ -130,7 +140,7 @@ class Session(smtplib.SMTP):
 
     def is_silent(self, now: float) -> bool:
         """Whether the server has been silent for longer than others may wait."""
-        is_handed_over = self._handed_over_at is not None
+        is_handed_over = self._handed_over_at is not None and not self.is_answered
         most = CROWDED_HANDED_OVER_SECONDS if is_handed_over else CROWDED_REPLY_SECONDS
         return now - self.heard_at > most
 
