@@ -51,7 +51,8 @@ def open_store(settings: Settings) -> "SQLiteStore":
 class SQLiteStore:
     """A TaskStore in one file: a connection for what must be on the disk, one for hints.
 
-    Two others only read. In WAL mode they wait for no write: https://www.sqlite.org/wal.html
+    Two more connections only read. In WAL mode, reads do not wait for writes:
+    https://www.sqlite.org/wal.html
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,6 +60,7 @@ class SQLiteStore:
         self._folder = path.parent
         self._lock = threading.Lock()
         self._reading = threading.Lock()
+        self._setting_clock = threading.Lock()
         self._counting = threading.Lock()  # a long count delays nothing else
         self._clock = MachineClock()
         self._availability = Availability("SQLite", logging.getLogger(__name__))
@@ -73,6 +75,8 @@ class SQLiteStore:
                 self._reads = connect("NORMAL")
                 self._counts = connect("NORMAL")
                 self._set_clock(self._hints)
+                for connection in (self._reads, self._counts):
+                    connection.execute("PRAGMA query_only = ON")
             except sqlite3.Error as error:
                 raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
             opened.pop_all()
@@ -83,8 +87,9 @@ class SQLiteStore:
 
     def _set_clock(self, connection: sqlite3.Connection) -> ClockMark | None:
         """Set the clock by the file's mark. Returns the mark to write instead, if it is time."""
-        row = connection.execute("SELECT zero, latest FROM clock").fetchone()
-        return self._clock.agree(ClockMark(*row) if row else None)
+        with self._setting_clock:
+            row = connection.execute("SELECT zero, latest FROM clock").fetchone()
+            return self._clock.agree(ClockMark(*row) if row else None)
 
     def insert_all(self, tasks: Sequence[Task]) -> set[str]:
         rows = [{**to_row(task), "group_id": group_of(task)} for task in tasks]
@@ -179,7 +184,7 @@ class SQLiteStore:
             }
 
     def count_unfinished(self, most: int) -> int:
-        with self._read() as connection:
+        with self._translated_errors(self._counts, self._counting) as connection:
             self._set_clock(connection)  # for a service, which takes no due tasks
             (count,) = connection.execute(
                 "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE wake_at IS NOT NULL LIMIT ?)",

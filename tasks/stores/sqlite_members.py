@@ -49,7 +49,7 @@ class SQLiteMembers:
         transaction: Transaction,
         read: Read,
     ) -> None:
-        """`transaction` begins one on a connection. `read` has a connection that only reads.
+        """`transaction` begins a transaction on a connection, `read` returns that for reads.
 
         Both translate errors.
         """
