@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from service.batch_submission import BatchSubmission
 from service.client_networks import SITE_CLIENTS
-from service.errors import RefusedError, TooLargeError
+from service.errors import RefusedError
 from service.submission import InvalidSubmission, Submission
 from settings import Settings
 from tasks.quotas import CapacityLimit, RateLimit
@@ -46,8 +46,6 @@ class Admission:
             widening=SITE_CLIENTS,
         )
         self._capacity = CapacityLimit(store, settings.max_unfinished)
-        # A larger batch would never be admitted.
-        self._most_urls = min(settings.urls_per_hour or math.inf, settings.max_unfinished)
 
     def admit(self, entries: Sequence[Entry]) -> list[RefusedError | None]:
         """Count each submission. Return for each why it is refused, or None.
@@ -69,11 +67,6 @@ class Admission:
 
     def _admit_size(self, entry: Entry, remaining: int) -> RefusedError | None:
         """Return why an entry makes too many tasks, or None."""
-        if isinstance(entry, BatchSubmission) and entry.size > self._most_urls:
-            return TooLargeError(
-                f"This service takes at most {self._most_urls:,} URLs at once."
-                f" This batch has {entry.size:,}."
-            )
         if entry.size > remaining:
             return _too_many_unfinished()
         if not isinstance(entry, BatchSubmission):

@@ -113,7 +113,7 @@ async def _limit_body(request: Request, route: Route, **_: object) -> None:
 
 def start_app(settings: Settings) -> App:
     """The service in a process of its own, which each web worker is: with its log set up."""
-    if settings.rabbitmq_url is None:  # with workers, which compute
+    if settings.rabbitmq_url is None:  # the workers are threads of this process
         sys.setswitchinterval(SWITCH_SECONDS)
     logs.set_up(settings.log_format)
     exported = exporter.set_up(*metrics.METRICS)

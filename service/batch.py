@@ -35,7 +35,7 @@ async def submit_batch(request: Request, submission: BatchSubmission) -> str:
     writer: SubmissionWriter = ctx.submission_writer
     await in_time(writer.count(submission))
     has_leftovers = await _insert(request, parts)
-    if has_leftovers and await _remove_results(request, parts):
+    if has_leftovers and await _remove_expired_results(request, parts):
         await _insert(request, parts)
     is_taken = await in_thread(request, lambda: store.insert_all([parts.batch]))
     if is_taken and not await _is_there(request, parts):
@@ -57,8 +57,11 @@ async def _is_there(request: Request, parts: Parts) -> bool:
     return earlier is not None
 
 
-async def _remove_results(request: Request, parts: Parts) -> int:
-    """Remove those of a batch with the same key that has expired before its members have."""
+async def _remove_expired_results(request: Request, parts: Parts) -> int:
+    """Remove the results of an expired batch with the same key; return their number.
+
+    If a batch has an email, its members expire later than the batch.
+    """
     members = request.app.ctx.store.members
     remove = partial(members.remove_ended, parts.group, parts.batch.submitted_at)
     return await in_thread(request, remove, BATCH_SECONDS)

@@ -85,6 +85,15 @@ class UnknownTaskError(RefusedError):
         super().__init__(HTTPStatus.NOT_FOUND, "not_found", "No task has this id.")
 
 
+class ResultsRemovedError(RefusedError):
+    """Raised when results of a batch have been removed before the batch."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            HTTPStatus.NOT_FOUND, "not_found", "Some results of this batch are no longer stored."
+        )
+
+
 class TooLargeError(RefusedError):
     """Raised when a request has more than is allowed. The message names the limit."""
 

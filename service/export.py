@@ -1,6 +1,7 @@
 """GET /export?id=: the results of a batch, or of one task, as a file."""
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator
 from functools import partial
 from http import HTTPStatus
@@ -10,7 +11,7 @@ from sanic import HTTPResponse, Request
 from service.broken_rules import BrokenRules
 from service.check import find_ended_task, read_id
 from service.deadlines import in_thread
-from service.errors import RefusedError, UnknownTaskError, refuse_parameter
+from service.errors import RefusedError, ResultsRemovedError, refuse_parameter
 from service.files import is_known
 from service.manifests import CSV, NDJSON, STS, Manifest, sums
 from service.parameters import collect_parameters
@@ -21,6 +22,8 @@ from tasks.digests import Algorithm
 from tasks.stores.contract import TaskStore
 from tasks.stores.paging import in_pages
 from tasks.task import Task
+
+_log = logging.getLogger(__name__)
 
 PAGE = 500  # tasks read at once
 PARAMETERS = ("id", "format", "digest", "names")
@@ -63,12 +66,12 @@ async def export(request: Request) -> HTTPResponse | None:
 
 
 async def _check_members(request: Request, task: Task) -> None:
-    """Raises UnknownTaskError if the first results of a batch have been removed already."""
+    """Raises ResultsRemovedError if the first results of a batch have been removed already."""
     if task.batch is None:
         return
     tally = partial(request.app.ctx.store.members.tally, task.batch.group)
     if (await in_thread(request, tally)).ended < task.batch.total:
-        raise UnknownTaskError
+        raise ResultsRemovedError
 
 
 async def _send_tasks(
@@ -76,25 +79,26 @@ async def _send_tasks(
 ) -> None:
     """Send the lines page by page, so that memory does not depend on their number.
 
-    Raises UnknownTaskError if results of a batch have been removed since then.
+    Raises ResultsRemovedError if results of a batch have been removed since then.
     """
     store: TaskStore = request.app.ctx.store
     if task.batch is None:
         await response.send(_encode(manifest.line(task, None)))
         return
     read = partial(store.members.pages, task.batch.group, manifest.order, PAGE)
-    texts = _texts(in_pages(read, manifest.order), manifest)
+    texts = _render_pages(in_pages(read, manifest.order), manifest)
     remaining = task.batch.total
     while (page := await in_thread(request, lambda: next(texts, None))) is not None:
         text, count = page
         remaining -= count
         await response.send(_encode(text))
     if remaining:
-        raise UnknownTaskError
+        _log.warning("an export was cut off, because results have been removed")
+        raise ResultsRemovedError
 
 
-def _texts(pages: Iterable[list[Task]], manifest: Manifest) -> Iterator[tuple[str, int]]:
-    """Return the text of each page, and the number of its tasks."""
+def _render_pages(pages: Iterable[list[Task]], manifest: Manifest) -> Iterator[tuple[str, int]]:
+    """Yield the text of each page and the number of its tasks."""
     before: Task | None = None
     for page in pages:
         lines = []

@@ -15,6 +15,7 @@ from service.errors import BadRequestError, TooLargeError, refuse_parameter
 from service.idempotency import task_id_of
 from service.lines import Entry, read_lines
 from service.parameters import collect_parameters
+from settings import Settings
 from tasks.address import parse_address
 from tasks.digests import ALWAYS, NOTHING_EXPECTED, Algorithm, Expected
 from tasks.errors import InvalidAddressError, InvalidURLError
@@ -104,7 +105,10 @@ def _read_batch(
     for name in ("url", *Algorithm):
         if parameters.get(name):
             broken.read(partial(refuse_parameter, name, "cannot be given together with urls"), None)
-    most: int = request.app.ctx.settings.max_batch
+    settings: Settings = request.app.ctx.settings
+    # A larger batch would never be admitted. 0 URLs per hour are no limit.
+    limits = (settings.max_batch, settings.urls_per_hour or settings.max_batch)
+    most = min(*limits, settings.max_unfinished)
     return BatchSubmission(
         entries=broken.read(lambda: _read_entries(parameters["urls"], most), []),
         email=broken.read(lambda: _read_email(parameters.get("email", "")), None),

@@ -13,15 +13,16 @@ from tasks.url import DEFAULT_PORTS
 # The formats of an export.
 FORMATS = ("csv", "ndjson", "md5sum", "sts")
 # Bytes that wget escapes in a file name: controls of ASCII and of ISO 8859, and the slash.
+_SKIPPED = (b"", b".")
 _UNSAFE = re.compile(rb"[\x00-\x1f\x80-\x9f/]")
 
 
 def filename_of(url: str) -> str:
     """Return the name under which `wget -x` stores the file of a URL: host/path?query.
 
-    Dot segments are removed, and a path that ends with a slash gets index.html. Escaped bytes are
-    unescaped, except those that a file name should not have and those of a segment `..`, as wget
-    does on Unix. Bytes that are not UTF-8 are those of `surrogateescape`.
+    Empty segments and dot segments are removed, and a path that ends with a slash gets index.html.
+    Escaped bytes are unescaped, except those that a file name should not have and those of a
+    segment `..`, as wget does on Unix. Bytes that are not UTF-8 are those of `surrogateescape`.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -30,8 +31,10 @@ def filename_of(url: str) -> str:
     path = remove_dot_segments(parts.path) or "/"
     if path.endswith("/"):
         path += "index.html"
-    name = "/".join(map(_safe, path.split("/")))
-    return f"{host}{name}" + (f"?{_safe(parts.query)}" if parts.query else "")
+    segments = [each for each in path.split("/") if unquote_to_bytes(each) not in _SKIPPED]
+    return "/".join([host, *map(_safe, segments)]) + (
+        f"?{_safe(parts.query)}" if parts.query else ""
+    )
 
 
 def _safe(text: str) -> str:

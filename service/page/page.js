@@ -181,7 +181,8 @@ function announce(text) {
 /** Take over what another tab has added or removed. */
 function synchronize(removed = []) {
   for (const task of recent().reverse()) if (!shown.has(task.id)) add(task);
-  for (const { id } of removed) if (shown.has(id)) drop(id);
+  const ids = removed?.map(({ id }) => id) ?? [...shown.keys()];
+  for (const id of ids) if (shown.has(id)) drop(id);
 }
 
 function openLink() {

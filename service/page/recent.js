@@ -34,9 +34,13 @@ export function forget(id) {
   write(recent().filter((task) => task.id !== id));
 }
 
-/** Call back with the tasks that another tab has removed, when it has changed the list. */
+/**
+ * Call back whenever another tab has changed the list, with the tasks that it has removed: null if
+ * the storage was cleared.
+ */
 export function onChange(callback) {
   addEventListener("storage", ({ key, oldValue, newValue }) => {
+    if (key === null) callback(null);
     if (key !== KEY) return;
     const ids = new Set(parse(newValue).map(({ id }) => id));
     callback(parse(oldValue).filter(({ id }) => !ids.has(id)));

@@ -225,7 +225,10 @@ class Members(Protocol):
         """Let the members, all of which have ended, expire at a moment."""
 
     def remove_ended(self, group: str, before: datetime) -> int:
-        """Remove the members and lanes that ended before a moment; return their number."""
+        """Remove the members and lanes that ended before a moment; return their number.
+
+        Those that have not ended stay.
+        """
 
 
 class TaskStore(TaskRepository, Schedule, HitCounter, Statistics, Protocol):

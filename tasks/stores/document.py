@@ -152,7 +152,7 @@ def from_document(document: Mapping[str, Any]) -> Task:
 def _read_steps(document: Mapping[str, Any]) -> tuple[Step, ...]:
     if (document.get("format") or FORMAT) > FORMAT:
         raise NewerTaskError(document["_id"])
-    # Also without a URL: release 1.0 loses the batch of a document that it writes.
+    # Release 1.0 drops `batch` when it saves a document, which leaves a task without a URL.
     is_single = not document.get("batch") and not document.get("lane")
     return tuple(
         _read_step(kind, row, document)

@@ -85,8 +85,12 @@ class RestingOrigin(HttpOrigin):
 class LateOrigin(HttpOrigin):
     """Has its only file from the second request on."""
 
+    def __init__(self) -> None:
+        self._first = threading.Lock()
+        super().__init__()
+
     def answer(self, connection: socket.socket, path: str) -> None:
-        is_first = len(self.requests) == 1
+        is_first = self._first.acquire(blocking=False)  # for ever
         connection.sendall(
             head("404 Not Found", 0) if is_first else head("200 OK", len(path)) + path.encode()
         )

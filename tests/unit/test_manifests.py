@@ -33,6 +33,8 @@ MD5 = DIGEST.md5
         ("https://example.com/a/./b/..", "example.com/a/index.html"),
         ("https://example.com/a/%2e%2E/.%2e/b", "example.com/a/%2E%2E/%2E%2E/b"),
         ("https://example.com/a/..%2fb", "example.com/a/..%2Fb"),
+        ("https://example.com//a//b//", "example.com/a/b/index.html"),
+        ("https://example.com/%2e/a", "example.com/a"),
         ("https://example.com/a?../b", "example.com/a?..%2Fb"),
     ],
 )
