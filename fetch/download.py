@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from urllib3 import HTTPResponse
 
@@ -112,12 +113,17 @@ class _Download:
                 return response
             response.close()
             if not is_redirect(response):
-                raise unexpected_status(response)
+                raise self._unexpected_status(url, response)
             url = redirect_target(url, response)
         raise FetchError(
             FailureCode.TOO_MANY_REDIRECTS,
             f"There were more than {self._limits.max_redirects} redirects.",
         )
+
+    def _unexpected_status(self, url: str, response: HTTPResponse) -> FetchError:
+        error = unexpected_status(response)
+        error.is_of_other_host = urlsplit(url).hostname != urlsplit(self._url).hostname
+        return error
 
     def _get(self, url: str, headers: Mapping[str, str]) -> HTTPResponse:
         cookie = self._cookies.header(url)
@@ -159,7 +165,7 @@ class _Download:
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
         ):
             raise _changed()
-        error = unexpected_status(response)
+        error = self._unexpected_status(body.url, response)
         is_new_start = response.status == HTTPStatus.OK or is_redirect(response)
         if not error.is_permanent and not is_new_start:
             raise error

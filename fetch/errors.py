@@ -6,8 +6,9 @@ from tasks.failure import Failure, FailureCode
 class FetchError(Exception):
     """Raised when a download fails. `is_permanent`: another attempt would fail in the same way.
 
-    `retry_after` is the pause in seconds that the origin asked for. `is_refused_url`: the task's
-    own URL was refused before any connection. The message is for the task's owner.
+    `retry_after` is the pause in seconds that the origin asked for. `is_of_other_host`: a redirect
+    led to that origin. `is_refused_url`: the task's own URL was refused before any connection. The
+    message is for the task's owner.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class FetchError(Exception):
         self.failure = Failure(code, message, http_status)
         self.is_permanent = code.is_permanent if is_permanent is None else is_permanent
         self.retry_after = retry_after
+        self.is_of_other_host = False
         self.is_refused_url = False
 
 

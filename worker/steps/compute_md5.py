@@ -71,8 +71,8 @@ class ComputeMD5:
     def _failed(self, task: Task, error: FetchError) -> Outcome:
         """Return what a failed attempt means: another attempt, or the end of the task."""
         failure = error.failure
-        is_overloaded = failure.http_status in OVERLOADED and error.retry_after
-        rest = timedelta(seconds=error.retry_after or 0) if is_overloaded else None
+        is_overloaded = failure.http_status in OVERLOADED and not error.is_of_other_host
+        rest = timedelta(seconds=error.retry_after) if is_overloaded and error.retry_after else None
         if error.is_permanent or task.attempt >= self.settings.max_attempts:
             _log.info("%s in attempt %d, failed", failure.code, task.attempt)
             # Otherwise mails to strangers could be triggered without any server to download from.

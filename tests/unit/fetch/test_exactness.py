@@ -455,6 +455,15 @@ def test_host_is_sent_as_it_was_written(
     assert names == [wanted.partition(":")[0].lower()]
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_whether_another_host_answered(host: str, originate: Originate, fetch: Fetch) -> None:
+    busy = originate([reply(b"", status="503 Service Unavailable")])
+    origin = originate([redirect(f"http://{host}:{busy.port}/f")])
+    with pytest.raises(FetchError) as caught:
+        fetch(origin.base)
+    assert caught.value.is_of_other_host == (host == "localhost")
+
+
 @pytest.mark.parametrize("location", ["http://localhost:/f", "//localhost:/f"])
 def test_redirect_to_an_empty_port(
     location: str, originate: Originate, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
