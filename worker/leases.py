@@ -136,9 +136,13 @@ class Claim:
             self._task = find_saved(self._store, self._doubtful) or self._task
             self._doubtful = None
 
+    def wait(self) -> None:
+        """Count no time until `start`: the task waits for its turn."""
+        self._took = 0.0
+
     def start(self) -> None:
         """Let the time of the attempt begin now: the task has waited for its turn."""
-        self._began = time.monotonic()
+        self._began, self._took = time.monotonic(), None
 
     def stop(self) -> None:
         """Let the time of the attempt end now: its outcome is written later."""

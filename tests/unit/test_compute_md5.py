@@ -146,28 +146,32 @@ def test_budget_of_zero_bounds_nothing(store: SQLiteStore, clock: Clock) -> None
 
 @pytest.mark.parametrize("max_attempts", [1, 5])
 @pytest.mark.parametrize(
-    ("status", "is_of_other_host", "is_asked"),
-    [
-        (429, False, True),
-        (503, False, True),
-        (503, True, False),
-        (404, False, False),
-        (500, False, False),
-    ],
+    ("status", "is_asked"), [(429, True), (503, True), (404, False), (500, False)]
 )
 def test_only_an_overloaded_server_asks_for_a_rest(
     status: int,
-    is_of_other_host: bool,  # noqa: FBT001
     is_asked: bool,  # noqa: FBT001
     max_attempts: int,
     store: SQLiteStore,
     clock: Clock,
 ) -> None:
     error = FetchError(FailureCode.HTTP_STATUS, "refused", http_status=status, retry_after=9)
-    error.is_of_other_host = is_of_other_host
     settings = Settings(max_attempts=max_attempts)
     task = make_task().claimed(NOW, LEASE)
     step = ComputeMD5(Origin(clock, 1, error), settings, threading.Event())
     outcome = step.attempt(Claim(store, task, LEASE))
     assert isinstance(outcome, RetryLater | Failed)
     assert outcome.rest == (timedelta(seconds=9) if is_asked else None)
+
+
+def test_a_server_asks_for_no_rest_of_the_host_that_redirected_to_it(
+    store: SQLiteStore, clock: Clock
+) -> None:
+    error = FetchError(FailureCode.HTTP_STATUS, "refused", http_status=503, retry_after=9)
+    error.is_of_other_host = True
+    task = make_task().claimed(NOW, LEASE)
+    step = ComputeMD5(Origin(clock, 1, error), Settings(), threading.Event())
+    outcome = step.attempt(Claim(store, task, LEASE))
+    assert isinstance(outcome, RetryLater)
+    assert outcome.rest is None
+    assert outcome.pause >= timedelta(seconds=9)

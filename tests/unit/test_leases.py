@@ -75,6 +75,22 @@ def test_renewals_write_the_time_of_the_attempt(
     assert settled.seconds_used >= written[1]
 
 
+def test_time_before_the_turn_does_not_count(
+    store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    claim = Claim(store, claim_new(store), LEASE)
+    claim.wait()
+    now += 100
+    claim.renew()
+    assert claim.task.seconds_running == 0
+    claim.start()
+    now += 2
+    claim.renew()
+    assert claim.task.seconds_running == 2
+
+
 def test_time_of_a_lost_worker_is_kept(store: ScriptedStore) -> None:
     claim = Claim(store, replace(claim_new(store), seconds_used=100), LEASE)
     wait_for(lambda: claim.seconds > 0.01)

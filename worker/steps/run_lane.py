@@ -84,6 +84,8 @@ class RunLane:
 
         with ExitStack() as kept:
             claims = [kept.enter_context(self.leases.keep(member)) for member in members]
+            for claim in claims:
+                claim.wait()
             ended: list[tuple[Claim, Outcome]] = []
             began_at = written_at = time.monotonic()
             is_resting = is_losing = False
