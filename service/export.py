@@ -10,7 +10,7 @@ from sanic import HTTPResponse, Request
 
 from service.broken_rules import BrokenRules
 from service.check import find_ended_task, read_id
-from service.deadlines import in_thread
+from service.deadlines import BATCH_SECONDS, in_thread
 from service.errors import RefusedError, ResultsRemovedError, refuse_parameter
 from service.files import is_known
 from service.manifests import CSV, NDJSON, STS, Manifest, sums
@@ -66,11 +66,11 @@ async def export(request: Request) -> HTTPResponse | None:
 
 
 async def _check_members(request: Request, task: Task) -> None:
-    """Raises ResultsRemovedError if the first results of a batch have been removed already."""
+    """Raises ResultsRemovedError if results of a batch have been removed already."""
     if task.batch is None:
         return
-    tally = partial(request.app.ctx.store.members.tally, task.batch.group)
-    if (await in_thread(request, tally)).ended < task.batch.total:
+    count = partial(request.app.ctx.store.members.count, task.batch.group)
+    if await in_thread(request, count, BATCH_SECONDS) < task.batch.total:
         raise ResultsRemovedError
 
 

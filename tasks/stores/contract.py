@@ -205,6 +205,9 @@ class Members(Protocol):
     def is_running(self, group: str) -> bool:
         """Whether a member is being downloaded. It costs the same for any number of members."""
 
+    def count(self, group: str) -> int:
+        """Count the members, in one query."""
+
     def tally(self, group: str) -> Tally:
         """Count the members that have ended, in one query."""
 

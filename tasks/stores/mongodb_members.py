@@ -158,6 +158,11 @@ class MongoMembers:
         with self._guard():
             return self._tasks.find_one(running, {"_id": True}) is not None
 
+    def count(self, group: str) -> int:
+        with self._guard():
+            self._ensure_indexes()
+            return self._tasks.count_documents({"member.group": group}, hint=_TALLY_INDEX)
+
     def tally(self, group: str) -> Tally:
         with self._guard():
             self._ensure_indexes()

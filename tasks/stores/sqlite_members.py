@@ -135,6 +135,13 @@ class SQLiteMembers:
             ).fetchone()
         return found is not None
 
+    def count(self, group: str) -> int:
+        with self._read() as connection:
+            (count,) = connection.execute(
+                f"SELECT count(*) FROM tasks WHERE group_id = ? AND {_POSITION} >= 0", (group,)
+            ).fetchone()
+        return int(count)
+
     def tally(self, group: str) -> Tally:
         with self._read() as connection:
             done, failed, mismatched, size = connection.execute(

@@ -65,6 +65,7 @@ def test_what_ended_before_a_moment_is_removed(store: TaskStore) -> None:
     assert store.members.remove_ended(stored.group, store.now() - MINUTE) == 0
     assert store.members.remove_ended(stored.group, store.now() + MINUTE) == 3
     assert store.members.tally(stored.group) == Tally()
+    assert store.members.count(stored.group) == 7
     assert positions(store.members.pages(stored.group, "position", 20)) == [1, 3, 5, 6, 7, 8, 9]
     assert store.members.tally(other.group).done == 1
 

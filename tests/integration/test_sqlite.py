@@ -94,6 +94,7 @@ READS: dict[str, Callable[[TaskStore], object]] = {
     "due_at": lambda store: store.members.due_at(Lane(group="x", host="y", batch_id="z")),
     "is_unfinished": lambda store: store.members.is_unfinished("x"),
     "is_running": lambda store: store.members.is_running("x"),
+    "count": lambda store: store.members.count("x"),
     "tally": lambda store: store.members.tally("x"),
     "pages": lambda store: store.members.pages("x", "position", 1),
     "failed": lambda store: store.members.failed("x", 1),
