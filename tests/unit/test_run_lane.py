@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from devtools.waiting import wait_for
 from tasks.failure import Failure, FailureCode
 from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded
 from tasks.step import Status, StepKind
@@ -114,10 +115,13 @@ def test_lane_sleeps_until_its_host_has_rested(
     assert began + rest <= lane.retry_at <= store.now() + rest
 
 
+@pytest.mark.parametrize("seconds", [0.0, 2 * run_lane.RESULT_SECONDS])
 def test_members_in_hand_are_given_back_when_their_host_rests(
-    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+    seconds: float, lanes: Lanes, stored: StoredBatch, store: ScriptedStore
 ) -> None:
+    """Also if the refusal takes so long that it is written before they are given back."""
     rest = timedelta(seconds=30)
+    lanes.during_download = lambda claim: wait_for(lambda: claim.seconds >= seconds)
     for _ in range(6):
         lanes.pace.record("a.example", seconds=0)
     lanes.outcome = lambda _task: RetryLater(rest, FAILURE, rest)
@@ -132,11 +136,29 @@ def test_members_in_hand_are_given_back_when_one_takes_longer_than_a_turn(
 ) -> None:
     for _ in range(6):
         lanes.pace.record("a.example", seconds=0)
-    lanes.during_download = lambda _claim: monkeypatch.setattr(run_lane, "TURN_SECONDS", -1)
+    monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.05)
+    lanes.during_download = lambda claim: wait_for(lambda: claim.seconds > 0.1)
     lanes.run(stored.lanes[0])
     assert lanes.downloaded == [stored.members[0].url]
     waiting = [store.get(member.id) for member in stored.members[1:]]
     assert {(each.attempt, each.status) for each in waiting if each} == {(0, Status.QUEUED)}
+
+
+def test_members_that_are_given_back_do_not_count_for_the_pace(
+    lanes: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        lanes.pace.record("a.example", seconds=0)
+    recorded: list[float] = []
+    monkeypatch.setattr(
+        lanes.pace, "record", lambda _host, seconds, **_options: recorded.append(seconds)
+    )
+    lanes.during_download = lambda claim: wait_for(lambda: claim.seconds > 0.1)
+    rest = timedelta(seconds=30)
+    lanes.outcome = lambda _task: RetryLater(rest, FAILURE, rest)
+    lanes.run(stored.lanes[0])
+    assert lanes.downloaded == [stored.members[0].url]
+    assert [seconds > 0.1 for seconds in recorded] == [True]
 
 
 def test_failures_claim_no_more_members_at_once(lanes: Lanes, stored: StoredBatch) -> None:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tasks.batch import Lane
 from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded, Unfinished
@@ -57,10 +57,7 @@ class RunLane:
             members = self._claim(lane, self.pace.most_claimed(lane.host))
             if not members:
                 return self._without_members(lane)
-            began = time.monotonic()
-            are_done = self._run(claim, lane, members)
-            seconds = (time.monotonic() - began) / len(members)
-            self.pace.record(lane.host, seconds, may_grow=are_done)
+            self._run(claim, lane, members)
         return GivenBack()
 
     def _claim(self, lane: Lane, most: int) -> list[Task]:
@@ -73,10 +70,10 @@ class RunLane:
 
         return until_available(claim, self.stopping)
 
-    def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> bool:
-        """Download members, one after the other, and return whether all are done.
+    def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> None:
+        """Download members, one after the other, and record the pace.
 
-        What is left when they take longer than a turn is for other lanes as well.
+        If they take longer than a turn, the rest is given back, also for other lanes.
         """
 
         def is_cancelled() -> bool:
@@ -88,22 +85,29 @@ class RunLane:
                 claim.wait()
             ended: list[tuple[Claim, Outcome]] = []
             began_at = written_at = time.monotonic()
-            is_resting = is_losing = False
-            are_done = True
+            is_losing = False
+            rest_until: datetime | None = None
+            downloads, are_done = 0, True
             for number, claim in enumerate(claims, 1):
                 if is_losing:  # the batch may be cancelled, and then this claim is lost as well
                     until_available(claim.renew, self.stopping)
-                is_over = is_resting or time.monotonic() - began_at > TURN_SECONDS
-                outcome = GivenBack() if is_over else self._download(claim, is_cancelled)
-                are_done = are_done and isinstance(outcome, Succeeded)
-                is_resting = is_resting or _rest_after(outcome) is not None
+                is_late = downloads > 0 and time.monotonic() - began_at > TURN_SECONDS
+                if rest_until or is_late:
+                    outcome: Outcome = GivenBack()
+                else:
+                    outcome = self._download(claim, is_cancelled)
+                    downloads += 1
+                    are_done = are_done and isinstance(outcome, Succeeded)
+                if rest := _rest_after(outcome):
+                    rest_until = until_available(self.store.now, self.stopping) + rest
                 is_losing = is_losing or claim.is_lost
                 ended.append((claim, outcome))
                 is_time = time.monotonic() - written_at > RESULT_SECONDS
                 if is_time or number == len(claims):
-                    self._settle(lane, ended)
+                    self._settle(lane, ended, rest_until)
                     ended, written_at = [], time.monotonic()
-            return are_done
+            seconds = (time.monotonic() - began_at) / downloads
+            self.pace.record(lane.host, seconds, may_grow=are_done)
 
     def _download(self, claim: Claim, is_cancelled: Callable[[], bool]) -> Outcome:
         if is_cancelled() or claim.is_lost:
@@ -114,15 +118,16 @@ class RunLane:
             claim.stop()
         return outcome
 
-    def _settle(self, lane: Lane, ended: list[tuple[Claim, Outcome]]) -> None:
+    def _settle(
+        self, lane: Lane, ended: list[tuple[Claim, Outcome]], rest_until: datetime | None
+    ) -> None:
+        """Write what members came to. The rest of a host applies to those given back as well."""
         settled = Claim.settle_all(ended, retention=self.retention, stopping=self.stopping)
         for (_, outcome), task in zip(ended, settled, strict=True):
             if task is not None:
                 metrics.record_outcome(StepKind.COMPUTE_MD5, outcome)
-        rests = [rest for _, outcome in ended if (rest := _rest_after(outcome))]
-        if rests:
-            until = until_available(self.store.now, self.stopping) + max(rests)
-            until_available(lambda: self.store.members.rest(lane, until), self.stopping)
+        if rest_until:
+            until_available(lambda: self.store.members.rest(lane, rest_until), self.stopping)
 
     def _without_members(self, lane: Lane) -> Outcome:
         """Return how the lane goes on: later, or not at all."""
