@@ -39,7 +39,7 @@ MAX_HEAD_BYTES = 16 * 1024  # the longest URL may stand in the query string
 STORE_THREADS = 16  # reads under way at once
 PARSING_THREADS = 2  # long lists
 CHECK_THREADS = 4  # for those who ask how the service is: they must not wait for its work
-# How long a thread may keep the interpreter while others wait: an answer passes through several.
+# How long a thread may keep the interpreter while others wait. A request needs several threads.
 SWITCH_SECONDS = 0.001
 STOP_MILLIS = 8000  # how long a stop waits for the workers inside
 
@@ -113,7 +113,7 @@ async def _limit_body(request: Request, route: Route, **_: object) -> None:
 
 def start_app(settings: Settings) -> App:
     """The service in a process of its own, which each web worker is: with its log set up."""
-    if settings.rabbitmq_url is None:  # the workers are threads of this process
+    if settings.rabbitmq_url is None:  # its workers would delay requests
         sys.setswitchinterval(SWITCH_SECONDS)
     logs.set_up(settings.log_format)
     exported = exporter.set_up(*metrics.METRICS)

@@ -70,9 +70,9 @@ def _cancel_batch(store: TaskStore, task: Task, retention: timedelta) -> Task:
 
 
 def _change(store: TaskStore, task: Task, change: Callable[[Task], Task]) -> tuple[Task, bool]:
-    """Save the change of a task that has not ended, whatever else changes it.
+    """Save a change of a task that has not ended, and try again if a worker has changed it.
 
-    Returns the task, and whether it was this change that was saved.
+    Returns the task, and whether this change was saved.
     """
     for _ in range(MAX_TRIES):
         if task.finished_at is not None:

@@ -49,7 +49,7 @@ class SQLiteMembers:
         transaction: Transaction,
         read: Read,
     ) -> None:
-        """`transaction` begins a transaction on a connection, `read` returns that for reads.
+        """`transaction` begins one on a connection; `read` yields the connection for reads.
 
         Both translate errors.
         """

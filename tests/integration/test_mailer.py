@@ -403,6 +403,8 @@ def test_a_mail_that_was_refused_is_not_waited_for(
 
 def test_the_reply_to_a_mail_has_a_deadline(monkeypatch: pytest.MonkeyPatch, inbox: Inbox) -> None:
     monkeypatch.setattr(smtp_session, "HANDED_OVER_SECONDS", 0.3)
+    monkeypatch.setattr(smtp_session, "REPLY_SECONDS", 3600.0)
+    monkeypatch.setattr(smtp_session, "SESSION_SECONDS", 3600.0)
     inbox.may_answer.clear()
     with pytest.raises(MailError, match=r"broke off|too long"):
         SMTPMailer(inbox.url, threads=4).send(build_message(DONE, SETTINGS))

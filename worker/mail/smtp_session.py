@@ -96,7 +96,7 @@ class Session(smtplib.SMTP):
         self._handle: socket.socket | None = None  # a second descriptor, to end the connection by
         self.began_at = self.heard_at = time.monotonic()
         self._last_code: int | None = None
-        self._handed_over_at: float | None = None  # the whole mail
+        self._handed_over_at: float | None = None  # the whole mail, until it is answered
         self.is_answered = False  # whether the server has taken or refused the mail
         self.end_reason: str | None = None  # why this side has ended the session
         super().__init__(host, port, own_name, timeout=REPLY_SECONDS)
@@ -122,7 +122,7 @@ class Session(smtplib.SMTP):
             self._wait_for_replies(HANDED_OVER_SECONDS)
         reply = super().getreply()
         if is_of_mail:
-            self.is_answered = True
+            self._handed_over_at, self.is_answered = None, True
             self._wait_for_replies(REPLY_SECONDS)
         self._last_code = reply[0]
         self.heard_at = time.monotonic()
@@ -140,7 +140,7 @@ class Session(smtplib.SMTP):
 
     def is_silent(self, now: float) -> bool:
         """Whether the server has been silent for longer than others may wait."""
-        is_handed_over = self._handed_over_at is not None and not self.is_answered
+        is_handed_over = self._handed_over_at is not None
         most = CROWDED_HANDED_OVER_SECONDS if is_handed_over else CROWDED_REPLY_SECONDS
         return now - self.heard_at > most
 
