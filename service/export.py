@@ -79,7 +79,7 @@ async def _send_tasks(
 ) -> None:
     """Send the lines page by page, so that memory does not depend on their number.
 
-    Raises ResultsRemovedError if results of a batch have been removed since then.
+    Raises ResultsRemovedError if results of a batch are removed before they are sent.
     """
     store: TaskStore = request.app.ctx.store
     if task.batch is None:

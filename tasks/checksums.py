@@ -12,8 +12,8 @@ from tasks.url import DEFAULT_PORTS
 
 # The formats of an export.
 FORMATS = ("csv", "ndjson", "md5sum", "sts")
+_SKIPPED = (b"", b".")  # segments of a path that name no folder
 # Bytes that wget escapes in a file name: controls of ASCII and of ISO 8859, and the slash.
-_SKIPPED = (b"", b".")
 _UNSAFE = re.compile(rb"[\x00-\x1f\x80-\x9f/]")
 
 
@@ -32,9 +32,8 @@ def filename_of(url: str) -> str:
     if path.endswith("/"):
         path += "index.html"
     segments = [each for each in path.split("/") if unquote_to_bytes(each) not in _SKIPPED]
-    return "/".join([host, *map(_safe, segments)]) + (
-        f"?{_safe(parts.query)}" if parts.query else ""
-    )
+    name = "/".join([host, *map(_safe, segments)])
+    return f"{name}?{_safe(parts.query)}" if parts.query else name
 
 
 def _safe(text: str) -> str:
