@@ -157,16 +157,21 @@ class _Download:
             return None
         headers = {"Range": f"bytes={body.size}-", "If-Range": body.validator}
         response = self._get(body.url, headers)
-        if response.status == HTTPStatus.PARTIAL_CONTENT and _continues(response, body):
+        is_rest = response.status == HTTPStatus.PARTIAL_CONTENT and _is_rest(response, body)
+        validators = _validators(response)
+        # RFC 9110 § 15.3.7: a 206 has the ETag that a 200 had, but need not have its date. A server
+        # that leaves it out may not know If-Range, and send the rest of another version.
+        is_unproven = is_rest and not validators and body.validator.startswith('"')
+        if is_rest and not is_unproven and (not validators or body.validator in validators):
             return response
         response.close()
-        if response.status in (
+        if not is_unproven and response.status in (
             HTTPStatus.PARTIAL_CONTENT,
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
         ):
             raise _changed()
         error = self._unexpected_status(body.url, response)
-        is_new_start = response.status == HTTPStatus.OK or is_redirect(response)
+        is_new_start = is_unproven or response.status == HTTPStatus.OK or is_redirect(response)
         if not error.is_permanent and not is_new_start:
             raise error
         # Start from the first URL: the one that it redirected to may have been valid only once.
@@ -203,18 +208,21 @@ class _Download:
         )
 
 
-def _continues(response: HTTPResponse, body: _Body) -> bool:
-    """Whether a 206 is the rest of this very version."""
+def _is_rest(response: HTTPResponse, body: _Body) -> bool:
+    """Whether a 206 is the rest of a file of the same length and coding."""
     if body_of(response).doubtful_fields:
         return False
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if match is None or body.total is None:
         return False
-    is_rest = tuple(map(int, match.groups())) == (body.size, body.total - 1, body.total)
     if response.headers.get("Content-Encoding", body.coding) != body.coding:
         return False
-    claims = {response.headers.get("ETag"), response.headers.get("Last-Modified")}
-    return is_rest and (body.validator in claims or claims == {None})
+    return tuple(map(int, match.groups())) == (body.size, body.total - 1, body.total)
+
+
+def _validators(response: HTTPResponse) -> set[str]:
+    headers = response.headers
+    return {headers[name] for name in ("ETag", "Last-Modified") if name in headers}
 
 
 def _changed() -> FetchError:

@@ -62,7 +62,7 @@ class TestDownload:
     def test_resume_sends_them_too(self, originate: Originate, fetch: Fetch) -> None:
         headers = ('ETag: "1"', "Accept-Ranges: bytes", "Set-Cookie: session=x")
         rest = reply(BODY[5:], f"Content-Range: bytes 5-{len(BODY) - 1}/{len(BODY)}",
-                     status="206 Partial Content")  # fmt: skip
+                     'ETag: "1"', status="206 Partial Content")  # fmt: skip
         origin = originate([reply(BODY, *headers)[:-10], reset], [rest])
         assert fetch(origin.base).md5 == hashlib.md5(BODY).hexdigest()
         assert cookies(origin.requests[1]) == [b"Cookie: session=x"]

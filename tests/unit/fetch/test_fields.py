@@ -85,6 +85,6 @@ class TestResume:
         whole = reply(BODY, 'ETag: "v1"', "Accept-Ranges: bytes")
         content_range = f"Content-Range: bytes {HALF}-{len(BODY) - 1}/{len(BODY)}"
         odd = spelled(spelling, "X-Other", "x")
-        part = reply(BODY[HALF:], content_range, odd, status="206 Partial Content")
+        part = reply(BODY[HALF:], content_range, 'ETag: "v1"', odd, status="206 Partial Content")
         origin = originate([whole[: len(whole) - HALF]], [part])
         assert fetch(origin.base).md5 == hashlib.md5(BODY).hexdigest()

@@ -251,6 +251,14 @@ class TestOtherVersion:
         assert (digest.md5, digest.size) == (md5(other), size)
         assert origin.connections == 3
 
+    def test_206_without_an_etag_may_be_of_another_version(
+        self, originate: Originate, fetch: Fetch
+    ) -> None:
+        """Its server has ranges, but may not know If-Range. So the file is downloaded again."""
+        other = random.Random(2).randbytes(4 * MIB)
+        origin = originate([BreakingFile(BODY, STRONG, [MIB])], [part(other, MIB)], [reply(other)])
+        assert fetch(origin.base).md5 == md5(other)
+
     def test_the_new_version_breaks_too(self, originate: Originate, fetch: Fetch) -> None:
         other = random.Random(2).randbytes(2 * MIB)
         headers = ('ETag: "v2"', RANGES)
