@@ -383,6 +383,14 @@ def test_retry_after_a_date(
     assert error.retry_after == pytest.approx(100, abs=5)
 
 
+def test_retry_after_a_date_is_by_the_clock_of_the_server(
+    originate: Originate, fetch: Fetch
+) -> None:
+    dates = ("Date: Wed, 21 Oct 2015 07:28:00 GMT", "Retry-After: Wed, 21 Oct 2015 07:30:00 GMT")
+    error = fetch.failure(originate([reply(b"", *dates, status="503 A")]).base)
+    assert error.retry_after == 120
+
+
 def test_redirects_lead_to_the_file(originate: Originate, fetch: Fetch) -> None:
     statuses = (301, 302, 303, 307, 308)
     origin = originate(*([redirect(f"/{n}", n)] for n in statuses), [reply(BODY)])
