@@ -27,7 +27,7 @@ METHODS = (
     "save",
     "take_due",
 )
-METHODS_OF_MEMBERS = ("save_all",)
+METHODS_OF_MEMBERS = {"save_all": "save_all", "claim": "claim_members"}  # and what tests call them
 
 
 @dataclass
@@ -57,8 +57,8 @@ class ScriptedStore(SQLiteStore):
         self._thread = threading.local()
         for name in METHODS:
             setattr(self, name, partial(self._play, name, getattr(self, name)))
-        for name in METHODS_OF_MEMBERS:
-            method = partial(self._play, name, getattr(self.members, name))
+        for name, called in METHODS_OF_MEMBERS.items():
+            method = partial(self._play, called, getattr(self.members, name))
             setattr(self.members, name, method)
 
     def now(self) -> datetime:
@@ -100,14 +100,16 @@ class ScriptedStore(SQLiteStore):
         """Return the arguments of each call of a method."""
         return [arguments for name, arguments in self._calls if name == method]
 
-    def _play(self, name: str, call: Callable[..., object], *arguments: object) -> object:
+    def _play(
+        self, name: str, call: Callable[..., object], *arguments: object, **options: object
+    ) -> object:
         if getattr(self._thread, "is_inside", False):
-            return call(*arguments)
+            return call(*arguments, **options)
         self._calls.append((name, arguments))
         self._maybe_fail(name, is_written=False)
         self._thread.is_inside = True
         try:
-            answer = call(*arguments)
+            answer = call(*arguments, **options)
         finally:
             self._thread.is_inside = False
         self._maybe_fail(name, is_written=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
+from tasks.batch import Lane
 from tasks.errors import NewerTaskError, StoreUnavailableError
 from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
@@ -86,6 +87,25 @@ def claim_until_available(
     return _write_until_available(
         lambda: store.claim(task_id, kind, store.now(), lease, token), recognise, stopping
     )
+
+
+def claim_members_until_available(
+    store: TaskStore, lane: Lane, most: int, lease: timedelta, stopping: threading.Event
+) -> list[Task]:
+    """`store.members.claim`, through an outage: a claim whose answer got lost is found to be ours.
+
+    Otherwise its members would wait for the end of the lease, and each would lose an attempt.
+    """
+    token = uuid.uuid4().hex
+    is_first = True
+
+    def claim() -> list[Task]:
+        nonlocal is_first
+        was_first, is_first = is_first, False
+        claimed = [] if was_first else store.members.claimed(lane, token)
+        return claimed or store.members.claim(lane, most, now=store.now(), lease=lease, token=token)
+
+    return until_available(claim, stopping)
 
 
 def find_saved(store: TaskStore, task: Task) -> Task | None:

@@ -187,6 +187,9 @@ class Members(Protocol):
         Those that are not yet due again are left out. A claim may be lost in a power cut.
         """
 
+    def claimed(self, lane: Lane, token: str) -> list[Task]:
+        """Return the members that a claim of this token has claimed, in the order of the list."""
+
     def save_all(self, tasks: Sequence[Task]) -> list[Task | None]:
         """Do as `save` for each, in one durable write."""
 

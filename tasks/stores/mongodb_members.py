@@ -12,7 +12,6 @@ from pymongo.collection import Collection
 
 from tasks.batch import PARKED, Lane, Tally
 from tasks.failure import CANCELLED
-from tasks.pauses import CLOCK_TOLERANCE
 from tasks.step import Status
 from tasks.stores.contract import Order
 from tasks.stores.document import (
@@ -90,7 +89,7 @@ class MongoMembers:
     ) -> list[Task]:
         is_due = {
             "status": Status.QUEUED.value,
-            "$or": [{"retry_at": None}, {"retry_at": {"$lte": now + CLOCK_TOLERANCE}}],
+            "$or": [{"retry_at": None}, {"retry_at": {"$lte": now}}],
             "wake_at": PARKED,
             **READABLE,
         }
@@ -113,6 +112,12 @@ class MongoMembers:
             if result.modified_count == len(waiting):
                 return [task.claimed(now, lease, token) for task in waiting]
             return sorted(read_all(self._hints.find({**among, "claim": token})), key=_position)
+
+    def claimed(self, lane: Lane, token: str) -> list[Task]:
+        ours = {**_of(lane), "status": Status.RUNNING.value, "claim": token}
+        with self._guard():
+            found = self._hints.find(ours).sort("member.position").hint(_TALLY_INDEX)
+            return list(read_all(found))
 
     def save_all(self, tasks: Sequence[Task]) -> list[Task | None]:
         saved = [replace(task, version=task.version + 1) for task in tasks]

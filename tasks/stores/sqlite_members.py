@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from tasks.batch import PARKED, Lane, Tally
 from tasks.failure import CANCELLED
-from tasks.pauses import CLOCK_TOLERANCE
 from tasks.stores.contract import Order
 from tasks.stores.document import Document, failure_document
 from tasks.stores.sqlite_rows import (
@@ -89,10 +88,19 @@ class SQLiteMembers:
                 f"{SELECT} WHERE {_OF_LANE} AND {_STATUS} = 'queued' AND +wake_at = ?"
                 f" AND coalesce({_RETRY_AT}, 0) <= ? AND {IS_READABLE}"
                 f" ORDER BY {_POSITION} LIMIT ?",
-                (*_key(lane), to_millis(PARKED), to_millis(now + CLOCK_TOLERANCE), limit),
+                (*_key(lane), to_millis(PARKED), to_millis(now), limit),
             ).fetchall()
             claimed = [task.claimed(now, lease, token) for task in read_rows(rows)]
             return [each for each in _save(connection, _saved(claimed)) if each]
+
+    def claimed(self, lane: Lane, token: str) -> list[Task]:
+        with self._read() as connection:
+            rows = connection.execute(
+                f"{SELECT} WHERE {_OF_LANE} AND {_STATUS} = 'running'"
+                f" AND json_extract(document, '$.claim') = ? ORDER BY {_POSITION}",
+                (*_key(lane), token),
+            ).fetchall()
+        return list(read_rows(rows))
 
     def save_all(self, tasks: Sequence[Task]) -> list[Task | None]:
         saved = _saved(tasks)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -100,6 +100,13 @@ def test_lanes_are_due_at_once_and_members_never(store: TaskStore) -> None:
     assert len(stored.lanes) == 4
 
 
+def test_spellings_of_one_host_share_its_lanes(store: TaskStore) -> None:
+    hosts = ("m\xfcnchen.example", "xn--mnchen-3ya.example", "M\xdcNCHEN.example.")
+    stored = store_batch(store, [f"http://{host}/" for host in hosts])
+    assert {lane.lane.host for lane in stored.lanes if lane.lane} == {"xn--mnchen-3ya.example"}
+    assert len(claim(store, stored, "xn--mnchen-3ya.example")) == 3
+
+
 def test_members_of_a_host_are_claimed_in_the_order_of_the_lines(store: TaskStore) -> None:
     stored = store_batch(store, LINES)
     assert positions(claim(store, stored, "b.example", 3)) == [1, 3, 5]
@@ -116,6 +123,19 @@ def test_claim_of_members_is_that_of_the_task(store: TaskStore) -> None:
     )
     assert claimed == replace(before.claimed(now, LEASE, "token"), version=2)
     assert get(store, claimed) == claimed
+
+
+def test_claimed_members_are_found_by_their_token(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    lane = stored.lane_of("a.example")
+    first = store.members.claim(lane, 2, now=store.now(), lease=LEASE, token="first")
+    second = store.members.claim(lane, 9, now=store.now(), lease=LEASE, token="second")
+    assert store.members.claimed(lane, "first") == first
+    assert store.members.claimed(lane, "second") == second
+    assert store.members.claimed(lane, "third") == []
+    assert store.members.claimed(stored.lane_of("b.example"), "first") == []
+    end(store, first, Succeeded(DIGEST))
+    assert store.members.claimed(lane, "first") == []
 
 
 def test_each_member_is_claimed_once(open_shared: Open) -> None:
@@ -213,6 +233,19 @@ def test_a_host_that_rests_costs_no_attempts(store: TaskStore) -> None:
     assert claim(store, stored, "a.example") == []
     assert len(claim(store, stored, "b.example")) == 5
     assert get(store, stored.members[0]).attempt == 0
+
+
+def test_a_host_rests_for_a_short_time_as_well(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    lane, now = stored.lane_of("a.example"), store.now()
+    second = timedelta(seconds=1)
+    store.members.rest(lane, now + second)
+
+    def claim_at(moment: datetime) -> int:
+        return len(store.members.claim(lane, 8, now=moment, lease=LEASE, token="token"))
+
+    assert claim_at(now + second - timedelta(milliseconds=1)) == 0
+    assert claim_at(now + second) == 5
 
 
 def test_lane_has_nothing_left_when_no_member_waits(store: TaskStore) -> None:

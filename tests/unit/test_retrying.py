@@ -1,16 +1,23 @@
 import threading
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from tasks.errors import IllegalTransitionError, StoreUnavailableError
-from tasks.outcome import Succeeded
+from tasks.outcome import RetryLater, Succeeded
 from tasks.step import StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
+from tests.batches import store_batch
 from tests.examples import DIGEST, LEASE, NOW, RETENTION, insert, make_task
 from tests.fakes import ScriptedStore
-from worker.retrying import claim_until_available, save_until_available, until_available
+from worker.retrying import (
+    claim_members_until_available,
+    claim_until_available,
+    save_until_available,
+    until_available,
+)
 
 
 @pytest.fixture
@@ -133,6 +140,28 @@ def test_claim_does_not_take_another_one_for_its_own(
 ) -> None:
     store.fail(times=1, before=lambda: SQLiteStore.save(store, task.claimed(NOW, LEASE, "theirs")))
     assert claim_until_available(store, task.id, StepKind.COMPUTE_MD5, LEASE, stopping) is None
+
+
+def test_claim_of_members_recognises_its_own(
+    store: ScriptedStore, stopping: threading.Event
+) -> None:
+    """Another one would leave these members to the end of their leases."""
+    stored = store_batch(store, [f"http://a.example/{number}" for number in range(5)])
+    lane = stored.lane_of("a.example")
+    store.fail("claim_members", is_written=True)
+    claimed = claim_members_until_available(store, lane, 2, LEASE, stopping)
+    assert claimed == [store.get(member.id) for member in stored.members[:2]]
+
+
+def test_saved_pause_is_recognised(
+    store: ScriptedStore, task: Task, stopping: threading.Event
+) -> None:
+    running = store.save(task.claimed(NOW, LEASE))
+    assert running is not None
+    pause = timedelta(seconds=5.1234567)  # longer than whole milliseconds by a little
+    paused = running.ended(RetryLater(pause), NOW, retention=RETENTION)
+    store.fail(is_written=True)
+    assert save_until_available(store, paused, stopping) == store.get(task.id)
 
 
 def test_claim_lost_before_its_answer_is_not_ours(
