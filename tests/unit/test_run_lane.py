@@ -35,6 +35,7 @@ class Lanes:
         self.downloaded: list[str] = []
         self.woken: list[str] = []
         self.during_download: Callable[[Claim], object] = lambda _claim: None
+        self.is_stopping: Callable[[], bool] = lambda: False
         self.outcome: Callable[[Task], Outcome] = lambda _task: Succeeded(DIGEST)
         leases = LeaseKeeper(store, LEASE.total_seconds())
         self.runner = StepRunner(store, leases, RETENTION, stopping)
@@ -50,6 +51,7 @@ class Lanes:
         if is_stopping():
             return GivenBack()
         self.downloaded.append(claim.task.url)
+        self.is_stopping = is_stopping
         self.during_download(claim)
         return self.outcome(claim.task)
 
@@ -142,6 +144,31 @@ def test_members_in_hand_are_given_back_when_one_takes_longer_than_a_turn(
     assert lanes.downloaded == [stored.members[0].url]
     waiting = [store.get(member.id) for member in stored.members[1:]]
     assert {(each.attempt, each.status) for each in waiting if each} == {(0, Status.QUEUED)}
+
+
+def test_long_download_holds_up_no_other_member(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results before it are written, and the members behind it are given back."""
+    for _ in range(6):
+        lanes.pace.record("a.example", seconds=0)
+    monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.3)
+    first, second, *others = stored.members
+
+    def statuses(members: list[Task]) -> set[Status]:
+        assert not lanes.is_stopping()
+        return {task.status for each in members if (task := store.get(each.id))}
+
+    def download(claim: Claim) -> None:
+        if claim.task.id == second.id:
+            wait_for(lambda: statuses([first]) == {Status.DONE})
+            wait_for(lambda: statuses(others) == {Status.QUEUED})
+            assert statuses([second]) == {Status.RUNNING}
+            lanes.during_download = lambda _claim: None
+
+    lanes.during_download = download
+    lanes.run(stored.lanes[0])
+    assert lanes.downloaded[:2] == [first.url, second.url]
 
 
 def test_members_that_are_given_back_do_not_count_for_the_pace(

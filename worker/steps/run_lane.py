@@ -6,13 +6,14 @@ gives its thread back after a while, so that batches and hosts take turns.
 
 import threading
 import time
-import uuid
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tasks.batch import Lane
+from tasks.errors import StoreUnavailableError
 from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded, Unfinished
 from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
@@ -22,7 +23,7 @@ from worker import metrics
 from worker.leases import Claim, LeaseKeeper
 from worker.pace import Pace
 from worker.resources import Resources
-from worker.retrying import until_available
+from worker.retrying import claim_members_until_available, until_available
 from worker.steps import compute_md5
 
 TURN_SECONDS = 1.0
@@ -54,80 +55,80 @@ class RunLane:
         while not (self.stopping.is_set() or claim.is_lost):
             if time.monotonic() > turn_end:
                 return Unfinished()
-            members = self._claim(lane, self.pace.most_claimed(lane.host))
+            most = self.pace.most_claimed(lane.host)
+            members = claim_members_until_available(
+                self.store, lane, most, self.leases.lease, self.stopping
+            )
             if not members:
                 return self._without_members(lane)
             self._run(claim, lane, members)
         return GivenBack()
 
-    def _claim(self, lane: Lane, most: int) -> list[Task]:
-        """Claim some members. Those of a claim whose answer got lost are found by the sweeper."""
-        store, token = self.store, uuid.uuid4().hex
-
-        def claim() -> list[Task]:
-            now = store.now()
-            return store.members.claim(lane, most, now=now, lease=self.leases.lease, token=token)
-
-        return until_available(claim, self.stopping)
-
     def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> None:
-        """Download members, one after the other, and record the pace.
-
-        If they take longer than a turn, the rest is given back, also for other lanes.
-        """
+        """Download members, one after the other, and record the pace."""
 
         def is_cancelled() -> bool:
             return lane_claim.is_lost or self.stopping.is_set()
 
         with ExitStack() as kept:
             claims = [kept.enter_context(self.leases.keep(member)) for member in members]
-            for claim in claims:
-                claim.wait()
-            ended: list[tuple[Claim, Outcome]] = []
-            began_at = written_at = time.monotonic()
-            is_losing = False
-            rest_until: datetime | None = None
-            downloads, are_done = 0, True
-            for number, claim in enumerate(claims, 1):
+            hand = _Hand(lane, claims)
+            downloads, are_done, is_losing = 0, True, False
+            while hand.waiting:
+                claim = hand.waiting.popleft()
                 if is_losing:  # the batch may be cancelled, and then this claim is lost as well
                     until_available(claim.renew, self.stopping)
-                is_late = downloads > 0 and time.monotonic() - began_at > TURN_SECONDS
-                if rest_until or is_late:
-                    outcome: Outcome = GivenBack()
-                else:
-                    outcome = self._download(claim, is_cancelled)
-                    downloads += 1
-                    are_done = are_done and isinstance(outcome, Succeeded)
-                if rest := _rest_after(outcome):
-                    rest_until = until_available(self.store.now, self.stopping) + rest
+                outcome = self._download(claim, hand, is_cancelled)
+                downloads += 1
+                are_done = are_done and isinstance(outcome, Succeeded)
                 is_losing = is_losing or claim.is_lost
-                ended.append((claim, outcome))
-                is_time = time.monotonic() - written_at > RESULT_SECONDS
-                if is_time or number == len(claims):
-                    self._settle(lane, ended, rest_until)
-                    ended, written_at = [], time.monotonic()
-            seconds = (time.monotonic() - began_at) / downloads
+                hand.ended.append((claim, outcome))
+                if rest := _rest_after(outcome):
+                    hand.rest_until = until_available(self.store.now, self.stopping) + rest
+                    hand.give_back_waiting()
+                self._put_down(hand)
+            if hand.ended:
+                self._settle(hand)
+            seconds = (time.monotonic() - hand.claimed_at) / downloads
             self.pace.record(lane.host, seconds, may_grow=are_done)
 
-    def _download(self, claim: Claim, is_cancelled: Callable[[], bool]) -> Outcome:
+    def _download(self, claim: Claim, hand: "_Hand", is_cancelled: Callable[[], bool]) -> Outcome:
+        """Download one member without keeping the others of the hand for long.
+
+        A download asks several times a second whether it may go on, however slow it is.
+        """
+
+        def is_stopping() -> bool:
+            with suppress(StoreUnavailableError):  # raised again when this member is written
+                self._put_down(hand)
+            return is_cancelled()
+
         if is_cancelled() or claim.is_lost:
             return GivenBack()
         with logs.task_context(claim.task.id):
             claim.start()
-            outcome = self.download(claim, is_cancelled)
+            outcome = self.download(claim, is_stopping)
             claim.stop()
         return outcome
 
-    def _settle(
-        self, lane: Lane, ended: list[tuple[Claim, Outcome]], rest_until: datetime | None
-    ) -> None:
+    def _put_down(self, hand: "_Hand") -> None:
+        """Give back the members that wait if their turn is over, and write results in time."""
+        now = time.monotonic()
+        if now - hand.claimed_at > TURN_SECONDS:
+            hand.give_back_waiting()
+        if hand.ended and now - hand.written_at > RESULT_SECONDS:
+            self._settle(hand)
+
+    def _settle(self, hand: "_Hand") -> None:
         """Write what members came to. The rest of a host applies to those given back as well."""
-        settled = Claim.settle_all(ended, retention=self.retention, stopping=self.stopping)
-        for (_, outcome), task in zip(ended, settled, strict=True):
+        settled = Claim.settle_all(hand.ended, retention=self.retention, stopping=self.stopping)
+        for (_, outcome), task in zip(hand.ended, settled, strict=True):
             if task is not None:
                 metrics.record_outcome(StepKind.COMPUTE_MD5, outcome)
-        if rest_until:
-            until_available(lambda: self.store.members.rest(lane, rest_until), self.stopping)
+        hand.ended.clear()
+        hand.written_at = time.monotonic()
+        if until := hand.rest_until:
+            until_available(lambda: self.store.members.rest(hand.lane, until), self.stopping)
 
     def _without_members(self, lane: Lane) -> Outcome:
         """Return how the lane goes on: later, or not at all."""
@@ -142,6 +143,24 @@ class RunLane:
         if not until_available(lambda: members.is_unfinished(lane.group), self.stopping):
             self.wake_batch(lane.batch_id)
         return Succeeded()
+
+
+class _Hand:
+    """The members that a lane has claimed together, and that are not written yet."""
+
+    def __init__(self, lane: Lane, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            claim.wait()
+        self.lane = lane
+        self.waiting = deque(claims)
+        self.ended: list[tuple[Claim, Outcome]] = []
+        self.rest_until: datetime | None = None
+        self.claimed_at = self.written_at = time.monotonic()
+
+    def give_back_waiting(self) -> None:
+        """Leave the members that are not begun to the next claim of any lane."""
+        self.ended.extend((claim, GivenBack()) for claim in self.waiting)
+        self.waiting.clear()
 
 
 def _rest_after(outcome: Outcome) -> timedelta | None:
