@@ -1,10 +1,19 @@
-"""A Dramatiq worker for lanes, with threads separate from those of single tasks."""
+"""Dramatiq workers for batches, with threads separate from those of single tasks."""
 
 from dramatiq import Broker, Worker
 
 from tasks.step import StepKind
 
+BATCH_QUEUES = frozenset({StepKind.RUN_BATCH.value})
 LANE_QUEUES = frozenset({StepKind.RUN_LANE.value})
+BATCH_THREADS = 2  # a look at a batch is short, and most of it is the store's work
+
+
+class BatchWorker(Worker):
+    """Takes only looks at batches, so that no end of a batch waits for a download."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker, queues=set(BATCH_QUEUES), worker_threads=BATCH_THREADS)
 
 
 class LaneWorker(Worker):

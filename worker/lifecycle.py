@@ -12,8 +12,8 @@ from tasks.errors import StoreUnavailableError
 from tasks.step import StepKind
 from telemetry.heartbeat import Heartbeats
 from worker import metrics
+from worker.batch_workers import BatchWorker, LaneWorker
 from worker.describe import describe
-from worker.lane_worker import LaneWorker
 from worker.leases import LeaseKeeper
 from worker.mail.mailer import Mailer
 from worker.mail_worker import CONSUMER_MILLIS, MAIL_THREADS, MailWorker, keep_to_downloads
@@ -36,9 +36,9 @@ class Companions:
 
 
 class LifecycleMiddleware(Middleware):
-    """Starts and stops the companions of a worker, and the workers beside it.
+    """Starts and stops the companions of a worker of downloads, and its further workers.
 
-    One of these sends mails, the other one runs the lanes of batches.
+    One of these sends mails, the others are for batches.
     """
 
     def __init__(self, companions: Companions, resources: Resources) -> None:
@@ -48,7 +48,7 @@ class LifecycleMiddleware(Middleware):
         self._stopping = resources.stopping
         self._mailer: Mailer = resources.mailer
         self._mail_worker: MailWorker | None = None
-        self._lane_worker: LaneWorker | None = None
+        self._batch_workers: tuple[Worker, ...] = ()
 
     @property
     def actor_options(self) -> set[str]:
@@ -59,11 +59,12 @@ class LifecycleMiddleware(Middleware):
         # A message that waits in a busy process would wait although another process is idle, and
         # RabbitMQ's consumer_timeout would run. So a process takes as many as it has threads.
         worker.queue_prefetch = worker.worker_threads
-        if isinstance(worker, MailWorker | LaneWorker):
+        if isinstance(worker, MailWorker | BatchWorker | LaneWorker):
             return
         if keep_to_downloads(worker):
             self._mail_worker = MailWorker(broker, self._mailer)
-            self._lane_worker = LaneWorker(broker, worker.worker_threads)
+            lanes = LaneWorker(broker, worker.worker_threads)
+            self._batch_workers = (BatchWorker(broker), lanes)
         self._companions.dispatcher.start()
         self._companions.leases.start()
         self._companions.kept.start()
@@ -71,12 +72,12 @@ class LifecycleMiddleware(Middleware):
     def after_worker_boot(self, _broker: Broker, worker: Worker) -> None:
         if self._companions.heartbeats is not None:
             self._companions.heartbeats.watch([*worker.workers, *worker.consumers.values()])
-        if isinstance(worker, MailWorker | LaneWorker):
+        if isinstance(worker, MailWorker | BatchWorker | LaneWorker):
             return
         if self._mail_worker is not None:
             self._mail_worker.start()
-        if self._lane_worker is not None:
-            self._lane_worker.start()
+        for each in self._batch_workers:
+            each.start()
         if StepKind.COMPUTE_MD5 in (worker.consumer_whitelist or ()):
             metrics.download_threads.set(worker.worker_threads)
         self._companions.sweeper.start()
@@ -106,7 +107,7 @@ class LifecycleMiddleware(Middleware):
             message.fail()  # or it would be acknowledged, and its task wait for minutes
 
     def before_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
-        if isinstance(worker, MailWorker | LaneWorker):
+        if isinstance(worker, MailWorker | BatchWorker | LaneWorker):
             return
         metrics.download_threads.set(0)
         self._companions.sweeper.stop()
@@ -115,12 +116,12 @@ class LifecycleMiddleware(Middleware):
             self._mail_worker.begin_to_stop()
 
     def after_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
-        if isinstance(worker, MailWorker | LaneWorker):
+        if isinstance(worker, MailWorker | BatchWorker | LaneWorker):
             return
         if self._mail_worker is not None:
             self._mail_worker.wait_until_stopped()
-        if self._lane_worker is not None:
-            self._lane_worker.stop(timeout=CONSUMER_MILLIS)
+        for each in self._batch_workers:
+            each.stop(timeout=CONSUMER_MILLIS)
         self._companions.kept.stop()
         self._companions.leases.stop()
         self._companions.dispatcher.stop()

@@ -6,7 +6,7 @@ import time
 from dramatiq import Broker, Worker
 
 from tasks.step import StepKind
-from worker.lane_worker import LANE_QUEUES
+from worker.batch_workers import BATCH_QUEUES, LANE_QUEUES
 from worker.mail.mailer import Mailer
 
 # Threads spend their time waiting for the mail server, so they cost little. A silent server takes
@@ -46,11 +46,13 @@ class MailWorker(Worker):
 
 
 def keep_to_downloads(worker: Worker) -> bool:
-    """Take the queues of mails and lanes from a worker of all queues; return whether it had all.
+    """Take all queues but that of downloads from a worker; return whether it had all of them.
 
     A worker has only some queues if `dramatiq actors -Q` says so.
     """
     if worker.consumer_whitelist is not None:
         return False
-    worker.consumer_whitelist = {kind.value for kind in StepKind} - MAIL_QUEUES - LANE_QUEUES
+    worker.consumer_whitelist = (
+        {kind.value for kind in StepKind} - MAIL_QUEUES - BATCH_QUEUES - LANE_QUEUES
+    )
     return True

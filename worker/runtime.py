@@ -19,6 +19,7 @@ from tasks.errors import StoreUnavailableError, TaskError
 from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
 from tasks.stores.open import open_store
+from tasks.task import Task
 from telemetry import exporter, logs
 from telemetry.heartbeat import Heartbeats, no_beat
 from worker import metrics
@@ -34,6 +35,10 @@ from worker.resources import Resources
 from worker.runner import Attempt, StepRunner
 from worker.steps import STEPS
 from worker.sweeper import SWEEPER, Sweeper
+
+# A look at a large batch takes tenths of a second.
+WAKE_ATTEMPTS = 10
+WAKE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +64,15 @@ def build_worker(
     dispatcher = Dispatcher(broker, store, availability, beat)
     leases = LeaseKeeper(store, settings.lease, beat)
     kept = KeptConnections()
+    stopping = threading.Event()
     resources = Resources(
         settings=settings,
         store=store,
         fetch=Downloader(settings, kept).fetch,
         leases=leases,
         mailer=open_mailer(settings, MAIL_THREADS),
-        wake_batch=partial(wake_batch, store, dispatcher),
-        stopping=threading.Event(),
+        wake_batch=partial(wake_batch, store, dispatcher, stopping),
+        stopping=stopping,
     )
     companions = Companions(
         dispatcher=dispatcher,
@@ -77,7 +83,7 @@ def build_worker(
     )
     broker.add_middleware(LifecycleMiddleware(companions, resources))
     retention = timedelta(seconds=settings.retention)
-    runner = StepRunner(store, leases, retention, resources.stopping)
+    runner = StepRunner(store, leases, retention, stopping)
     runtime = WorkerRuntime(broker, companions)
     for kind, build in STEPS.items():
         _declare_actor(runtime, runner, kind, build(resources).attempt)
@@ -104,13 +110,28 @@ def _declare_actor(
             runtime.dispatcher.dispatch([task])
 
 
-def wake_batch(store: TaskStore, dispatcher: Dispatcher, batch_id: str) -> None:
-    """Let a batch look at its members at once. It does so by itself a little later."""
+def wake_batch(
+    store: TaskStore, dispatcher: Dispatcher, stopping: threading.Event, batch_id: str
+) -> None:
+    """Let a batch look at its members at once. It does so by itself a little later.
+
+    If it is looking just now, it looks again, as it may have begun before the last member ended.
+    """
     with suppress(TaskError):
-        batch = store.get(batch_id)
-        if batch is not None and batch.next_step is StepKind.RUN_BATCH:
-            woken = store.save(batch.woken(store.now()))
-            dispatcher.dispatch([woken] if woken else [])
+        for _ in range(WAKE_ATTEMPTS):
+            batch = store.get(batch_id)
+            if batch is None or not _has_to_look(batch):
+                return
+            woken = store.save(batch.woken(store.now())) if batch.next_step else None
+            if woken is not None:
+                dispatcher.dispatch([woken])
+                return
+            stopping.wait(WAKE_SECONDS)
+
+
+def _has_to_look(batch: Task) -> bool:
+    step = batch.current_step
+    return step is not None and step.kind is StepKind.RUN_BATCH
 
 
 def compose_worker(environ: Mapping[str, str]) -> None:

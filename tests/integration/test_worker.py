@@ -16,7 +16,7 @@ from tasks.step import MailStatus, Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import attempts_at, insert
-from worker.lane_worker import LaneWorker
+from worker.batch_workers import BatchWorker, LaneWorker
 from worker.mail.mailer import open_mailer
 from worker.mail_worker import MailWorker, keep_to_downloads
 from worker.runtime import build_worker
@@ -178,8 +178,10 @@ def test_every_kind_of_step_is_taken_by_one_worker(store: SQLiteStore) -> None:
     main = dramatiq.Worker(runtime.broker)
     assert keep_to_downloads(main)
     mails = MailWorker(runtime.broker, open_mailer(Settings(), 1))
-    lanes = LaneWorker(runtime.broker, 1)
+    batches, lanes = BatchWorker(runtime.broker), LaneWorker(runtime.broker, 1)
 
-    queues = [name for each in (main, mails, lanes) for name in each.consumer_whitelist or ()]
+    queues = [
+        name for each in (main, mails, batches, lanes) for name in each.consumer_whitelist or ()
+    ]
 
     assert sorted(queues) == sorted(kind.value for kind in StepKind)

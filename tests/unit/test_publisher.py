@@ -70,7 +70,7 @@ def test_waking_a_batch_does_not_cut_the_pause_of_its_mail_short(
     paused = ended.claimed(NOW, LEASE).ended(RetryLater(MINUTE), NOW, retention=RETENTION)
     mailing = store.save(paused)
 
-    wake_batch(store, dispatcher, stored.task.id)
+    wake_batch(store, dispatcher, threading.Event(), stored.task.id)
 
     assert store.get(stored.task.id) == mailing
     dispatcher.stop()
@@ -83,11 +83,32 @@ def test_waking_a_batch_sends_its_message(
     stored = store_batch(store, ["http://example.com/"])
     pausing = stored.task.claimed(NOW, LEASE).ended(Unfinished(MINUTE), NOW, retention=RETENTION)
     store.save(pausing)
-    wake_batch(store, dispatcher, stored.task.id)
+    wake_batch(store, dispatcher, threading.Event(), stored.task.id)
     wait_for(lambda: broker.messages)
     woken = store.get(stored.task.id)
     assert woken is not None
     assert woken.retry_at is None
+
+
+def test_batch_that_is_looking_is_woken_after_that(
+    dispatcher: Dispatcher,
+    broker: RecordingBroker,
+    store: ScriptedStore,
+    stopping: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its last member may have ended after it had counted."""
+    stored = store_batch(store, ["http://example.com/"])
+    looking = store.save(stored.task.claimed(NOW, LEASE))
+    assert looking is not None
+
+    def end_look(_seconds: float) -> bool:
+        return store.save(looking.ended(Unfinished(MINUTE), NOW, retention=RETENTION)) is None
+
+    monkeypatch.setattr(stopping, "wait", end_look)
+    wake_batch(store, dispatcher, stopping, stored.task.id)
+    wait_for(lambda: broker.messages)
+    assert broker.messages == [("run_batch", stored.task.id)]
 
 
 def test_pending_mail_becomes_a_message(
