@@ -16,9 +16,11 @@ from service.admission import Admission
 from service.auth import require_token
 from service.cancel import cancel
 from service.check import check
+from service.client_networks import networks_of
 from service.docs.render import render
 from service.errors import ProblemHandler, TooLargeError
 from service.export import export
+from service.large_bodies import LargeBodies
 from service.peers import Peers
 from service.routing import ExactRouter, TargetRequest
 from service.store_gauges import StoreGauges
@@ -102,13 +104,18 @@ def _add_pages(app: App) -> None:
 
 
 async def _limit_body(request: Request, route: Route, **_: object) -> None:
-    """Refuse a body that is too large for its route before it is read."""
+    """Refuse a body that is too large for its route before it is read, or let it wait."""
     most = MAX_LIST_BYTES if getattr(route.ctx, "takes_lists", False) else MAX_SINGLE_BYTES
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > most:
-        raise TooLargeError(f"The body may have at most {most:,} bytes.")
+    stated = int(length) if length.isdecimal() else 0
+    if stated > most:
+        raise TooLargeError.of_body(most)
     if request.stream is not None:
         request.stream.request_max_size = most
+    is_chunked = "transfer-encoding" in request.headers
+    if most > MAX_SINGLE_BYTES and (is_chunked or stated > MAX_SINGLE_BYTES):
+        client = networks_of(request.client_ip)[-1]
+        await request.app.ctx.large_bodies.enter(request.protocol, client)
 
 
 def start_app(settings: Settings) -> App:
@@ -126,6 +133,7 @@ async def _open(app: App) -> None:
     settings: Settings = app.ctx.settings
     # The connections of a proxy are those of many clients.
     app.ctx.peers = Peers(0 if settings.proxies_count else settings.connections_per_client)
+    app.ctx.large_bodies = LargeBodies()
     app.ctx.store = open_store(settings)
     app.ctx.store_threads = ThreadPoolExecutor(STORE_THREADS, "store")
     app.ctx.submission_writer = SubmissionWriter(

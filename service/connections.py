@@ -40,6 +40,7 @@ class _Exchange(Http):
     def init_for_request(self) -> None:
         super().init_for_request()
         self.protocol.began = monotonic()
+        self.protocol.app.ctx.large_bodies.leave(self.protocol)
         self._is_pipelined = bool(self.recv_buffer)
 
     async def http1_request_header(self) -> None:
@@ -99,6 +100,7 @@ class BoundedProtocol(HttpProtocol):
         """Forget the connection."""
         if self._is_admitted:
             self.app.ctx.peers.leave(self)
+            self.app.ctx.large_bodies.leave(self)
             super().connection_lost(exc)
 
     @property

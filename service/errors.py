@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import NoReturn, NotRequired, Self, TypedDict
 
 from sanic import HTTPResponse, Request, json
-from sanic.exceptions import RequestCancelled, SanicException
+from sanic.exceptions import PayloadTooLarge, RequestCancelled, SanicException
 from sanic.handlers import ErrorHandler
 
 from service import error_page, html
@@ -100,6 +100,11 @@ class TooLargeError(RefusedError):
     def __init__(self, message: str) -> None:
         super().__init__(HTTPStatus(TOO_LARGE), "too_large", message)
 
+    @classmethod
+    def of_body(cls, most: int) -> Self:
+        """Return the refusal of a body that has more than `most` bytes."""
+        return cls(f"The body may have at most {most:,} bytes.")
+
 
 class KeyReusedError(RefusedError):
     """Raised when an Idempotency-Key belongs to a request with other parameters."""
@@ -146,6 +151,9 @@ class ProblemHandler(ErrorHandler):
 
         Its code stays in `request.ctx.error_code`, where errors are counted.
         """
+        is_head = request.method == "NONE"  # Sanic's substitute for a head that could not be read
+        if isinstance(exception, PayloadTooLarge) and not is_head and request.stream is not None:
+            exception = TooLargeError.of_body(int(request.stream.request_max_size))
         problem = _describe(exception)
         if (request.method, request.path) == ("PUT", "/submit"):  # from curl -T
             problem.error["message"] += f" {AS_A_FILE}."

@@ -15,7 +15,7 @@ from service.deadlines import in_time
 from service.errors import BadRequestError, TooLargeError
 from service.negotiation import prefers_html
 from service.representation import AcceptedBody, represent
-from service.submission import InvalidSubmission, Submission, read_submission
+from service.submission import CountedOnly, Submission, read_submission
 from service.submission_writer import SubmissionWriter
 from service.waiting import begin_wait, wait_for_end
 from tasks.errors import StoreUnavailableError
@@ -29,12 +29,14 @@ async def submit(request: Request) -> HTTPResponse:
     try:
         submission = await _read(request)
     except (BadRequestError, TooLargeError):
-        invalid = InvalidSubmission(networks_of(request.client_ip))
+        invalid = CountedOnly(networks_of(request.client_ip))
         with suppress(StoreUnavailableError):  # the client still learns which rule it broke
             await in_time(writer.count(invalid))
         raise
     if isinstance(submission, BatchSubmission):
         batch_id = await submit_batch(request, submission)
+        request.body = b""  # the client may wait for the result, and other bodies for this one
+        request.app.ctx.large_bodies.leave(request.protocol)
         return await _answer(request, {"id": batch_id, "total": submission.size})
     submitted = await in_time(writer.submit(submission))
     if submitted.needs_message:

@@ -14,6 +14,7 @@ import pytest
 from devtools.servers.deployment import System
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
+from service.large_bodies import MOST_OF_CLIENT
 from tests.e2e.batches import insert_long_batch
 from tests.e2e.scraping import scrape
 from tests.wire import connect, exchange, read_to_end, status_of
@@ -98,6 +99,27 @@ def test_bytes_do_not_extend_the_deadline(service: Service) -> None:
     with ThreadPoolExecutor(len(drips)) as pool:
         answers = list(pool.map(lambda each: drip(service, *each), drips))
     assert [status_of(answer) for answer in answers] == [408] * len(drips)
+
+
+def test_large_bodies_of_one_client_wait_for_each_other(patient: Service) -> None:
+    """Otherwise all connections of a client could fill the memory."""
+    body = b"urls=" + b"%23" * 2**15  # a comment
+    head = POST + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+    with ExitStack() as kept:
+        slow = [kept.enter_context(connect(patient, 20)) for _ in range(MOST_OF_CLIENT)]
+        for each in slow:
+            each.sendall(head + body[:-1])
+        waiting = kept.enter_context(connect(patient, 20))
+        waiting.sendall(head + body)
+        small = POST + b"Content-Length: 4\r\nConnection: close\r\n\r\nurl="
+        assert status_of(exchange(patient, small, 20)) == 400, "small ones do not wait"
+        waiting.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            waiting.recv(1)
+        waiting.settimeout(20)
+        slow[0].sendall(body[-1:])
+        assert status_of(read_to_end(slow[0])) == 400
+        assert status_of(read_to_end(waiting)) == 400
 
 
 def test_an_answer_before_the_body_ends_the_connection(patient: Service) -> None:
