@@ -8,7 +8,7 @@ from http import HTTPStatus
 from service.batch_submission import BatchSubmission
 from service.client_networks import SITE_CLIENTS
 from service.errors import RefusedError
-from service.submission import InvalidSubmission, Submission
+from service.submission import CountedOnly, Submission
 from settings import Settings
 from tasks.quotas import CapacityLimit, RateLimit
 from tasks.stores.contract import TaskStore
@@ -17,7 +17,7 @@ CAPACITY_RETRY_SECONDS = 30  # the Retry-After while there are too many tasks
 
 WITHOUT_EMAIL = " Submit without email, or try again later."
 
-Entry = Submission | BatchSubmission | InvalidSubmission
+Entry = Submission | BatchSubmission | CountedOnly
 
 
 class Admission:

@@ -12,6 +12,7 @@ from service.lines import Entry
 from tasks.batch import Batch, Lane, Member
 from tasks.digests import Algorithm
 from tasks.task import Task
+from tasks.url import host_to_ascii
 
 _NAMESPACE = uuid.UUID("6d2a1c32-0c61-4a29-a8f2-2f7a3b0b5a57")  # ours, for ids of members
 # Members without a batch are removed after this time.
@@ -104,5 +105,5 @@ def _hidden(now: datetime) -> dict[str, datetime | None]:
 
 
 def _host_of(url: str) -> str:
-    """Return the host without its port, by which concurrent downloads are limited."""
-    return (urlsplit(url).hostname or "").rstrip(".")
+    """Return the host in ASCII, without its port, by which concurrent downloads are limited."""
+    return host_to_ascii((urlsplit(url).hostname or "").rstrip("."))

@@ -2,9 +2,11 @@
 
 import base64
 import binascii
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from service.errors import AS_A_FILE, BadRequestError
 from tasks.digests import NOTHING_EXPECTED, Algorithm, Expected
@@ -33,15 +35,20 @@ class _InvalidLineError(Exception):
     """Raised when a line breaks a rule, which the message names."""
 
 
-def read_lines(text: str) -> list[Entry]:
-    """Return the entries of a list, in its order.
+def count_lines(text: str) -> int:
+    """Return how many entries a list has, in far less time than it takes to read them."""
+    return sum(1 for _ in _numbered(text))
+
+
+def read_lines(text: str, most: int | None = None) -> list[Entry]:
+    """Return the entries of a list, in its order, or the first `most`.
 
     Blank lines, comments, a byte order mark and the heading of a Storage Transfer Service list are
     skipped. Raises BadRequestError, which names the first invalid line, and counts the others.
     """
     entries: list[Entry] = []
     first_error, further = "", 0
-    for number, line in _numbered(text):
+    for number, line in islice(_numbered(text), most):
         try:
             entries.append(_read_line(line))
         except _InvalidLineError as error:
@@ -62,8 +69,9 @@ def _counted(further: int) -> str:
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:
     """Return the lines that are to be read, with their numbers from 1."""
-    for number, raw in enumerate(text.removeprefix(_BOM).split("\n"), 1):
-        line = raw.removesuffix("\r")
+    lines = io.StringIO(text.removeprefix(_BOM), newline="\n")  # one after the other
+    for number, raw in enumerate(lines, 1):
+        line = raw.removesuffix("\n").removesuffix("\r")
         is_heading = number == 1 and line == STS_HEADING
         if line.strip() and not line.startswith("#") and not is_heading:
             yield number, line

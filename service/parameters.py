@@ -70,10 +70,8 @@ def _joined(items: list[Any]) -> str:
 
 
 def _refuse_unknown(name: str, names: Collection[str]) -> NoReturn:
-    if "://" in name or "\n" in name:
-        raise BadRequestError(
-            "invalid_body", f"The body looks like a list of URLs without a name. {AS_A_FILE}"
-        )
+    if _is_of_list(name):
+        _refuse_list()
     shown = name.encode(errors="replace").decode()[:100]
     raise BadRequestError(
         "unknown_parameter",
@@ -81,6 +79,15 @@ def _refuse_unknown(name: str, names: Collection[str]) -> NoReturn:
         " it as %26.",
         shown,
     )
+
+
+def _is_of_list(name: str) -> bool:
+    """Whether the name of a field is the beginning of a list, as `curl -d @FILE` sends it."""
+    return "://" in name or "\n" in name
+
+
+def _refuse_list() -> NoReturn:
+    _refuse(f"The body looks like a list of URLs without a name. {AS_A_FILE}")
 
 
 def _read_pairs(request: Request) -> list[tuple[str, Any]]:
@@ -107,6 +114,8 @@ def _parse_form(text: str, what: str) -> list[tuple[str, Any]]:
             parse_qsl(text, keep_blank_values=True, errors=_UNDECODABLE, max_num_fields=MAX_FIELDS)
         )
     except ValueError:
+        if _is_of_list(text.partition("=")[0]):
+            _refuse_list()
         _refuse(f"The {what} must not have more than {MAX_FIELDS} fields.")
 
 

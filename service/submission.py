@@ -13,7 +13,7 @@ from service.broken_rules import BrokenRules
 from service.client_networks import networks_of
 from service.errors import BadRequestError, TooLargeError, refuse_parameter
 from service.idempotency import task_id_of
-from service.lines import Entry, read_lines
+from service.lines import Entry, count_lines, read_lines
 from service.parameters import collect_parameters
 from settings import Settings
 from tasks.address import parse_address
@@ -63,8 +63,11 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class InvalidSubmission:
-    """A submission that broke a rule. It only counts for the limits of its client."""
+class CountedOnly:
+    """A request that makes no task, or whose tasks were counted before.
+
+    It counts for the rate at which its client may submit, and for no other limit.
+    """
 
     networks: tuple[str, ...]
     email: None = None
@@ -121,11 +124,10 @@ def _read_batch(
 def _read_entries(text: str, most: int) -> list[Entry]:
     if not most:
         refuse_parameter("urls", "is not accepted, as this service takes no batches")
-    entries = read_lines(text)
-    if len(entries) > most:
-        raise TooLargeError(
-            f"A batch may have at most {most:,} URLs. This one has {len(entries):,}."
-        )
+    entries = read_lines(text, most)
+    count = count_lines(text)
+    if count > most:
+        raise TooLargeError(f"A batch may have at most {most:,} URLs. This one has {count:,}.")
     return entries
 
 

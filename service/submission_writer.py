@@ -11,14 +11,14 @@ from queue import SimpleQueue
 from service.admission import Admission, Entry
 from service.batch_submission import BatchSubmission
 from service.errors import KeyReusedError, RefusedError
-from service.submission import InvalidSubmission, Submission
+from service.submission import CountedOnly, Submission
 from tasks.errors import DuplicateTaskError, StoreUnavailableError
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
 
 BATCH = 500  # the most tasks in one write
 
-# The task is None for an invalid submission.
+# The task is None for a submission that is only counted.
 _Outcome = Task | Exception | None
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class SubmissionWriter:
         assert task is not None
         return Submitted(task, is_new=True)
 
-    async def count(self, entry: InvalidSubmission | BatchSubmission) -> None:
+    async def count(self, entry: CountedOnly | BatchSubmission) -> None:
         """Count a submission that is written elsewhere, or not at all.
 
         Raises RefusedError and StoreUnavailableError.

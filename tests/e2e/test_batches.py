@@ -181,6 +181,7 @@ def open_service(open_system: System) -> Service:
         "http://example.com/1\nhttp://example.com/2\n",
         "# a list\nhttp://example.com/1?a=b&c=d\n",
         f"{'0' * 32}  http://example.com/1\n",
+        "http://example.com/1?a=b&c=d\n" * 200,
     ],
 )
 def test_frequent_mistakes_with_curl_name_the_right_command(
@@ -219,6 +220,17 @@ def test_refusals_of_lists(embedded: System) -> None:
     none = embedded.start_service(MAX_BATCH="0")
     answer = requests.post(f"{none.base}/submit", data={"urls": url}, timeout=REPLY_SECONDS)
     assert "this service takes no batches" in answer.json()["error"]["message"]
+
+
+def test_refusal_of_a_body_of_no_stated_length_names_the_limit(open_service: Service) -> None:
+    parts = (b"#" * 2**20 for _ in range(5))
+    answer = requests.post(f"{open_service.base}/submit", data=parts, timeout=REPLY_SECONDS)
+    assert answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    error = answer.json()["error"]
+    assert (error["code"], error["message"]) == (
+        "too_large",
+        "The body may have at most 4,194,304 bytes.",
+    )
 
 
 def test_a_batch_counts_its_lines_for_its_client(embedded: System) -> None:

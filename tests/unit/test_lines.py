@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from service.errors import BadRequestError
-from service.lines import Entry, read_lines
+from service.lines import Entry, count_lines, read_lines
 from tasks.digests import NOTHING_EXPECTED, Algorithm, Expected
 
 URL = "https://example.com/empty"
@@ -83,6 +83,15 @@ def test_further_invalid_lines_are_counted(further: int, counted: str) -> None:
     with pytest.raises(BadRequestError) as caught:
         read_lines("\n".join([URL, "# nothing", "nope", *["bad"] * further]))
     assert str(caught.value) == f"Line 3: url must begin with http:// or https://.{counted}"
+
+
+def test_lines_beyond_the_limit_are_counted_but_not_read() -> None:
+    """A body of 4 MiB may have millions of them."""
+    text = "\n".join(["# list", URL, "", "nope", *["bad"] * 9])
+    assert count_lines(text) == 11
+    with pytest.raises(BadRequestError, match=r"Line 4: .* 1 more line is invalid\."):
+        read_lines(text, 3)
+    assert len(read_lines(text, 1)) == 1
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing", "TsvHttpData-1.0\n"])

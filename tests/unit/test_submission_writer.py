@@ -9,7 +9,7 @@ import pytest
 import service.submission_writer
 from service.admission import Admission
 from service.errors import RefusedError
-from service.submission import InvalidSubmission, Submission
+from service.submission import CountedOnly, Submission
 from service.submission_writer import SubmissionWriter, Submitted
 from settings import Settings
 from tasks.errors import StoreUnavailableError
@@ -140,10 +140,10 @@ def test_waiting_submissions_are_written_at_the_end(tmp_path: Path) -> None:
 
 def test_refused_submissions_count_for_their_client(tmp_path: Path) -> None:
     async def scene(writer: SubmissionWriter, _store: ScriptedStore) -> None:
-        await writer.count(InvalidSubmission(("one",)))
+        await writer.count(CountedOnly(("one",)))
         await writer.submit(submission("one"))
         with pytest.raises(RefusedError):
-            await writer.count(InvalidSubmission(("one",)))
+            await writer.count(CountedOnly(("one",)))
         with pytest.raises(RefusedError):
             await writer.submit(submission("one"))
         await writer.submit(submission("two"))
@@ -155,16 +155,16 @@ def test_refused_submissions_count_for_their_client(tmp_path: Path) -> None:
 def test_refused_submissions_take_no_room(tmp_path: Path) -> None:
     async def scene(writer: SubmissionWriter, _store: ScriptedStore) -> None:
         for _ in range(3):
-            await writer.count(InvalidSubmission(("one",)))
+            await writer.count(CountedOnly(("one",)))
         await writer.submit(submission("one"))
-        await writer.count(InvalidSubmission(("one",)))
+        await writer.count(CountedOnly(("one",)))
 
     run(tmp_path, scene, Settings(submits_per_minute=0, max_unfinished=1))
 
 
 def test_refused_submissions_are_counted_together(tmp_path: Path) -> None:
     async def scene(writer: SubmissionWriter, _store: ScriptedStore) -> None:
-        await asyncio.gather(*(writer.count(InvalidSubmission(("one",))) for _ in range(50)))
+        await asyncio.gather(*(writer.count(CountedOnly(("one",))) for _ in range(50)))
 
     store = run(tmp_path, scene, Settings(submits_per_minute=100))
     assert len(store.calls("count_hits")) < 10
