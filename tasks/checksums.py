@@ -8,7 +8,7 @@ from tasks.failure import FailureCode
 from tasks.rfc3986 import remove_dot_segments
 from tasks.step import Status
 from tasks.task import Task
-from tasks.url import DEFAULT_PORTS
+from tasks.url import DEFAULT_PORTS, host_to_ascii
 
 # The formats of an export.
 FORMATS = ("csv", "ndjson", "md5sum", "sts")
@@ -20,12 +20,13 @@ _UNSAFE = re.compile(rb"[\x00-\x1f\x80-\x9f/]")
 def filename_of(url: str) -> str:
     """Return the name under which `wget -x` stores the file of a URL: host/path?query.
 
-    Empty segments and dot segments are removed, and a path that ends with a slash gets index.html.
-    Escaped bytes are unescaped, except those that a file name should not have and those of a
-    segment `..`, as wget does on Unix. Bytes that are not UTF-8 are those of `surrogateescape`.
+    The host is in ASCII. Empty segments and dot segments are removed, and a path that ends with a
+    slash gets index.html. Escaped bytes are unescaped, except those that a file name should not
+    have and those of a segment `..`, as wget does on Unix. Bytes that are not UTF-8 are those of
+    `surrogateescape`.
     """
     parts = urlsplit(url)
-    host = parts.hostname or ""
+    host = host_to_ascii(parts.hostname or "")
     if parts.port not in (None, DEFAULT_PORTS.get(parts.scheme)):
         host = f"{host}:{parts.port}"
     path = remove_dot_segments(parts.path) or "/"
@@ -33,7 +34,8 @@ def filename_of(url: str) -> str:
         path += "index.html"
     segments = [each for each in path.split("/") if unquote_to_bytes(each) not in _SKIPPED]
     name = "/".join([host, *map(_safe, segments)])
-    return f"{name}?{_safe(parts.query)}" if parts.query else name
+    has_query = "?" in url.partition("#")[0]  # which may be empty
+    return f"{name}?{_safe(parts.query)}" if has_query else name
 
 
 def _safe(text: str) -> str:

@@ -36,6 +36,9 @@ MD5 = DIGEST.md5
         ("https://example.com//a//b//", "example.com/a/b/index.html"),
         ("https://example.com/%2e/a", "example.com/a"),
         ("https://example.com/a?../b", "example.com/a?..%2Fb"),
+        ("https://example.com/a?", "example.com/a?"),
+        ("https://example.com/a#?", "example.com/a"),
+        ("https://m\xfcnchen.example/a", "xn--mnchen-3ya.example/a"),
     ],
 )
 def test_file_is_named_as_wget_names_it(url: str, name: str) -> None:
