@@ -24,6 +24,7 @@ from devtools.servers.process import free_port
 from devtools.servers.proxies import FOLDER, Caddy, Nginx, Proxy
 from devtools.waiting import PATIENCE, wait_for, wait_for_a_fresh_minute
 from service.app import MAX_LIST_BYTES
+from service.errors import TOO_LARGE
 from service.waiting import LONGEST_SECONDS
 
 pytestmark = pytest.mark.services
@@ -182,12 +183,21 @@ def test_refusal_of_a_body_that_is_too_long_is_that_of_the_service(
 ) -> None:
     site, path = start_site(), tmp_path / "urls.txt"
     path.write_text("#" * (MAX_LIST_BYTES + 1))
-    done = subprocess.run(
-        [curl, "-s", "--cacert", site.ca_bundle, "-F", f"urls=@{path}", f"{site.base}/submit"],
-        check=False,  # a proxy may refuse the rest of the body
-        capture_output=True,
-    )
-    assert f"{MAX_LIST_BYTES:,} bytes" in json.loads(done.stdout)["error"]["message"]
+    options = ["-s", "--cacert", site.ca_bundle, "-w", "\n%{http_code}", "-F", f"urls=@{path}"]
+
+    def submit() -> str:
+        done = subprocess.run(
+            [curl, *options, f"{site.base}/submit"],
+            check=False,  # a proxy may refuse the rest of the body
+            capture_output=True,
+            text=True,
+        )
+        body, _, status = done.stdout.rpartition("\n")
+        assert int(status) == TOO_LARGE
+        return body
+
+    # With HTTP/2, curl 7.88 sometimes drops the body of an answer that precedes the end of its own.
+    assert f"{MAX_LIST_BYTES:,} bytes" in json.loads(wait_for(submit))["error"]["message"]
 
 
 def test_limits_count_each_client(start_site: Callable[..., Site]) -> None:
