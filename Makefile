@@ -15,7 +15,7 @@ run: $(VENV)/run.stamp  ## the service on port 8000, with nothing else to start 
 test: $(VENV)/dev.stamp services  ## all tests (REQUIRE_SERVICES=1: fail where a program is missing)
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-coverage: $(VENV)/dev.stamp services  ## all tests, measured: fails below the floor of pyproject.toml
+coverage: $(VENV)/dev.stamp services  ## all tests but those of growth, measured: fails below the floor of pyproject.toml
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 4 --dist loadfile -k "not growth"
 	$(BIN)/coverage combine --quiet
@@ -31,7 +31,7 @@ chaos: $(VENV)/dev.stamp services  ## disasters at random, MINUTES=5 of them (SE
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
 		$(if $(EMBEDDED),--embedded)
 
-bench: $(VENV)/dev.stamp services  ## how fast it is, beside its rivals, in minutes (BENCH="small big": these rows)
+bench: $(VENV)/dev.stamp services  ## compare its speed with that of its rivals (BENCH="small big": these rows)
 	@$(BIN)/python -m bench $(BENCH)
 
 check: $(VENV)/dev.stamp  ## lint, format, types, imports, generated texts, and words
