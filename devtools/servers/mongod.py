@@ -12,7 +12,7 @@ import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
 from devtools.servers.process import MissingProgramError, Process, free_port
-from devtools.waiting import wait_for
+from devtools.waiting import PATIENCE, wait_for
 
 ALREADY_INITIALIZED = 23  # MongoDB's error code, when a member starts again
 
@@ -76,17 +76,21 @@ class Mongod:
     def _answers(self) -> bool:
         assert self.process.is_running, self.process.output[-2000:]
         try:
-            self.command("ping")
+            with self.connect(seconds=0.5) as client:
+                client.admin.command("ping")
         except PyMongoError:
             return False
         return True
 
     @contextmanager
-    def connect(self) -> Iterator[pymongo.MongoClient[dict[str, Any]]]:
-        """A client for the test itself, whatever the server's part in its replica set is."""
+    def connect(self, seconds: float = PATIENCE) -> Iterator[pymongo.MongoClient[dict[str, Any]]]:
+        """A client for the test itself, whatever the server's part in its replica set is.
+
+        The server may take `seconds` to answer.
+        """
         with pymongo.MongoClient[dict[str, Any]](
             f"mongodb://127.0.0.1:{self._port}/?directConnection=true",
-            serverSelectionTimeoutMS=500,
+            serverSelectionTimeoutMS=int(seconds * 1000),
             tz_aware=True,
         ) as client:
             yield client

@@ -71,11 +71,14 @@ class RestingOrigin(HttpOrigin):
         self._seconds = seconds
         self.moments: list[float] = []
         self.refused_at = 0.0
+        self._counting = threading.Lock()
         super().__init__()
 
     def answer(self, connection: socket.socket, path: str) -> None:
-        self.moments.append(time.monotonic())
-        if len(self.moments) == 10:
+        with self._counting:
+            self.moments.append(time.monotonic())
+            number = len(self.moments)
+        if number == 10:
             self.refused_at = time.monotonic()
             connection.sendall(refusal(self._seconds))
         else:

@@ -82,7 +82,8 @@ def test_all_connections_closed_again_and_again(
         tasks |= submit_all(service, origin, FILES)
         closing.join(0.5)
 
-    assert "CONNECTION_FORCED" in distributed.workers.output
+    # The worker logs a closed connection as it was told, or as a lost stream.
+    wait_for(lambda: "the broker is unreachable" in distributed.workers.output)
     let_hours_pass(distributed.store)
     assert_kept(distributed, tasks, inbox)
 

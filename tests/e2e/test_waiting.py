@@ -161,14 +161,14 @@ def test_whoever_asks_for_an_unknown_task_does_not_wait(closed: Service) -> None
 
 
 def test_whoever_waits_is_no_slow_client(embedded: System, serve: Serve) -> None:
-    embedded.environ |= {"REQUEST_TIMEOUT": "1s", "SANIC_RESPONSE_TIMEOUT": "1"}
+    embedded.environ |= {"REQUEST_TIMEOUT": "4s", "SANIC_RESPONSE_TIMEOUT": "4"}
     service, origin = embedded.start(), serve({"/file": BODY * 100_000})
     origin.may_finish.clear()
-    answer = submit(service, {"url": f"{origin.base}/file"}, {"Prefer": "wait=4"})
+    answer = submit(service, {"url": f"{origin.base}/file"}, {"Prefer": "wait=10"})
     assert answer.status_code == HTTPStatus.ACCEPTED
-    assert answer.elapsed.total_seconds() > 3.9
+    assert answer.elapsed.total_seconds() > 9.9
     took = 'md5_light_http_request_seconds_sum{route="/submit",status="2xx"}'
-    assert scrape(service.base)[took] < 3  # without the wait
+    assert scrape(service.base)[took] < 8  # without the wait
 
 
 def test_a_wait_is_repeated_after_a_kill(system: System, serve: Serve) -> None:

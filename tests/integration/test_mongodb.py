@@ -83,11 +83,11 @@ def test_an_index_that_takes_long_holds_up_nothing(
     own_mongod: Mongod, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a large collection gets a new one: the server goes on with it by itself."""
-    monkeypatch.setattr(tasks.stores.mongodb, "OPERATION_MILLIS", 500)
+    monkeypatch.setattr(tasks.stores.mongodb, "OPERATION_MILLIS", 3000)
     monkeypatch.setattr(tasks.stores.mongodb, "INDEX_SECONDS", 10.0)
     store = connect(url := mongod_url(own_mongod))
     task = insert_due(store, 1)[0]
-    own_mongod.fail("createIndexes", blockConnection=True, blockTimeMS=1500)
+    own_mongod.fail("createIndexes", blockConnection=True, blockTimeMS=9000)
     try:
         assert [each.id for each in store.take_due(NOW, HOLD, 1)] == [task.id]
         own_mongod.fail("createIndexes", errorCode=1)  # which is not asked for again so soon
@@ -127,9 +127,8 @@ def test_mongod_removes_what_has_expired(mongod: Mongod, connect: Connect) -> No
 
 @pytest.mark.services
 def test_mongod_keeps_what_was_inserted_through_a_kill(
-    own_mongod: Mongod, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    own_mongod: Mongod, connect: Connect
 ) -> None:
-    monkeypatch.setattr(tasks.stores.mongodb, "OPERATION_MILLIS", 1000)
     store = connect(mongod_url(own_mongod))
     inserted = insert_due(store, 20)
     own_mongod.process.kill()

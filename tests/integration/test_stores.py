@@ -321,7 +321,7 @@ def test_remove_settled_leaves_every_unfinished_task(store: TaskStore) -> None:
 
 def test_remove_settled_leaves_a_batch_that_is_being_submitted(store: TaskStore) -> None:
     settled = insert_settled(store, 3)
-    soon = store.now() + timedelta(seconds=1)
+    soon = store.now() + timedelta(hours=1)
     hidden = replace(make_task(), wake_at=None, expires_at=soon)
     insert(store, hidden)
     assert store.remove_settled(100) == len(settled)

@@ -207,10 +207,10 @@ class TestSpeed:
         self, originate: Originate, fetch: Fetch
     ) -> None:
         def think(peer: Peer) -> None:
-            peer.origin.is_released.wait(1)
+            peer.origin.is_released.wait(1.5)
 
         origin = originate([think, reply(b"hi")[:-2], think, b"hi"])
-        assert fetch(origin.base, min_speed=1000, min_speed_window=0.2, read_timeout=1.8).size == 2
+        assert fetch(origin.base, min_speed=1000, min_speed_window=0.2, read_timeout=2.9).size == 2
 
     def test_the_window_begins_with_the_first_byte_of_the_body(
         self, originate: Originate, fetch: Fetch
@@ -330,7 +330,7 @@ class TestRedirects:
     ) -> None:
         head = f"HTTP/1.1 302 Found\r\nLocation: /x\r\n{framing}\r\n\r\n".encode()
         origin = originate([head, body], [reply(b"hi")])
-        assert fetch(origin.base, max_bytes=10, read_timeout=0.5).size == 2
+        assert fetch(origin.base, max_bytes=10).size == 2
 
     @pytest.mark.parametrize(
         "location",

@@ -465,8 +465,8 @@ class TestPatience:
                     return
                 peer.send(rest[start : start + 1])
 
-        origin = originate([reply(BODY, *STRONG)[:-5000], stall], [go_on])
-        limits = {"min_speed": 5000, "min_speed_window": 0.2, "read_timeout": 0.2}
+        origin = originate([reply(BODY, *STRONG)[:-5000], reset], [go_on])
+        limits = {"min_speed": 5000, "min_speed_window": 0.2}
         assert fetch.code(origin.base, **limits) is FailureCode.TOO_SLOW
         assert 3 < origin.connections < 12
 

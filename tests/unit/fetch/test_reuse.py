@@ -297,7 +297,7 @@ def test_the_second_downloads_bounds_apply(originate: Originate, fetch: Fetch) -
         ({"deadline": 0.2}, FailureCode.DEADLINE),
         ({"min_speed": 10**6, "min_speed_window": 0.2}, FailureCode.TOO_SLOW),
         ({"max_bytes": 9}, FailureCode.TOO_LARGE),
-        ({"read_timeout": 0.2}, FailureCode.TIMEOUT),
+        ({"read_timeout": 1.0}, FailureCode.TIMEOUT),
     ]
     for changes, code in limits:
         steps = [b"HTTP/1.1 200 OK\r\n", stall] if code is FailureCode.TIMEOUT else [slow]
