@@ -14,7 +14,9 @@ from service import metrics
 from service.client_networks import networks_of
 
 GRACE_SECONDS = 5.0  # for the answer about a missed deadline, until the connection is cut
-LINGER_SECONDS = 2.0  # how long the rest of a refused request is read and dropped
+# How long the rest of a refused request is read and dropped: until it pauses, and in all.
+LINGER_SECONDS = 5.0
+LONGEST_LINGER_SECONDS = 30.0
 
 _REFUSAL = json.dumps(
     {
@@ -74,11 +76,19 @@ class BoundedProtocol(HttpProtocol):
     """
 
     HTTP_CLASS = _Exchange
-    __slots__ = ("_drops_input", "_has_missed", "_is_admitted", "_sent", "began", "linger_at_close")
+    __slots__ = (
+        "_dropped_at",
+        "_drops_input",
+        "_has_missed",
+        "_is_admitted",
+        "_sent",
+        "began",
+        "linger_at_close",
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.began = self._sent = monotonic()
+        self.began = self._sent = self._dropped_at = monotonic()
         self.linger_at_close = False
         self._drops_input = False
         self._has_missed = False
@@ -114,6 +124,7 @@ class BoundedProtocol(HttpProtocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes of the request, the first of which starts its deadline."""
         if self._drops_input:
+            self._dropped_at = monotonic()
             return
         http = self.http
         if http is not None and http.stage is Stage.IDLE:
@@ -187,4 +198,12 @@ class BoundedProtocol(HttpProtocol):
             self._callback_check_timeouts.cancel()
         self.transport.resume_reading()
         self.transport.write_eof()
-        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        self._dropped_at = monotonic()
+        self._linger(self.transport, self._dropped_at + LONGEST_LINGER_SECONDS)
+
+    def _linger(self, transport: Transport, longest: float) -> None:
+        left = min(self._dropped_at + LINGER_SECONDS, longest) - monotonic()
+        if left <= 0:
+            transport.abort()
+        elif not transport.is_closing():
+            self.loop.call_later(left, self._linger, transport, longest)

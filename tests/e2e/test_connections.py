@@ -14,6 +14,7 @@ import pytest
 from devtools.servers.deployment import System
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
+from service.connections import LINGER_SECONDS
 from service.large_bodies import MOST_OF_CLIENT
 from tests.e2e.batches import insert_long_batch
 from tests.e2e.scraping import scrape
@@ -138,6 +139,17 @@ def test_an_answer_before_the_body_ends_the_connection(patient: Service) -> None
     for answer in answers:
         assert b"\r\nconnection: close\r\n" in answer.lower()
         assert b"100 Continue" not in answer
+
+
+def test_an_early_answer_reaches_a_client_that_sends_slowly(service: Service) -> None:
+    began = time.monotonic()
+    with connect(service, 20) as connection:
+        connection.sendall(POST + b"Content-Length: 5000000\r\n\r\n")
+        # Longer than the service waits for a client that sends nothing.
+        while (passed := time.monotonic() - began) < LINGER_SECONDS + 1:
+            connection.sendall(bytes(1000))
+            wait_for(lambda: time.monotonic() - began > passed + 0.1)
+        assert status_of(read_to_end(connection)) == 413
 
 
 def test_an_early_answer_reaches_a_client_that_is_still_sending(service: Service) -> None:
