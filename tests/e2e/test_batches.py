@@ -372,6 +372,19 @@ def test_a_host_that_asks_for_a_rest_gets_it(embedded: System) -> None:
     assert not [moment for moment in origin.moments if 3 < moment - origin.refused_at < 5.8]
 
 
+def test_a_batch_ends_while_all_threads_of_single_tasks_are_busy(
+    system: System, serve: Serve
+) -> None:
+    system.environ["READ_TIMEOUT"] = "1h"
+    service, slow, fast = system.start(), serve(FILES), serve(FILES)
+    slow.may_finish.clear()
+    for _ in range(40):  # more than there are threads
+        service.submit(f"{slow.base}/one")
+    wait_for(lambda: len(slow.requests) > 1)
+    batch_id = submit_list(service, [f"{fast.base}/one"])
+    assert wait_for_batch(service, batch_id)["tasks"]["done"] == 1
+
+
 def test_single_tasks_go_first(system: System, serve: Serve, inbox: Inbox) -> None:
     service, slow = system.start(), serve(numbered(200))
     slow.may_finish.clear()
