@@ -1,7 +1,7 @@
 """Measures families of rows: `python -m bench [family ...]`.
 
-Without a name all that end within minutes, with `full` all; then results.json and results.svg are
-written, too.
+Without a name, all families except the slow ones; with `full`, all. Both write results.json and
+results.svg.
 """
 
 import argparse

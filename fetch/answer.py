@@ -36,7 +36,7 @@ def _retry_after(response: HTTPResponse) -> float | None:
         moment = parse_http_date(text)
         if moment is None:
             return None
-        # By the clock of the server, which may differ from ours.
+        # Use the server's own Date, because its clock may differ from ours.
         sent = parse_http_date(response.headers.get("Date", ""))
         seconds = moment - (time.time() if sent is None else sent)
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)

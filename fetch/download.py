@@ -159,8 +159,8 @@ class _Download:
         response = self._get(body.url, headers)
         is_rest = response.status == HTTPStatus.PARTIAL_CONTENT and _is_rest(response, body)
         validators = _validators(response)
-        # RFC 9110 § 15.3.7: a 206 has the ETag that a 200 had, but need not have its date. A server
-        # that leaves it out may not know If-Range, and send the rest of another version.
+        # RFC 9110 § 15.3.7: a 206 must repeat the ETag of the 200, but may omit its Last-Modified.
+        # A server that omits the ETag may ignore If-Range and send the rest of another version.
         is_unproven = is_rest and not validators and body.validator.startswith('"')
         if is_rest and not is_unproven and (not validators or body.validator in validators):
             return response

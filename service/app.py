@@ -106,7 +106,7 @@ def _add_pages(app: App) -> None:
 async def _limit_body(request: Request, route: Route, **_: object) -> None:
     """Refuse a body that is too large for its route before it is read, or let it wait."""
     most = MAX_LIST_BYTES if getattr(route.ctx, "takes_lists", False) else MAX_SINGLE_BYTES
-    length = request.headers.get("content-length", "")
+    length = request.headers.get("content-length", "").strip()
     stated = int(length) if length.isdecimal() else 0
     if stated > most:
         raise TooLargeError.of_body(most)
@@ -114,7 +114,8 @@ async def _limit_body(request: Request, route: Route, **_: object) -> None:
         request.stream.request_max_size = most
     is_chunked = "transfer-encoding" in request.headers
     if most > MAX_SINGLE_BYTES and (is_chunked or stated > MAX_SINGLE_BYTES):
-        client = networks_of(request.client_ip)[-1]
+        require_token(request)  # which would follow when the body has been read
+        client = networks_of(request.client_ip)[0]
         await request.app.ctx.large_bodies.enter(request.protocol, client)
 
 

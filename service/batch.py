@@ -17,7 +17,8 @@ from tasks.stores.contract import TaskStore
 from tasks.task import Task
 
 CHUNK = 500  # tasks in one write, which other requests may have to wait for
-# Messages for lanes, for which those of single tasks may have to wait. A sweeper sends the others.
+# At most this many lanes get a message at once, because the messages of single tasks queue behind
+# them. A sweeper sends the rest.
 MESSAGES = 500
 
 

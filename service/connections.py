@@ -193,6 +193,7 @@ class BoundedProtocol(HttpProtocol):
             return
         self.linger_at_close = False
         self._drops_input = True
+        self.app.ctx.large_bodies.leave(self)
         self.recv_buffer.clear()
         if self._callback_check_timeouts:
             self._callback_check_timeouts.cancel()
@@ -205,5 +206,5 @@ class BoundedProtocol(HttpProtocol):
         left = min(self._dropped_at + LINGER_SECONDS, longest) - monotonic()
         if left <= 0:
             transport.abort()
-        elif not transport.is_closing():
+        else:
             self.loop.call_later(left, self._linger, transport, longest)

@@ -44,7 +44,8 @@ def read_lines(text: str, most: int | None = None) -> list[Entry]:
     """Return the entries of a list, in its order, or the first `most`.
 
     Blank lines, comments, a byte order mark and the heading of a Storage Transfer Service list are
-    skipped. Raises BadRequestError, which names the first invalid line, and counts the others.
+    skipped. Raises BadRequestError, which names the first invalid line, and counts the others
+    among those that are read.
     """
     entries: list[Entry] = []
     first_error, further = "", 0

@@ -34,6 +34,7 @@ REFUSALS = (
     "service_unavailable",
     "store_unavailable",
     "too_large",
+    "too_many_lists",
     "too_many_unfinished",
     "unauthorized",
     "unknown_parameter",

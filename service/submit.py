@@ -34,14 +34,17 @@ async def submit(request: Request) -> HTTPResponse:
             await in_time(writer.count(invalid))
         raise
     if isinstance(submission, BatchSubmission):
-        batch_id = await submit_batch(request, submission)
-        request.body = b""  # the client may wait for the result, and other bodies for this one
-        request.app.ctx.large_bodies.leave(request.protocol)
-        return await _answer(request, {"id": batch_id, "total": submission.size})
-    submitted = await in_time(writer.submit(submission))
-    if submitted.needs_message:
-        request.app.ctx.dispatcher.dispatch([submitted.task])
-    return await _answer(request, {"id": submitted.task.id})
+        body = AcceptedBody(id=await submit_batch(request, submission), total=submission.size)
+    else:
+        submitted = await in_time(writer.submit(submission))
+        if submitted.needs_message:
+            request.app.ctx.dispatcher.dispatch([submitted.task])
+        body = AcceptedBody(id=submitted.task.id)
+    # Free the body and its place before the client waits for the result.
+    del submission
+    request.body = b""
+    request.app.ctx.large_bodies.leave(request.protocol)
+    return await _answer(request, body)
 
 
 async def _read(request: Request) -> Submission | BatchSubmission:

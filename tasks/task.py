@@ -290,6 +290,7 @@ class Task:
         return {"active_at": now} if has_moved else {}
 
     def _paused(self, step: Step, until: datetime, **changes: Any) -> Self:
+        # Stores keep milliseconds, and a saved task is recognised by its equality.
         until = until.replace(microsecond=until.microsecond // 1000 * 1000)
         return self._with_step(
             step,

@@ -27,7 +27,7 @@ METHODS = (
     "save",
     "take_due",
 )
-METHODS_OF_MEMBERS = {"save_all": "save_all", "claim": "claim_members"}  # and what tests call them
+METHODS_OF_MEMBERS = {"save_all": "save_all", "claim": "claim_members"}  # the names that tests use
 
 
 @dataclass

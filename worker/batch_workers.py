@@ -10,7 +10,7 @@ BATCH_THREADS = 2  # a look at a batch is short, and most of it is the store's w
 
 
 class BatchWorker(Worker):
-    """Takes only looks at batches, so that no end of a batch waits for a download."""
+    """Takes only looks at batches, so that the end of a batch never waits for a download."""
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker, queues=set(BATCH_QUEUES), worker_threads=BATCH_THREADS)

@@ -21,6 +21,8 @@ from worker.publisher import Dispatcher, published_at
 from worker.resources import Resources
 from worker.sweeper import Sweeper
 
+BESIDE = (MailWorker, BatchWorker, LaneWorker)  # the worker of downloads
+
 _log = logging.getLogger(__name__)
 
 
@@ -36,9 +38,9 @@ class Companions:
 
 
 class LifecycleMiddleware(Middleware):
-    """Starts and stops the companions of a worker of downloads, and its further workers.
+    """Starts and stops the companions of the worker of downloads, and the workers beside it.
 
-    One of these sends mails, the others are for batches.
+    These are for mails, batches and lanes.
     """
 
     def __init__(self, companions: Companions, resources: Resources) -> None:
@@ -59,7 +61,7 @@ class LifecycleMiddleware(Middleware):
         # A message that waits in a busy process would wait although another process is idle, and
         # RabbitMQ's consumer_timeout would run. So a process takes as many as it has threads.
         worker.queue_prefetch = worker.worker_threads
-        if isinstance(worker, MailWorker | BatchWorker | LaneWorker):
+        if isinstance(worker, BESIDE):
             return
         if keep_to_downloads(worker):
             self._mail_worker = MailWorker(broker, self._mailer)
@@ -72,7 +74,7 @@ class LifecycleMiddleware(Middleware):
     def after_worker_boot(self, _broker: Broker, worker: Worker) -> None:
         if self._companions.heartbeats is not None:
             self._companions.heartbeats.watch([*worker.workers, *worker.consumers.values()])
-        if isinstance(worker, MailWorker | BatchWorker | LaneWorker):
+        if isinstance(worker, BESIDE):
             return
         if self._mail_worker is not None:
             self._mail_worker.start()
@@ -107,16 +109,19 @@ class LifecycleMiddleware(Middleware):
             message.fail()  # or it would be acknowledged, and its task wait for minutes
 
     def before_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
-        if isinstance(worker, MailWorker | BatchWorker | LaneWorker):
+        if isinstance(worker, BESIDE):
             return
         metrics.download_threads.set(0)
         self._companions.sweeper.stop()
         self._stopping.set()
         if self._mail_worker is not None:
             self._mail_worker.begin_to_stop()
+        for each in self._batch_workers:
+            for thread in each.workers:
+                thread.stop()
 
     def after_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
-        if isinstance(worker, MailWorker | BatchWorker | LaneWorker):
+        if isinstance(worker, BESIDE):
             return
         if self._mail_worker is not None:
             self._mail_worker.wait_until_stopped()

@@ -49,7 +49,7 @@ def stop_the_service(scene: Scene) -> None:
 def freeze_the_service(scene: Scene) -> None:
     _note_death_inside(scene)
     service = scene.service
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, ChildProcessError):  # it may just have ended
         service.send(signal.SIGSTOP)
         _last(scene)
         service.send(signal.SIGCONT)

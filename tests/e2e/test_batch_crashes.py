@@ -53,7 +53,7 @@ def test_a_crash_while_a_list_is_taken_in(
     origin = serve({**FILES, "/other": b""})
     text = "\n".join(f"{origin.base}{path}" for path in FILES)
     key = {"Idempotency-Key": f'"{uuid.uuid4()}"'}
-    # With what was stored, the list was counted for its client as well, and is not counted again.
+    # If a part of the list was stored, the list has been counted, and is not counted again.
     counts = 2 if point == "insert" else 1
     system.environ["URLS_PER_HOUR"] = str(counts * len(FILES) + 1)
     victim = start_crashing(system, point, tmp_path / "flag", in_service=True)

@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 
 from devtools.servers.deployment import System
+from devtools.servers.origin import Origin
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
 from service.connections import LINGER_SECONDS
@@ -110,10 +111,10 @@ def test_large_bodies_of_one_client_wait_for_each_other(patient: Service) -> Non
         slow = [kept.enter_context(connect(patient, 20)) for _ in range(MOST_OF_CLIENT)]
         for each in slow:
             each.sendall(head + body[:-1])
-        waiting = kept.enter_context(connect(patient, 20))
-        waiting.sendall(head + body)
         small = POST + b"Content-Length: 4\r\nConnection: close\r\n\r\nurl="
         assert status_of(exchange(patient, small, 20)) == 400, "small ones do not wait"
+        waiting = kept.enter_context(connect(patient, 20))
+        waiting.sendall(head + body)
         waiting.settimeout(0.2)
         with pytest.raises(TimeoutError):
             waiting.recv(1)
@@ -121,6 +122,21 @@ def test_large_bodies_of_one_client_wait_for_each_other(patient: Service) -> Non
         slow[0].sendall(body[-1:])
         assert status_of(read_to_end(slow[0])) == 400
         assert status_of(read_to_end(waiting)) == 400
+
+
+def test_client_that_waits_for_a_result_holds_no_place(
+    embedded: System, serve: Callable[[Mapping[str, bytes]], Origin]
+) -> None:
+    service, origin = embedded.start(), serve({"/file": b"x"})
+    origin.may_finish.clear()
+    text = b"url=%b/file" % origin.base.encode()
+    head = POST + b"Transfer-Encoding: chunked\r\nPrefer: wait=60\r\n\r\n"
+    chunked = head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(text), text)
+    with ExitStack() as kept:
+        for number in range(1, MOST_OF_CLIENT + 2):
+            kept.enter_context(connect(service)).sendall(chunked)
+            wait_for(lambda number=number: len(origin.requests) == number)  # type: ignore[misc]
+        origin.may_finish.set()
 
 
 def test_an_answer_before_the_body_ends_the_connection(patient: Service) -> None:

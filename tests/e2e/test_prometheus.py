@@ -87,7 +87,9 @@ def test_every_expression_finds_data(
     use(service, origin)
 
     for selector in {each for rule in read_rules() for each in selectors_of(rule.expr)}:
-        wait_for(lambda each=selector: prometheus.query(each))  # type: ignore[misc]
+        with suppress(AssertionError):  # the next line names the selector
+            wait_for(lambda each=selector: prometheus.query(each))  # type: ignore[misc]
+        assert prometheus.query(selector), selector
     with suppress(AssertionError):  # the list says more than that it took too long
         wait_for(lambda: not panels_without_data(prometheus))
     assert panels_without_data(prometheus) == []

@@ -1,5 +1,8 @@
 import asyncio
 
+import pytest
+
+from service.errors import RefusedError
 from service.large_bodies import LargeBodies
 
 
@@ -27,6 +30,20 @@ def test_client_waits_for_its_own_bodies_and_all_wait_for_the_rest() -> None:
     assert after_b1 == [*at_first, "c1"]
     assert after_a1 == [*after_b1, "a3"]
     assert after_nothing == after_a1
+
+
+def test_wait_for_a_place_has_an_end() -> None:
+    async def scenario() -> None:
+        bodies = LargeBodies(most=1, most_of_client=1, patience=0.01)
+        await bodies.enter("first", "a")
+        with pytest.raises(RefusedError) as caught:
+            await bodies.enter("second", "b")
+        assert caught.value.headers == {"Retry-After": "5"}
+        bodies.leave("second")
+        bodies.leave("first")
+        await bodies.enter("third", "c")
+
+    asyncio.run(scenario())
 
 
 def test_client_that_leaves_while_it_waits_holds_no_place() -> None:

@@ -174,6 +174,23 @@ def test_long_download_holds_up_no_other_member(
     assert lanes.downloaded[:2] == [first.url, second.url]
 
 
+def test_outage_does_not_stop_the_download_under_way(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    for _ in range(6):
+        lanes.pace.record("a.example", seconds=0)
+
+    def download(claim: Claim) -> None:
+        if claim.task.id == stored.members[1].id:
+            outage = store.fail("save_all", times=1000)
+            wait_for(lambda: not lanes.is_stopping() and outage.times < 999)
+            store.recover()
+
+    lanes.during_download = download
+    lanes.run(stored.lanes[0])
+    assert store.members.tally(stored.group).done == len(stored.members)
+
+
 def test_members_that_are_given_back_do_not_count_for_the_pace(
     lanes: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

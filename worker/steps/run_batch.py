@@ -13,13 +13,14 @@ from worker.resources import Resources
 from worker.retrying import until_available
 
 # A look costs time in proportion to the members, so large batches are looked at less often. Each
-# batch is looked at about `LOOKS` times in the time that it is expected to take. What a young batch
-# takes is hardly known, so a pause is also at most this share of its age.
+# batch is looked at about `LOOKS` times in the time that it is expected to take. The duration of
+# a young batch is hard to estimate, so a pause is at most an eighth of its age, unless that is
+# shorter than the shortest pause.
 SHORTEST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(minutes=1)
 MEMBERS_PER_SECOND = 1000
 LOOKS = 100
-SHARE_OF_AGE = 8
+AGE_DIVISOR = 8
 # A batch with a mail expires later than without, so its members have to stay for longer.
 MAIL_TIME = timedelta(days=3)
 
@@ -56,7 +57,7 @@ def pause_after(tally: Tally, total: int, age: timedelta) -> timedelta:
     """Return how long to wait until the next look at a batch of that size and age."""
     expected = age * total / max(tally.ended, 1)
     shortest = max(SHORTEST_PAUSE, timedelta(seconds=total / MEMBERS_PER_SECOND))
-    return min(max(min(expected / LOOKS, age / SHARE_OF_AGE), shortest), LONGEST_PAUSE)
+    return min(max(min(expected / LOOKS, age / AGE_DIVISOR), shortest), LONGEST_PAUSE)
 
 
 def build(resources: Resources) -> RunBatch:

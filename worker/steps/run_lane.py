@@ -8,12 +8,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tasks.batch import Lane
-from tasks.errors import StoreUnavailableError
 from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded, Unfinished
 from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
@@ -29,6 +29,7 @@ from worker.steps import compute_md5
 TURN_SECONDS = 1.0
 # The results of these are written together, unless that would delay one of them for this long.
 RESULT_SECONDS = 0.1
+WRITERS = 4
 # How long a lane waits for members whose retry or whose host's rest is not over.
 SHORTEST_PAUSE = timedelta(seconds=0.2)
 LONGEST_PAUSE = timedelta(minutes=1)
@@ -46,6 +47,8 @@ class RunLane:
     pace: Pace
     retention: timedelta
     stopping: threading.Event
+    # Threads that write during long downloads. They start when they are needed.
+    writers: Executor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS, "results"))
 
     def attempt(self, claim: Claim) -> Outcome:
         """Download members until the turn is over, or until none can be claimed."""
@@ -72,35 +75,44 @@ class RunLane:
 
         with ExitStack() as kept:
             claims = [kept.enter_context(self.leases.keep(member)) for member in members]
-            hand = _Hand(lane, claims)
+            claimed = _ClaimedMembers(lane, claims)
             downloads, are_done, is_losing = 0, True, False
-            while hand.waiting:
-                claim = hand.waiting.popleft()
+            while claimed.waiting:
+                claim = claimed.waiting.popleft()
                 if is_losing:  # the batch may be cancelled, and then this claim is lost as well
                     until_available(claim.renew, self.stopping)
-                outcome = self._download(claim, hand, is_cancelled)
+                outcome = self._download(claim, claimed, is_cancelled)
                 downloads += 1
                 are_done = are_done and isinstance(outcome, Succeeded)
                 is_losing = is_losing or claim.is_lost
-                hand.ended.append((claim, outcome))
+                claimed.ended.append((claim, outcome))
                 if rest := _rest_after(outcome):
-                    hand.rest_until = until_available(self.store.now, self.stopping) + rest
-                    hand.give_back_waiting()
-                self._put_down(hand)
-            if hand.ended:
-                self._settle(hand)
-            seconds = (time.monotonic() - hand.claimed_at) / downloads
+                    claimed.rest_until = until_available(self.store.now, self.stopping) + rest
+                    claimed.give_back_waiting()
+                elif time.monotonic() - claimed.claimed_at > TURN_SECONDS:
+                    claimed.give_back_waiting()
+                if not claimed.waiting or claimed.is_time_to_write:
+                    self._settle(lane, claimed.take_ended(), claimed.rest_until)
+            for write in claimed.writes:
+                write.result()
+            seconds = (time.monotonic() - claimed.claimed_at) / downloads
             self.pace.record(lane.host, seconds, may_grow=are_done)
 
-    def _download(self, claim: Claim, hand: "_Hand", is_cancelled: Callable[[], bool]) -> Outcome:
-        """Download one member without keeping the others of the hand for long.
+    def _download(
+        self, claim: Claim, claimed: "_ClaimedMembers", is_cancelled: Callable[[], bool]
+    ) -> Outcome:
+        """Download one member without holding up the others that were claimed with it.
 
-        A download asks several times a second whether it may go on, however slow it is.
+        A download asks several times a second whether it may go on, however slow it is. What is
+        written then is written by another thread, as an outage of the store would stop it.
         """
 
         def is_stopping() -> bool:
-            with suppress(StoreUnavailableError):  # raised again when this member is written
-                self._put_down(hand)
+            if time.monotonic() - claimed.claimed_at > TURN_SECONDS:
+                claimed.give_back_waiting()
+            if claimed.ended and claimed.is_time_to_write:
+                ended = claimed.take_ended()
+                claimed.writes.append(self.writers.submit(self._settle, claimed.lane, ended))
             return is_cancelled()
 
         if is_cancelled() or claim.is_lost:
@@ -111,24 +123,19 @@ class RunLane:
             claim.stop()
         return outcome
 
-    def _put_down(self, hand: "_Hand") -> None:
-        """Give back the members that wait if their turn is over, and write results in time."""
-        now = time.monotonic()
-        if now - hand.claimed_at > TURN_SECONDS:
-            hand.give_back_waiting()
-        if hand.ended and now - hand.written_at > RESULT_SECONDS:
-            self._settle(hand)
-
-    def _settle(self, hand: "_Hand") -> None:
+    def _settle(
+        self,
+        lane: Lane,
+        ended: list[tuple[Claim, Outcome]],
+        rest_until: datetime | None = None,
+    ) -> None:
         """Write what members came to. The rest of a host applies to those given back as well."""
-        settled = Claim.settle_all(hand.ended, retention=self.retention, stopping=self.stopping)
-        for (_, outcome), task in zip(hand.ended, settled, strict=True):
+        settled = Claim.settle_all(ended, retention=self.retention, stopping=self.stopping)
+        for (_, outcome), task in zip(ended, settled, strict=True):
             if task is not None:
                 metrics.record_outcome(StepKind.COMPUTE_MD5, outcome)
-        hand.ended.clear()
-        hand.written_at = time.monotonic()
-        if until := hand.rest_until:
-            until_available(lambda: self.store.members.rest(hand.lane, until), self.stopping)
+        if rest_until:
+            until_available(lambda: self.store.members.rest(lane, rest_until), self.stopping)
 
     def _without_members(self, lane: Lane) -> Outcome:
         """Return how the lane goes on: later, or not at all."""
@@ -145,7 +152,7 @@ class RunLane:
         return Succeeded()
 
 
-class _Hand:
+class _ClaimedMembers:
     """The members that a lane has claimed together, and that are not written yet."""
 
     def __init__(self, lane: Lane, claims: Sequence[Claim]) -> None:
@@ -154,8 +161,19 @@ class _Hand:
         self.lane = lane
         self.waiting = deque(claims)
         self.ended: list[tuple[Claim, Outcome]] = []
+        self.writes: list[Future[None]] = []  # by other threads
         self.rest_until: datetime | None = None
-        self.claimed_at = self.written_at = time.monotonic()
+        self.claimed_at = self._written_at = time.monotonic()
+
+    @property
+    def is_time_to_write(self) -> bool:
+        return time.monotonic() - self._written_at > RESULT_SECONDS
+
+    def take_ended(self) -> list[tuple[Claim, Outcome]]:
+        """Return those that are to be written now."""
+        ended, self.ended = self.ended, []
+        self._written_at = time.monotonic()
+        return ended
 
     def give_back_waiting(self) -> None:
         """Leave the members that are not begun to the next claim of any lane."""
