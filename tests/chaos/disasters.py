@@ -70,9 +70,10 @@ def stop_a_worker(scene: Scene) -> None:
 def freeze_a_worker(scene: Scene) -> None:
     workers = _some_workers(scene)
     scene.note_death()
-    workers.signal_all(signal.SIGSTOP)
-    _last(scene)
-    workers.signal_all(signal.SIGCONT)
+    with suppress(ProcessLookupError):  # they may just have ended
+        workers.signal_all(signal.SIGSTOP)
+        _last(scene)
+        workers.signal_all(signal.SIGCONT)
 
 
 def close_all_connections(scene: Scene) -> None:
