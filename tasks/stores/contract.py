@@ -184,7 +184,8 @@ class Members(Protocol):
     ) -> list[Task]:
         """Claim up to `limit` members of a lane, in the order of their positions.
 
-        Those that are not yet due again are left out. A claim may be lost in a power cut.
+        Those that have paused come after the others, once they are due again. It costs the same for
+        any number of members. A claim may be lost in a power cut.
         """
 
     def claimed(self, lane: Lane, token: str) -> list[Task]:

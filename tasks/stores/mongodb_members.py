@@ -34,10 +34,12 @@ _TALLY_INDEX = [
     ("member.group", 1),
     ("status", 1),
     ("member.host", 1),
+    ("retry_at", 1),
     ("member.position", 1),
     ("digest.size", 1),
     ("is_mismatch", 1),
 ]
+_CLAIM_ORDER = [("retry_at", 1), ("member.position", 1)]
 _IS_MEMBER = {"member.group": {"$exists": True}}
 _IS_LANE = {"lane.group": {"$exists": True}}
 _UNCLAIMED_FIELDS = ("retry_at", "dispatched_at", "bytes_done", "bytes_total")
@@ -93,12 +95,12 @@ class MongoMembers:
             "wake_at": PARKED,
             **READABLE,
         }
-        in_order = {**_of(lane), **is_due}
         with self._guard():
             self._ensure_indexes()
-            found = self._hints.find(in_order).sort("member.position").limit(limit)
-            found = found.hint(_TALLY_INDEX)
-            waiting = list(read_all(map(_next_version, found)))
+            waiting = self._waiting({**_of(lane), **is_due, "retry_at": None}, limit)
+            if len(waiting) < limit:
+                is_due_again = {**_of(lane), **is_due, "retry_at": {"$lte": now}}
+                waiting += self._waiting(is_due_again, limit - len(waiting))
             if not waiting:
                 return []
             among = {"_id": {"$in": [task.id for task in waiting]}}
@@ -112,6 +114,10 @@ class MongoMembers:
             if result.modified_count == len(waiting):
                 return [task.claimed(now, lease, token) for task in waiting]
             return sorted(read_all(self._hints.find({**among, "claim": token})), key=_position)
+
+    def _waiting(self, which: Document, limit: int) -> list[Task]:
+        found = self._hints.find(which).sort(_CLAIM_ORDER).limit(limit).hint(_TALLY_INDEX)
+        return list(read_all(map(_next_version, found)))
 
     def claimed(self, lane: Lane, token: str) -> list[Task]:
         ours = {**_of(lane), "status": Status.RUNNING.value, "claim": token}
@@ -137,19 +143,22 @@ class MongoMembers:
     def rest(self, lane: Lane, until: datetime) -> None:
         with self._guard():
             self._hints.update_many(
-                {**_of(lane), "status": Status.QUEUED.value, "wake_at": PARKED},
-                {"$max": {"retry_at": until}},
+                {
+                    **_of(lane),
+                    "status": Status.QUEUED.value,
+                    "wake_at": PARKED,
+                    "$or": [{"retry_at": None}, {"retry_at": {"$lt": until}}],
+                },
+                {"$set": {"retry_at": until}},
             )
 
     def due_at(self, lane: Lane) -> datetime | None:
         with self._guard():
-            first = self._tasks.aggregate(
-                [
-                    {"$match": {**_of(lane), "status": Status.QUEUED.value}},
-                    {"$group": {"_id": None, "at": {"$min": {"$ifNull": ["$retry_at", _DUE]}}}},
-                ]
-            )
-            return next((each["at"] for each in first), None)
+            self._ensure_indexes()
+            waiting = {**_of(lane), "status": Status.QUEUED.value}
+            found = self._tasks.find(waiting, {"retry_at": True}).sort(_CLAIM_ORDER[:1]).limit(1)
+            first = next(found.hint(_TALLY_INDEX), None)
+        return None if first is None else first.get("retry_at") or _DUE
 
     def is_unfinished(self, group: str, host: str | None = None) -> bool:
         unfinished = {"member.group": group, "status": {"$in": _UNFINISHED}}

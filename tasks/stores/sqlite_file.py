@@ -30,9 +30,9 @@ _SCHEMA = """
 # The columns that later versions have added.
 _ADDED = {"due_since": "INTEGER", "group_id": "TEXT"}
 _INDEXES = """
-    CREATE INDEX IF NOT EXISTS groups_status ON tasks (
+    CREATE INDEX IF NOT EXISTS groups_retry_at ON tasks (
         group_id, json_extract(document, '$.status'), json_extract(document, '$.member.host'),
-        json_extract(document, '$.member.position')
+        json_extract(document, '$.retry_at'), json_extract(document, '$.member.position')
     ) WHERE group_id IS NOT NULL;
     CREATE INDEX IF NOT EXISTS groups_position ON tasks (
         group_id, json_extract(document, '$.member.position')

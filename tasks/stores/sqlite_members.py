@@ -83,12 +83,17 @@ class SQLiteMembers:
     def claim(
         self, lane: Lane, limit: int, *, now: datetime, lease: timedelta, token: str
     ) -> list[Task]:
+        waiting = (
+            f"{SELECT} WHERE {_OF_LANE} AND {_STATUS} = 'queued' AND +wake_at = ? AND {IS_READABLE}"
+        )
+        keys = (*_key(lane), to_millis(PARKED))
         with self._transaction(self._hints) as connection:
             rows = connection.execute(
-                f"{SELECT} WHERE {_OF_LANE} AND {_STATUS} = 'queued' AND +wake_at = ?"
-                f" AND coalesce({_RETRY_AT}, 0) <= ? AND {IS_READABLE}"
-                f" ORDER BY {_POSITION} LIMIT ?",
-                (*_key(lane), to_millis(PARKED), to_millis(now), limit),
+                f"{waiting} AND {_RETRY_AT} IS NULL ORDER BY {_POSITION} LIMIT ?", (*keys, limit)
+            ).fetchall()
+            rows += connection.execute(
+                f"{waiting} AND {_RETRY_AT} <= ? ORDER BY {_RETRY_AT}, {_POSITION} LIMIT ?",
+                (*keys, to_millis(now), limit - len(rows)),
             ).fetchall()
             claimed = [task.claimed(now, lease, token) for task in read_rows(rows)]
             return [each for each in _save(connection, _saved(claimed)) if each]
@@ -118,12 +123,12 @@ class SQLiteMembers:
 
     def due_at(self, lane: Lane) -> datetime | None:
         with self._read() as connection:
-            (at,) = connection.execute(
-                f"SELECT min(coalesce({_RETRY_AT}, 0)) FROM tasks"
-                f" WHERE {_OF_LANE} AND {_STATUS} = 'queued'",
+            first = connection.execute(
+                f"SELECT coalesce({_RETRY_AT}, 0) FROM tasks"
+                f" WHERE {_OF_LANE} AND {_STATUS} = 'queued' ORDER BY {_RETRY_AT} LIMIT 1",
                 _key(lane),
             ).fetchone()
-        return None if at is None else from_millis(at)
+        return None if first is None else from_millis(first[0])
 
     def is_unfinished(self, group: str, host: str | None = None) -> bool:
         of_host, keys = (f" AND {_HOST} = ?", (group, host)) if host else ("", (group,))

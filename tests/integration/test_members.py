@@ -1,5 +1,6 @@
 """The members of batches, in every store."""
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -7,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tasks.batch import PARKED, Tally
+from tasks.batch import PARKED, Lane, Tally
 from tasks.failure import Failure, FailureCode
 from tasks.outcome import Failed, Outcome, RetryLater, Succeeded
 from tasks.step import Status
@@ -233,6 +234,36 @@ def test_a_host_that_rests_costs_no_attempts(store: TaskStore) -> None:
     assert claim(store, stored, "a.example") == []
     assert len(claim(store, stored, "b.example")) == 5
     assert get(store, stored.members[0]).attempt == 0
+
+
+def test_members_that_pause_slow_no_claim_down(store: TaskStore) -> None:
+    """Most members of a large batch pause if their host keeps failing."""
+
+    def pausing(size: int) -> Lane:
+        stored = store_batch(store, [f"http://a.example/{number}" for number in range(size)])
+        lane = stored.lane_of("a.example")
+        store.members.rest(lane, store.now() + MINUTE)
+        return lane
+
+    def seconds(lane: Lane) -> float:
+        began = time.perf_counter()
+        for _ in range(20):
+            assert store.members.due_at(lane) is not None
+            claimed = store.members.claim(lane, 1, now=store.now(), lease=LEASE, token="token")
+            assert claimed == []
+        return time.perf_counter() - began
+
+    small, large = pausing(40), pausing(4000)
+    assert min(seconds(large) for _ in range(5)) < 4 * min(seconds(small) for _ in range(5))
+
+
+def test_members_that_are_due_again_come_last(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    first, second = claim(store, stored, "a.example", 2)
+    for task in (second, first):
+        end(store, [task], RetryLater(timedelta(0), FAILURE))
+    assert positions(claim(store, stored, "a.example", 4))[:3] == [4, 6, 8]
+    assert len(claim(store, stored, "a.example")) == 1
 
 
 def test_a_host_rests_for_a_short_time_as_well(store: TaskStore) -> None:
