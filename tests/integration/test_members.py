@@ -236,7 +236,7 @@ def test_a_host_that_rests_costs_no_attempts(store: TaskStore) -> None:
     assert get(store, stored.members[0]).attempt == 0
 
 
-def test_members_that_pause_slow_no_claim_down(store: TaskStore) -> None:
+def test_paused_members_do_not_slow_claims_down(store: TaskStore) -> None:
     """Most members of a large batch pause if their host keeps failing."""
 
     def pausing(size: int) -> Lane:

@@ -44,6 +44,11 @@ class Lanes:
             store, leases, self._download, self.woken.append, self.pace, RETENTION, stopping
         )
 
+    def claim_all_at_once(self) -> None:
+        """Let the downloads so far have been so short that the next claim takes all members."""
+        for _ in range(6):
+            self.pace.record("a.example", seconds=0)
+
     def run(self, lane: Task) -> Task | None:
         return self.runner.run(lane.id, StepKind.RUN_LANE, self.step.attempt)
 
@@ -60,7 +65,7 @@ class Lanes:
 def lanes(
     store: ScriptedStore, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> Lanes:
-    monkeypatch.setattr(run_lane, "TURN_SECONDS", 600.0)  # longer than any pause of this machine
+    monkeypatch.setattr(run_lane, "TURN_SECONDS", 600.0)  # longer than a busy machine pauses
     return Lanes(store, stopping)
 
 
@@ -127,8 +132,7 @@ def test_members_in_hand_are_given_back_when_their_host_rests(
     """Also if the refusal takes so long that it is written before they are given back."""
     rest = timedelta(seconds=30)
     lanes.during_download = lambda claim: wait_for(lambda: claim.seconds >= seconds)
-    for _ in range(6):
-        lanes.pace.record("a.example", seconds=0)
+    lanes.claim_all_at_once()
     lanes.outcome = lambda _task: RetryLater(rest, FAILURE, rest)
     lanes.run(stored.lanes[0])
     assert lanes.downloaded == [stored.members[0].url]
@@ -139,8 +143,7 @@ def test_members_in_hand_are_given_back_when_their_host_rests(
 def test_members_in_hand_are_given_back_when_one_takes_longer_than_a_turn(
     lanes: Lanes, stored: StoredBatch, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(6):
-        lanes.pace.record("a.example", seconds=0)
+    lanes.claim_all_at_once()
     monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.05)
     lanes.during_download = lambda claim: wait_for(lambda: claim.seconds > 0.1)
     lanes.run(stored.lanes[0])
@@ -153,8 +156,7 @@ def test_long_download_holds_up_no_other_member(
     lanes: Lanes, stored: StoredBatch, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The results before it are written, and the members behind it are given back."""
-    for _ in range(6):
-        lanes.pace.record("a.example", seconds=0)
+    lanes.claim_all_at_once()
     monkeypatch.setattr(run_lane, "TURN_SECONDS", 3.0)
     first, second, *others = stored.members
 
@@ -177,8 +179,7 @@ def test_long_download_holds_up_no_other_member(
 def test_outage_does_not_stop_the_download_under_way(
     lanes: Lanes, stored: StoredBatch, store: ScriptedStore
 ) -> None:
-    for _ in range(6):
-        lanes.pace.record("a.example", seconds=0)
+    lanes.claim_all_at_once()
 
     def download(claim: Claim) -> None:
         if claim.task.id == stored.members[1].id:
@@ -194,8 +195,7 @@ def test_outage_does_not_stop_the_download_under_way(
 def test_members_that_are_given_back_do_not_count_for_the_pace(
     lanes: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(6):
-        lanes.pace.record("a.example", seconds=0)
+    lanes.claim_all_at_once()
     recorded: list[float] = []
     monkeypatch.setattr(
         lanes.pace, "record", lambda _host, seconds, **_options: recorded.append(seconds)
@@ -222,8 +222,7 @@ def test_members_in_hand_are_not_downloaded_once_they_are_cancelled(
         store.members.cancel(stored.group, store.now())
         claim.renew()  # as the keeper of leases does in time
 
-    for _ in range(6):
-        lanes.pace.record("a.example", seconds=0)
+    lanes.claim_all_at_once()
     lanes.during_download = cancel
     lanes.run(stored.lanes[0])
     assert lanes.downloaded == [stored.members[0].url]

@@ -89,7 +89,7 @@ class RunLane:
                 if rest := _rest_after(outcome):
                     claimed.rest_until = until_available(self.store.now, self.stopping) + rest
                     claimed.give_back_waiting()
-                elif time.monotonic() - claimed.claimed_at > TURN_SECONDS:
+                elif claimed.is_turn_over:
                     claimed.give_back_waiting()
                 if not claimed.waiting or claimed.is_time_to_write:
                     self._settle(lane, claimed.take_ended(), claimed.rest_until)
@@ -103,12 +103,12 @@ class RunLane:
     ) -> Outcome:
         """Download one member without holding up the others that were claimed with it.
 
-        A download asks several times a second whether it may go on, however slow it is. What is
-        written then is written by another thread, as an outage of the store would stop it.
+        However slow it is, a download asks several times a second whether it may go on. Other
+        threads then write the results, so that an outage of the store does not stop it.
         """
 
         def is_stopping() -> bool:
-            if time.monotonic() - claimed.claimed_at > TURN_SECONDS:
+            if claimed.is_turn_over:
                 claimed.give_back_waiting()
             if claimed.ended and claimed.is_time_to_write:
                 ended = claimed.take_ended()
@@ -164,6 +164,10 @@ class _ClaimedMembers:
         self.writes: list[Future[None]] = []  # by other threads
         self.rest_until: datetime | None = None
         self.claimed_at = self._written_at = time.monotonic()
+
+    @property
+    def is_turn_over(self) -> bool:
+        return time.monotonic() - self.claimed_at > TURN_SECONDS
 
     @property
     def is_time_to_write(self) -> bool:
