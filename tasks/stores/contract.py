@@ -195,7 +195,10 @@ class Members(Protocol):
         """Do as `save` for each, in one durable write."""
 
     def rest(self, lane: Lane, until: datetime) -> None:
-        """Let no waiting member of a host be claimed before a moment."""
+        """Let no member of a host be claimed before a moment.
+
+        It costs the same for any number of members. A rest may be lost in a power cut.
+        """
 
     def due_at(self, lane: Lane) -> datetime | None:
         """Return when the first waiting member of a lane may be claimed; None if none waits."""

@@ -66,7 +66,7 @@ def open_store(settings: Settings) -> "MongoStore":
 
 
 class MongoStore:
-    """A TaskStore in the collections `tasks` and `counters` of a database."""
+    """A TaskStore in the collections `tasks`, `counters` and `rests` of a database."""
 
     description = "MongoDB"
 
@@ -81,7 +81,11 @@ class MongoStore:
         self._has_indexes = False
         self._index_again_at = -math.inf
         self.members = MongoMembers(
-            self._tasks, self._hints, self._translated_errors, self._ensure_indexes
+            self._tasks,
+            self._hints,
+            database.get_collection("rests", write_concern=HINT),
+            self._translated_errors,
+            self._ensure_indexes,
         )
 
     @classmethod

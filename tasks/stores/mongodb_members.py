@@ -56,12 +56,14 @@ class MongoMembers:
         self,
         tasks: Collection[Document],
         hints: Collection[Document],
+        rests: Collection[Document],
         guard: Guard,
         ensure_indexes: Callable[[], None],
     ) -> None:
-        """`guard` translates errors."""
+        """`rests` has the hosts that the lanes leave alone; `guard` translates errors."""
         self._tasks = tasks
         self._hints = hints
+        self._rests = rests
         self._guard = guard
         self._ensure_indexes = ensure_indexes
 
@@ -74,6 +76,7 @@ class MongoMembers:
             ([("lane.group", 1)], _IS_LANE),
         ):
             self._tasks.create_index(keys, partialFilterExpression=where)
+        self._rests.create_index("until", expireAfterSeconds=0)
 
     def activate(self, group: str) -> None:
         with self._guard():
@@ -97,6 +100,8 @@ class MongoMembers:
         }
         with self._guard():
             self._ensure_indexes()
+            if self._rests_until(lane) > now:
+                return []
             waiting = self._waiting({**_of(lane), **is_due, "retry_at": None}, limit)
             if len(waiting) < limit:
                 is_due_again = {**_of(lane), **is_due, "retry_at": {"$lte": now}}
@@ -142,15 +147,11 @@ class MongoMembers:
 
     def rest(self, lane: Lane, until: datetime) -> None:
         with self._guard():
-            self._hints.update_many(
-                {
-                    **_of(lane),
-                    "status": Status.QUEUED.value,
-                    "wake_at": PARKED,
-                    "$or": [{"retry_at": None}, {"retry_at": {"$lt": until}}],
-                },
-                {"$set": {"retry_at": until}},
-            )
+            self._rests.update_one({"_id": _name(lane)}, {"$max": {"until": until}}, upsert=True)
+
+    def _rests_until(self, lane: Lane) -> datetime:
+        found = self._rests.find_one({"_id": _name(lane)})
+        return found["until"] if found else _DUE
 
     def due_at(self, lane: Lane) -> datetime | None:
         with self._guard():
@@ -158,7 +159,9 @@ class MongoMembers:
             waiting = {**_of(lane), "status": Status.QUEUED.value}
             found = self._tasks.find(waiting, {"retry_at": True}).sort(_CLAIM_ORDER[:1]).limit(1)
             first = next(found.hint(_TALLY_INDEX), None)
-        return None if first is None else first.get("retry_at") or _DUE
+            if first is None:
+                return None
+            return max(first.get("retry_at") or _DUE, self._rests_until(lane))
 
     def is_unfinished(self, group: str, host: str | None = None) -> bool:
         unfinished = {"member.group": group, "status": {"$in": _UNFINISHED}}
@@ -246,6 +249,10 @@ def _next_version(document: Document) -> Document:
 
 def _of(lane: Lane) -> Document:
     return {"member.group": lane.group, "member.host": lane.host}
+
+
+def _name(lane: Lane) -> str:
+    return f"{lane.group} {lane.host}"
 
 
 def _sum_if(equal: list[Any], value: int) -> Document:

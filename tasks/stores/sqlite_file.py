@@ -10,7 +10,7 @@ BUSY_SECONDS = 5  # how long one process waits for another one's write
 
 # Times are milliseconds since 1970, but nanoseconds in `clock`. `due_since` is the store's own:
 # when a task was first taken that has not been dispatched, saved or claimed since. `group_id` is
-# that of the members and lanes of a batch.
+# that of the members and lanes of a batch. `rests` has the hosts that the lanes leave alone.
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS tasks (
         _id TEXT PRIMARY KEY, version INTEGER NOT NULL, wake_at INTEGER,
@@ -25,6 +25,9 @@ _SCHEMA = """
     CREATE TABLE IF NOT EXISTS clock (
         id INTEGER PRIMARY KEY CHECK (id = 0), zero INTEGER NOT NULL, latest INTEGER NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS rests (
+        group_id TEXT, host TEXT, until INTEGER NOT NULL, PRIMARY KEY (group_id, host)
+    ) WITHOUT ROWID;
 """
 
 # The columns that later versions have added.

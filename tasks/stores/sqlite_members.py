@@ -88,6 +88,8 @@ class SQLiteMembers:
         )
         keys = (*_key(lane), to_millis(PARKED))
         with self._transaction(self._hints) as connection:
+            if _rests_until(connection, lane) > to_millis(now):
+                return []
             rows = connection.execute(
                 f"{waiting} AND {_RETRY_AT} IS NULL ORDER BY {_POSITION} LIMIT ?", (*keys, limit)
             ).fetchall()
@@ -115,10 +117,9 @@ class SQLiteMembers:
     def rest(self, lane: Lane, until: datetime) -> None:
         with self._transaction(self._hints) as connection:
             connection.execute(
-                "UPDATE tasks SET document = json_set(document, '$.retry_at', ?)"
-                f" WHERE {_OF_LANE} AND {_STATUS} = 'queued' AND +wake_at = ?"
-                f" AND coalesce({_RETRY_AT}, 0) < ?",
-                (to_millis(until), *_key(lane), to_millis(PARKED), to_millis(until)),
+                "INSERT INTO rests VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+                (*_key(lane), to_millis(until)),
             )
 
     def due_at(self, lane: Lane) -> datetime | None:
@@ -128,7 +129,8 @@ class SQLiteMembers:
                 f" WHERE {_OF_LANE} AND {_STATUS} = 'queued' ORDER BY {_RETRY_AT} LIMIT 1",
                 _key(lane),
             ).fetchone()
-        return None if first is None else from_millis(first[0])
+            rests_until = _rests_until(connection, lane)
+        return None if first is None else from_millis(max(first[0], rests_until))
 
     def is_unfinished(self, group: str, host: str | None = None) -> bool:
         of_host, keys = (f" AND {_HOST} = ?", (group, host)) if host else ("", (group,))
@@ -197,6 +199,8 @@ class SQLiteMembers:
 
     def expire(self, group: str, expires_at: datetime) -> None:
         self._update(group, "expires_at = ?", to_millis(expires_at), "wake_at IS NULL")
+        with self._transaction(self._hints) as connection:
+            connection.execute("DELETE FROM rests WHERE group_id = ?", (group,))
 
     def remove_ended(self, group: str, before: datetime) -> int:
         removed = 0
@@ -214,6 +218,13 @@ class SQLiteMembers:
 
 def _key(lane: Lane) -> tuple[str, str]:
     return lane.group, lane.host
+
+
+def _rests_until(connection: sqlite3.Connection, lane: Lane) -> int:
+    found = connection.execute(
+        "SELECT until FROM rests WHERE group_id = ? AND host = ?", _key(lane)
+    ).fetchone()
+    return found[0] if found else 0
 
 
 def _saved(tasks: Iterable[Task]) -> list[tuple[Task, Document]]:

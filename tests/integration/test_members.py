@@ -10,7 +10,7 @@ import pytest
 
 from tasks.batch import PARKED, Lane, Tally
 from tasks.failure import Failure, FailureCode
-from tasks.outcome import Failed, Outcome, RetryLater, Succeeded
+from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded
 from tasks.step import Status
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
@@ -233,7 +233,36 @@ def test_a_host_that_rests_costs_no_attempts(store: TaskStore) -> None:
     assert store.members.due_at(lane) == until
     assert claim(store, stored, "a.example") == []
     assert len(claim(store, stored, "b.example")) == 5
-    assert get(store, stored.members[0]).attempt == 0
+
+
+def test_a_rest_changes_no_member(store: TaskStore) -> None:
+    """It would take time in proportion to their number, and a host may ask for many rests."""
+    stored = store_batch(store, LINES)
+    before = store.members.pages(stored.group, "position", len(LINES))
+    store.members.rest(stored.lane_of("a.example"), store.now() + MINUTE)
+    assert store.members.pages(stored.group, "position", len(LINES)) == before
+
+
+def test_a_host_rests_for_one_batch(store: TaskStore) -> None:
+    stored, other = store_batch(store, LINES), store_batch(store, LINES[:4])
+    store.members.rest(stored.lane_of("a.example"), store.now() + MINUTE)
+    assert claim(store, stored, "a.example") == []
+    assert len(claim(store, other, "a.example")) == 2
+
+
+def test_members_in_hand_wait_for_the_rest_once_they_are_given_back(store: TaskStore) -> None:
+    stored = store_batch(store, LINES)
+    claimed = claim(store, stored, "a.example")
+    store.members.rest(stored.lane_of("a.example"), store.now() + MINUTE)
+    end(store, claimed, GivenBack())
+    assert claim(store, stored, "a.example") == []
+
+
+def test_a_host_that_rests_has_nothing_due_without_waiting_members(store: TaskStore) -> None:
+    stored = store_batch(store, LINES[:2])
+    claim(store, stored, "a.example")
+    store.members.rest(stored.lane_of("a.example"), store.now() + MINUTE)
+    assert store.members.due_at(stored.lane_of("a.example")) is None
 
 
 def test_paused_members_do_not_slow_claims_down(store: TaskStore) -> None:
@@ -241,9 +270,8 @@ def test_paused_members_do_not_slow_claims_down(store: TaskStore) -> None:
 
     def pausing(size: int) -> Lane:
         stored = store_batch(store, [f"http://a.example/{number}" for number in range(size)])
-        lane = stored.lane_of("a.example")
-        store.members.rest(lane, store.now() + MINUTE)
-        return lane
+        end(store, claim(store, stored, "a.example", size), RetryLater(MINUTE, FAILURE))
+        return stored.lane_of("a.example")
 
     def seconds(lane: Lane) -> float:
         began = time.perf_counter()

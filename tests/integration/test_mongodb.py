@@ -72,10 +72,12 @@ def test_first_sweep_creates_the_indexes_of_mongodb(mongod: Mongod, connect: Con
         database = client.get_default_database()
         indexes = database["tasks"].index_information()
         counters = database["counters"].index_information()
+        rests = database["rests"].index_information()
     by_field = {index["key"][0][0]: index for index in indexes.values()}
     assert by_field.keys() >= {"_id", "wake_at", "expires_at", "member.group", "lane.group"}
     assert by_field["expires_at"]["expireAfterSeconds"] == 0
     assert counters["expires_at_1"]["expireAfterSeconds"] == 0
+    assert rests["until_1"]["expireAfterSeconds"] == 0
 
 
 @pytest.mark.services

@@ -17,6 +17,7 @@ from tasks.outcome import Succeeded
 from tasks.stores.contract import TaskStore
 from tasks.stores.open import open_store
 from tasks.stores.sqlite import SQLiteStore
+from tests.batches import store_batch
 from tests.examples import (
     DIGEST,
     FULL_TASK,
@@ -176,3 +177,14 @@ def test_a_disk_that_is_gone_is_an_outage(tmp_path: Path) -> None:
         folder.rename(tmp_path / "elsewhere")
         with pytest.raises(StoreUnavailableError):
             store.disk_space()
+
+
+def test_rests_are_removed_with_the_batch(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "tasks.sqlite3")
+    stored, other = (store_batch(store, [f"http://{name}.example/"]) for name in "ab")
+    for batch, host in ((stored, "a.example"), (other, "b.example")):
+        store.members.rest(batch.lane_of(host), store.now() + timedelta(hours=1))
+    store.members.expire(stored.group, store.now())
+    kept = store._durable.execute("SELECT group_id FROM rests").fetchall()
+    assert kept == [(other.group,)]
+    store.close()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from tasks.batch import Lane
 from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded, Unfinished
@@ -75,7 +75,7 @@ class RunLane:
 
         with ExitStack() as kept:
             claims = [kept.enter_context(self.leases.keep(member)) for member in members]
-            claimed = _ClaimedMembers(lane, claims)
+            claimed = _ClaimedMembers(claims)
             downloads, are_done, is_losing = 0, True, False
             while claimed.waiting:
                 claim = claimed.waiting.popleft()
@@ -87,12 +87,11 @@ class RunLane:
                 is_losing = is_losing or claim.is_lost
                 claimed.ended.append((claim, outcome))
                 if rest := _rest_after(outcome):
-                    claimed.rest_until = until_available(self.store.now, self.stopping) + rest
-                    claimed.give_back_waiting()
-                elif claimed.is_turn_over:
+                    self._leave_alone(lane, rest)
+                if rest or claimed.is_turn_over:
                     claimed.give_back_waiting()
                 if not claimed.waiting or claimed.is_time_to_write:
-                    self._settle(lane, claimed.take_ended(), claimed.rest_until)
+                    self._settle(claimed.take_ended())
             for write in claimed.writes:
                 write.result()
             seconds = (time.monotonic() - claimed.claimed_at) / downloads
@@ -111,8 +110,7 @@ class RunLane:
             if claimed.is_turn_over:
                 claimed.give_back_waiting()
             if claimed.ended and claimed.is_time_to_write:
-                ended = claimed.take_ended()
-                claimed.writes.append(self.writers.submit(self._settle, claimed.lane, ended))
+                claimed.writes.append(self.writers.submit(self._settle, claimed.take_ended()))
             return is_cancelled()
 
         if is_cancelled() or claim.is_lost:
@@ -123,19 +121,17 @@ class RunLane:
             claim.stop()
         return outcome
 
-    def _settle(
-        self,
-        lane: Lane,
-        ended: list[tuple[Claim, Outcome]],
-        rest_until: datetime | None = None,
-    ) -> None:
-        """Write what members came to. The rest of a host applies to those given back as well."""
+    def _leave_alone(self, lane: Lane, rest: timedelta) -> None:
+        """Let no lane claim a member of a host that has asked for a rest."""
+        until = until_available(self.store.now, self.stopping) + rest
+        until_available(lambda: self.store.members.rest(lane, until), self.stopping)
+
+    def _settle(self, ended: list[tuple[Claim, Outcome]]) -> None:
+        """Write what members came to."""
         settled = Claim.settle_all(ended, retention=self.retention, stopping=self.stopping)
         for (_, outcome), task in zip(ended, settled, strict=True):
             if task is not None:
                 metrics.record_outcome(StepKind.COMPUTE_MD5, outcome)
-        if rest_until:
-            until_available(lambda: self.store.members.rest(lane, rest_until), self.stopping)
 
     def _without_members(self, lane: Lane) -> Outcome:
         """Return how the lane goes on: later, or not at all."""
@@ -155,14 +151,12 @@ class RunLane:
 class _ClaimedMembers:
     """The members that a lane has claimed together, and that are not written yet."""
 
-    def __init__(self, lane: Lane, claims: Sequence[Claim]) -> None:
+    def __init__(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             claim.wait()
-        self.lane = lane
         self.waiting = deque(claims)
         self.ended: list[tuple[Claim, Outcome]] = []
         self.writes: list[Future[None]] = []  # by other threads
-        self.rest_until: datetime | None = None
         self.claimed_at = self._written_at = time.monotonic()
 
     @property
