@@ -184,7 +184,10 @@ class Settings:
         20_000, parse_count(0, 10**9), "URLs in the batches of one client per hour. 0 = no limit."
     )
     max_unfinished: int = _setting(
-        1_000_000, parse_count(1, 10**12), "Unfinished tasks of all clients together."
+        1_000_000,
+        parse_count(1, 10**12),
+        "Unfinished tasks of all clients together. Each URL of a batch counts, as do the batch and"
+        " its lanes.",
     )
     max_stored: int = _setting(
         10_000_000,

@@ -58,6 +58,11 @@ def curl(curl: str, service: Service, folder: Path, *arguments: str) -> dict[str
     return answer
 
 
+def names_of_host(origin: HttpOrigin) -> tuple[str, str]:
+    """Return the base URLs of an origin by two names of its host, which count as two hosts."""
+    return origin.base, origin.base.replace("127.0.0.1", "localhost")
+
+
 def refusal(seconds: int) -> bytes:
     """Return an answer that asks for a rest."""
     headers = f"Retry-After: {seconds}\r\nContent-Length: 0\r\n\r\n"

@@ -12,6 +12,7 @@ from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.system import Service
 from devtools.waiting import wait_for, wait_for_a_fresh_minute
+from tests.e2e.batches import try_to_submit_list
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -120,6 +121,23 @@ def test_too_many_unfinished_tasks(embedded: System, serve: Serve) -> None:
     for task_id in tasks:
         service.wait_for_end(task_id)
     wait_for(lambda: service.try_to_submit(f"{origin.base}/file").status_code == 202)
+
+
+def test_members_of_a_batch_count_as_unfinished(lone: System) -> None:
+    service = lone.start_service(MAX_UNFINISHED="20")
+    assert try_to_submit_list(service, f"{URL}\n" * 12).status_code == 202
+    refused = try_to_submit_list(service, f"{URL}\n" * 12)
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "too_many_unfinished"
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_a_batch_is_one_submission(lone: System) -> None:
+    service = lone.start_service(SUBMITS_PER_MINUTE="2")
+    wait_for_a_fresh_minute()
+    answers = [try_to_submit_list(service, f"{URL}\n" * 5) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert answers[2].json()["error"]["code"] == "rate_limited"
 
 
 def test_the_oldest_settled_tasks_are_forgotten_above_max_stored(

@@ -1,0 +1,118 @@
+"""How many downloads of a batch run against one host at a time."""
+
+from collections.abc import Callable, Mapping
+
+from devtools.servers.deployment import System
+from devtools.servers.origin import Origin
+from devtools.servers.rabbitmq import RabbitMQ
+from devtools.waiting import wait_for
+from service.batch import MESSAGES
+from tasks.step import StepKind
+from tests.e2e.batches import (
+    CrowdedOrigin,
+    RestingOrigin,
+    names_of_host,
+    submit_list,
+    wait_for_batch,
+    wait_until_some_are_done,
+)
+
+Serve = Callable[[Mapping[str, bytes]], Origin]
+
+
+def names(prefix: str, count: int) -> list[str]:
+    return [f"/{prefix}{number}" for number in range(count)]
+
+
+def test_a_crowded_host_is_asked_by_few_at_a_time(system: System) -> None:
+    with CrowdedOrigin(4, 0.01) as origin:
+        service = system.start()
+        batch_id = submit_list(service, [f"{origin.base}/{number}" for number in range(1000)])
+        body = wait_for_batch(service, batch_id)
+    assert body["tasks"]["done"] == 1000
+    assert origin.refused == 0, "never more than four at a time"
+
+
+def test_a_host_that_asks_for_a_rest_gets_it(embedded: System) -> None:
+    with RestingOrigin(seconds=6) as origin:
+        service = embedded.start()
+        batch_id = submit_list(service, [f"{origin.base}/{number}" for number in range(40)])
+        body = wait_for_batch(service, batch_id)
+    assert body["tasks"]["done"] == 40
+    assert len(origin.requests) == 41, "the rest cost no attempt of another member"
+    # Those that were under way at the refusal may still arrive.
+    assert not [moment for moment in origin.moments if 3 < moment - origin.refused_at < 5.8]
+
+
+def test_a_crowded_host_is_asked_by_few_after_kills_of_several_processes(
+    distributed: System,
+) -> None:
+    with CrowdedOrigin(4, 0.05) as origin:
+        distributed.start_workers(processes=2, threads=8)
+        service = distributed.start_service()
+        batch_id = submit_list(service, [f"{origin.base}{path}" for path in names("", 300)])
+        for done in (50, 150):
+            wait_until_some_are_done(service, batch_id, done)
+            distributed.workers.kill()
+            distributed.start_workers(processes=2, threads=8)
+        body = wait_for_batch(service, batch_id)
+    assert body["tasks"]["done"] == 300
+    assert origin.refused == 0, "never more than four at a time"
+
+
+def test_batches_on_one_host_have_a_share_each(distributed: System, serve: Serve) -> None:
+    files = {path: b"file" for prefix in "ab" for path in names(prefix, 20)}
+    origin = serve(files)
+    origin.may_finish.clear()
+    distributed.start_workers(threads=12)
+    service = distributed.start_service(BATCH_PER_HOST="3")
+    batches = [
+        submit_list(service, [f"{origin.base}{path}" for path in names(prefix, 20)])
+        for prefix in "ab"
+    ]
+    for prefix in "ab":
+        wait_for(lambda prefix=prefix: len(begun(origin, prefix)) == 3)  # type: ignore[misc]
+    assert len(origin.requests) == 6
+    origin.may_finish.set()
+    for batch_id in batches:
+        assert wait_for_batch(service, batch_id)["tasks"]["done"] == 20
+
+
+def begun(origin: Origin, prefix: str) -> set[str]:
+    return {path for path in origin.requests if path.startswith(f"/{prefix}")}
+
+
+def test_a_slow_host_leaves_the_other_threads_to_the_others(embedded: System, serve: Serve) -> None:
+    files = dict.fromkeys(names("", 100), b"file")
+    slow, fast = serve(files), serve(files)
+    slow.may_finish.clear()
+    service = embedded.start()
+    other_host = names_of_host(fast)[1]
+    lines = [f"{base}{path}" for path in files for base in (slow.base, other_host)]
+    batch_id = submit_list(service, lines)
+    wait_until_some_are_done(service, batch_id, 100)
+    assert set(fast.requests) == set(files)
+    assert len(slow.requests) == 4
+    slow.may_finish.set()
+    assert wait_for_batch(service, batch_id)["tasks"]["done"] == 200
+
+
+def test_without_a_limit_a_batch_takes_all_threads(distributed: System, serve: Serve) -> None:
+    files = dict.fromkeys(names("", 40), b"file")
+    origin = serve(files)
+    origin.may_finish.clear()
+    distributed.start_workers(threads=12)
+    service = distributed.start_service(BATCH_PER_HOST="0")
+    batch_id = submit_list(service, [f"{origin.base}{path}" for path in files])
+    wait_for(lambda: len(origin.requests) == 12)
+    origin.may_finish.set()
+    assert wait_for_batch(service, batch_id)["tasks"]["done"] == 40
+
+
+def test_few_messages_are_sent_for_a_list_of_many_hosts(
+    distributed: System, rabbitmq: RabbitMQ
+) -> None:
+    """The messages of single tasks queue behind them."""
+    service = distributed.start_service()
+    submit_list(service, [f"http://host-{number}.example/" for number in range(MESSAGES + 100)])
+    wait_for(lambda: rabbitmq.waiting()[StepKind.RUN_LANE] == MESSAGES)
