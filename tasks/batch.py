@@ -29,11 +29,15 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """What a lane downloads: the members of a group with one host, for the batch of that id."""
+    """What a lane downloads: the members of a group with one host, for the batch of that id.
+
+    `is_fast` says whether the downloads of its last turn were short.
+    """
 
     group: str
     host: str
     batch_id: str
+    is_fast: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,19 @@ from typing import Self
 
 
 class StepKind(StrEnum):
-    """What is to be done. The value is also the name of the queue and of the actor."""
+    """What is to be done. The value is also the name of a queue and of its actor."""
 
     COMPUTE_MD5 = "compute_md5"
     RUN_BATCH = "run_batch"
     RUN_LANE = "run_lane"
     SEND_EMAIL = "send_email"
+
+
+# Lanes whose downloads are short have a queue of their own: they do not wait for slow hosts.
+FAST_LANES = "run_fast_lane"
+QUEUES: Mapping[str, StepKind] = MappingProxyType(
+    {**{kind.value: kind for kind in StepKind}, FAST_LANES: StepKind.RUN_LANE}
+)
 
 
 class StepState(StrEnum):

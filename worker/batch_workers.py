@@ -2,10 +2,10 @@
 
 from dramatiq import Broker, Worker
 
-from tasks.step import StepKind
+from tasks.step import QUEUES, StepKind
 
 BATCH_QUEUES = frozenset({StepKind.RUN_BATCH.value})
-LANE_QUEUES = frozenset({StepKind.RUN_LANE.value})
+LANE_QUEUES = frozenset({queue for queue, kind in QUEUES.items() if kind is StepKind.RUN_LANE})
 BATCH_THREADS = 2  # a look at a batch is short, and most of it is the store's work
 
 
@@ -17,10 +17,11 @@ class BatchWorker(Worker):
 
 
 class LaneWorker(Worker):
-    """Takes only lanes, so that a batch never holds up a single task.
+    """Takes only lanes of one queue, so that a batch never holds up a single task.
 
-    It has as many threads as the worker of single tasks.
+    It has as many threads as the worker of single tasks. There is one for lanes whose downloads
+    are short and one for all others, so that slow hosts never hold up the rest of a batch.
     """
 
-    def __init__(self, broker: Broker, threads: int) -> None:
-        super().__init__(broker, queues=set(LANE_QUEUES), worker_threads=threads)
+    def __init__(self, broker: Broker, queue: str, threads: int) -> None:
+        super().__init__(broker, queues={queue}, worker_threads=threads)

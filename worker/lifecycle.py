@@ -12,7 +12,7 @@ from tasks.errors import StoreUnavailableError
 from tasks.step import StepKind
 from telemetry.heartbeat import Heartbeats
 from worker import metrics
-from worker.batch_workers import BatchWorker, LaneWorker
+from worker.batch_workers import LANE_QUEUES, BatchWorker, LaneWorker
 from worker.describe import describe
 from worker.leases import LeaseKeeper
 from worker.mail.mailer import Mailer
@@ -65,8 +65,8 @@ class LifecycleMiddleware(Middleware):
             return
         if keep_to_downloads(worker):
             self._mail_worker = MailWorker(broker, self._mailer)
-            lanes = LaneWorker(broker, worker.worker_threads)
-            self._batch_workers = (BatchWorker(broker), lanes)
+            lanes = [LaneWorker(broker, queue, worker.worker_threads) for queue in LANE_QUEUES]
+            self._batch_workers = (BatchWorker(broker), *lanes)
         self._companions.dispatcher.start()
         self._companions.leases.start()
         self._companions.kept.start()
@@ -93,8 +93,7 @@ class LifecycleMiddleware(Middleware):
 
     def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
         with suppress(ValueError, TypeError, OverflowError):  # a message that is not ours
-            kind = StepKind(message.queue_name)
-            self._companions.dispatcher.record_consumed(kind, published_at(message))
+            self._companions.dispatcher.record_consumed(message.queue_name, published_at(message))
 
     def after_process_message(
         self,

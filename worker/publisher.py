@@ -10,7 +10,6 @@ from typing import Any, cast
 from dramatiq import Broker, Message, MessageProxy
 
 from tasks.errors import StoreUnavailableError
-from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from telemetry.availability import Availability
@@ -59,7 +58,7 @@ class Dispatcher:
         self._handled = 0  # of those accepted: published, or let go of
         self._ping_done = threading.Condition()  # the broker has answered, or failed to
         self._pings = 0
-        self._consumed: dict[StepKind, datetime] = {}
+        self._consumed: dict[str, datetime] = {}  # by queue
 
     def has_handled(self, number: int) -> bool:
         """Whether the task of that number, and so all before it, has been dealt with."""
@@ -101,9 +100,9 @@ class Dispatcher:
             self._pings += 1
             self._ping_done.notify_all()
 
-    def record_consumed(self, kind: StepKind, published_at: datetime) -> None:
+    def record_consumed(self, queue: str, published_at: datetime) -> None:
         """This process has taken up a message: those published before it are waiting no more."""
-        self._consumed[kind] = max(published_at, self._consumed.get(kind, published_at))
+        self._consumed[queue] = max(published_at, self._consumed.get(queue, published_at))
 
     def _run(self) -> None:
         self._ping()
@@ -155,16 +154,16 @@ class Dispatcher:
 
     def _dispatch(self, batch: list[Task]) -> None:
         now = self._store.now()
-        lengths: dict[StepKind, int] = {}
+        lengths: dict[str, int] = {}
         waiting, sent, messages = [], [], []
         try:
             for task in batch:
-                assert task.next_step is not None
-                if self._is_still_waiting(task, task.next_step, lengths, now):
+                assert task.queue is not None
+                if self._is_still_waiting(task, task.queue, lengths, now):
                     waiting.append(task.still_waiting(now))
                 else:
                     sent.append(task.dispatched(now))
-                    messages.append(_make_message(task.id, task.next_step, now))
+                    messages.append(_make_message(task.id, task.queue, now))
             publish_all(self._broker, messages)
         except Exception as error:  # noqa: BLE001  pika also raises errors of its own
             self._fail(error)
@@ -175,21 +174,21 @@ class Dispatcher:
         self._store.mark_dispatched([*waiting, *sent])
 
     def _is_still_waiting(
-        self, task: Task, kind: StepKind, lengths: dict[StepKind, int], now: datetime
+        self, task: Task, queue: str, lengths: dict[str, int], now: datetime
     ) -> bool:
         """Whether the message that a task got earlier may still stand in the queue.
 
         A queue is first in, first out: it doesn't once a later one has been taken up. `lengths`
-        remembers for a batch how many messages wait for each step.
+        remembers for a batch how many messages wait in each queue.
         """
         if task.dispatched_at is None:
             return False
-        consumed = self._consumed.get(kind)
+        consumed = self._consumed.get(queue)
         if consumed is not None and task.dispatched_at + ORDER_TOLERANCE < min(consumed, now):
             return False
-        if kind not in lengths:
-            lengths[kind] = count_waiting(self._broker, kind.value)
-        return lengths[kind] > 0
+        if queue not in lengths:
+            lengths[queue] = count_waiting(self._broker, queue)
+        return lengths[queue] > 0
 
     def _recover(self) -> None:
         self.is_broker_down = False
@@ -212,10 +211,10 @@ class Dispatcher:
             metrics.broker_up.set(is_up)
 
 
-def _make_message(task_id: str, kind: StepKind, now: datetime) -> Message[None]:
+def _make_message(task_id: str, queue: str, now: datetime) -> Message[None]:
     return Message(
-        queue_name=kind.value,
-        actor_name=kind.value,
+        queue_name=queue,
+        actor_name=queue,
         args=(task_id,),
         kwargs={},
         options={},

@@ -16,7 +16,7 @@ from dramatiq import Broker
 from fetch.kept import KeptConnections
 from settings import Settings, SettingsError
 from tasks.errors import StoreUnavailableError, TaskError
-from tasks.step import StepKind
+from tasks.step import QUEUES, StepKind
 from tasks.stores.contract import TaskStore
 from tasks.stores.open import open_store
 from tasks.task import Task
@@ -85,17 +85,18 @@ def build_worker(
     retention = timedelta(seconds=settings.retention)
     runner = StepRunner(store, leases, retention, stopping)
     runtime = WorkerRuntime(broker, companions)
-    for kind, build in STEPS.items():
-        _declare_actor(runtime, runner, kind, build(resources).attempt)
+    attempts = {kind: build(resources).attempt for kind, build in STEPS.items()}
+    for queue, kind in QUEUES.items():
+        _declare_actor(runtime, runner, queue, kind, attempts[kind])
     return runtime
 
 
 def _declare_actor(
-    runtime: WorkerRuntime, runner: StepRunner, kind: StepKind, attempt: Attempt
+    runtime: WorkerRuntime, runner: StepRunner, queue: str, kind: StepKind, attempt: Attempt
 ) -> None:
     @dramatiq.actor(
-        actor_name=kind.value,
-        queue_name=kind.value,
+        actor_name=queue,
+        queue_name=queue,
         broker=runtime.broker,
         throws=StoreUnavailableError,
     )

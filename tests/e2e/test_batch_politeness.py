@@ -11,6 +11,7 @@ from tasks.step import StepKind
 from tests.e2e.batches import (
     CrowdedOrigin,
     RestingOrigin,
+    SlowOrigin,
     names_of_host,
     submit_list,
     wait_for_batch,
@@ -95,6 +96,23 @@ def test_a_slow_host_leaves_the_other_threads_to_the_others(embedded: System, se
     assert len(slow.requests) == 4
     slow.may_finish.set()
     assert wait_for_batch(service, batch_id)["tasks"]["done"] == 200
+
+
+def test_a_host_continues_while_a_slow_one_holds_all_threads_that_it_can_get(
+    system: System,
+) -> None:
+    """Here each host may have as many lanes as there are threads."""
+    with SlowOrigin(quick=0, seconds=0.02) as fast, SlowOrigin(quick=10, seconds=1.2) as slow:
+        fast.may_finish.set()
+        system.environ["BATCH_PER_HOST"] = "10"
+        service = system.start()
+        lines = [f"{slow.base}{path}" for path in names("", 40)]
+        lines += [f"{names_of_host(fast)[1]}{path}" for path in names("", 1500)]
+        batch_id = submit_list(service, lines)
+        wait_until_some_are_done(service, batch_id, 10 + 1500)
+        assert len(slow.requests) == 20
+        slow.may_finish.set()
+        assert wait_for_batch(service, batch_id)["tasks"]["done"] == len(lines)
 
 
 def test_without_a_limit_a_batch_takes_all_threads(distributed: System, serve: Serve) -> None:

@@ -7,7 +7,7 @@ import pytest
 from devtools.waiting import wait_for
 from tasks.failure import Failure, FailureCode
 from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded
-from tasks.step import Status, StepKind
+from tasks.step import FAST_LANES, Status, StepKind
 from tasks.task import Task
 from tests.batches import StoredBatch, store_batch
 from tests.examples import DIGEST, LEASE, RETENTION
@@ -110,6 +110,19 @@ def test_lane_gives_its_thread_back_after_its_turn(
     assert lane is not None
     assert lane.next_step is StepKind.RUN_LANE
     assert (lane.retry_at, lane.attempt) == (None, 0)
+
+
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_lane_waits_for_its_next_turn_with_those_of_its_speed(
+    lanes: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch, *, is_fast: bool
+) -> None:
+    monkeypatch.setattr(run_lane, "FAST_SECONDS", 600 if is_fast else 0)
+    monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.1)
+    lanes.outcome = lambda _task: Failed(FAILURE)
+    lanes.during_download = lambda claim: wait_for(lambda: claim.seconds > 0.1)
+    lane = lanes.run(stored.lanes[0])
+    assert lane is not None
+    assert lane.queue == (FAST_LANES if is_fast else StepKind.RUN_LANE)
 
 
 def test_lane_sleeps_until_its_host_has_rested(

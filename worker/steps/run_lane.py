@@ -27,6 +27,7 @@ from worker.retrying import claim_members_until_available, until_available
 from worker.steps import compute_md5
 
 TURN_SECONDS = 1.0
+FAST_SECONDS = 1.0  # the longest download of a lane that is fast
 # The results of these are written together, unless that would delay one of them for this long.
 RESULT_SECONDS = 0.1
 WRITERS = 4
@@ -55,20 +56,21 @@ class RunLane:
         lane = claim.task.lane
         assert lane is not None
         turn_end = time.monotonic() + TURN_SECONDS
+        is_fast: bool | None = None  # until a member was downloaded
         while not (self.stopping.is_set() or claim.is_lost):
             if time.monotonic() > turn_end:
-                return Unfinished()
+                return Unfinished(is_fast=is_fast)
             most = self.pace.most_claimed(lane.host)
             members = claim_members_until_available(
                 self.store, lane, most, self.leases.lease, self.stopping
             )
             if not members:
-                return self._without_members(lane)
-            self._run(claim, lane, members)
+                return self._without_members(lane, is_fast=is_fast)
+            is_fast = self._run(claim, lane, members)
         return GivenBack()
 
-    def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> None:
-        """Download members, one after the other, and record the pace."""
+    def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> bool:
+        """Download members, one after the other, and record the pace. Return whether it is fast."""
 
         def is_cancelled() -> bool:
             return lane_claim.is_lost or self.stopping.is_set()
@@ -96,6 +98,7 @@ class RunLane:
                 write.result()
             seconds = (time.monotonic() - claimed.claimed_at) / downloads
             self.pace.record(lane.host, seconds, may_grow=are_done)
+            return max(claim.seconds for claim in claims) <= FAST_SECONDS
 
     def _download(
         self, claim: Claim, claimed: "_ClaimedMembers", is_cancelled: Callable[[], bool]
@@ -133,16 +136,16 @@ class RunLane:
             if task is not None:
                 metrics.record_outcome(StepKind.COMPUTE_MD5, outcome)
 
-    def _without_members(self, lane: Lane) -> Outcome:
+    def _without_members(self, lane: Lane, *, is_fast: bool | None) -> Outcome:
         """Return how the lane goes on: later, or not at all."""
         due_at = until_available(lambda: self.store.members.due_at(lane), self.stopping)
         if due_at is not None:
             pause = due_at - until_available(self.store.now, self.stopping)
-            return Unfinished(min(max(pause, SHORTEST_PAUSE), LONGEST_PAUSE))
+            return Unfinished(min(max(pause, SHORTEST_PAUSE), LONGEST_PAUSE), is_fast=is_fast)
         members = self.store.members
         # Another lane has the last members of the host. If its worker is lost, they wait again.
         if until_available(lambda: members.is_unfinished(lane.group, lane.host), self.stopping):
-            return Unfinished(BUSY_PAUSE)
+            return Unfinished(BUSY_PAUSE, is_fast=is_fast)
         if not until_available(lambda: members.is_unfinished(lane.group), self.stopping):
             self.wake_batch(lane.batch_id)
         return Succeeded()
