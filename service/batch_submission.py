@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 
 from service.lines import Entry
 from tasks.batch import Batch, Lane, Member
 from tasks.digests import Algorithm
 from tasks.task import Task
-from tasks.url import host_to_ascii
+from tasks.url import host_of
 
 _NAMESPACE = uuid.UUID("6d2a1c32-0c61-4a29-a8f2-2f7a3b0b5a57")  # ours, for ids of members
 # Members without a batch are removed after this time.
@@ -45,7 +44,7 @@ class BatchSubmission:
         group = str(uuid.uuid5(_NAMESPACE, f"{batch_id} {self._fingerprint()}"))
         is_expecting = any(entry.expected.is_something for entry in self.entries)
         batch = Batch(group=group, total=self.size, is_expecting=is_expecting)
-        hosts = [_host_of(entry.url) for entry in self.entries]
+        hosts = [host_of(entry.url) for entry in self.entries]
         lanes = [
             Task.new(
                 "",
@@ -102,8 +101,3 @@ class Parts:
 def _hidden(now: datetime) -> dict[str, datetime | None]:
     """Return the fields by which a new task is invisible, and removed if it stays so."""
     return {"wake_at": None, "expires_at": now + LEFTOVER_TIME}
-
-
-def _host_of(url: str) -> str:
-    """Return the host in ASCII, without its port, by which concurrent downloads are limited."""
-    return host_to_ascii((urlsplit(url).hostname or "").rstrip("."))

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import NoReturn
 
 import idna
@@ -40,6 +41,7 @@ _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
+KEPT_HOSTS = 1000  # the checks of the last hosts, as the URLs of a list have few
 _HOST_AND_PORT = "must have a host, or a host and a port from 1 to 65535, after the ://"
 
 
@@ -51,12 +53,11 @@ def parse_url(text: str) -> str:
     backslashes, hosts that are neither a name (IDNA 2008) nor a canonical address, and ports on
     WHATWG's list.
     """
-    _check_size(text)
+    parts = _split(text)
     if _UNCLEAR_CHARACTER.search(text):
         _refuse("must not contain white space, control or invisible characters, or surrogates")
     if "\\" in text:
         _refuse("must not contain a backslash")
-    parts = URLParts.of(text)
     authority = parts.authority or ""
     if (parts.scheme or "").lower() not in DEFAULT_PORTS:
         _refuse("must begin with http:// or https://")
@@ -73,8 +74,7 @@ def resolve_url(base: str, reference: str) -> str:
 
     `base` is a URL that `parse_url` has accepted. Raises InvalidURLError as `parse_url` does.
     """
-    _check_size(reference)
-    return parse_url(str(URLParts.of(base).resolve(URLParts.of(reference))))
+    return parse_url(str(URLParts.of(base).resolve(_split(reference))))
 
 
 def ascii_authority(parts: URLParts) -> str:
@@ -91,11 +91,23 @@ def ascii_authority(parts: URLParts) -> str:
     return host if int(port or default) == default else f"{host}:{int(port)}"
 
 
-def _check_size(text: str) -> None:
+def host_of(url: str) -> str:
+    """Return the host of a URL in ASCII and lower case, without its port and a final dot.
+
+    The URL is one that `parse_url` has accepted.
+    """
+    host, _ = _split_authority(URLParts.of(url).authority or "")
+    return host_to_ascii(host.lower()).rstrip(".")
+
+
+def _split(text: str) -> URLParts:
+    """Take a URL apart if it is not too long."""
     if _count_bytes(text) > MAX_URL_BYTES:
         _refuse(f"must not be longer than {MAX_URL_BYTES:,} bytes in UTF-8")
-    if _count_bytes(URLParts.of(text).authority or "") > MAX_AUTHORITY_BYTES:
+    parts = URLParts.of(text)
+    if _count_bytes(parts.authority or "") > MAX_AUTHORITY_BYTES:
         _refuse(f"must not have a host longer than {MAX_AUTHORITY_BYTES:,} bytes in UTF-8")
+    return parts
 
 
 def _count_bytes(text: str) -> int:
@@ -121,6 +133,7 @@ def _check_port(port: str) -> None:
         _refuse(f"must not use port {int(port)}, which belongs to another protocol than HTTP")
 
 
+@lru_cache(maxsize=KEPT_HOSTS)
 def _check_host(host: str) -> None:
     """Check a host in lower case."""
     if host.startswith("["):
@@ -140,6 +153,7 @@ def _check_host(host: str) -> None:
         _refuse("must have a valid host name")
 
 
+@lru_cache(maxsize=KEPT_HOSTS)
 def host_to_ascii(host: str) -> str:
     """Return a host name with its A-labels (RFC 5890). Raises InvalidURLError."""
     try:
