@@ -65,7 +65,10 @@ class Settings:
     port: int = _setting(8000, parse_count(1, 65535), "The port on which the service listens.")
     web_workers: int = _setting(1, parse_count(1, 64), "Processes of the service.")
     worker_threads: int = _setting(
-        8, parse_count(1, 256), "Concurrent downloads inside the service, without RabbitMQ."
+        8,
+        parse_count(1, 256),
+        "Threads for single downloads inside the service, without RabbitMQ. Batches have twice as "
+        "many more.",
     )
     rabbitmq_url: str | None = _setting(
         None,
@@ -178,7 +181,7 @@ class Settings:
         4,
         parse_count(0, 10**6),
         "Concurrent downloads of one batch from one host, in all workers together. 0 = as many "
-        "as there are threads, at most 1,000.",
+        "as there are threads for batches, at most 1,000.",
     )
     urls_per_hour: int = _setting(
         20_000, parse_count(0, 10**9), "URLs in the batches of one client per hour. 0 = no limit."

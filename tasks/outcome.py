@@ -54,13 +54,13 @@ class Unfinished:
 
     Without a pause its message goes to the end of the queue. `tally` is that of a batch, and
     `is_active` says whether a member of it is being downloaded. `is_fast` says whether the
-    downloads of a lane are short, if there were any.
+    last downloads of a lane were short.
     """
 
     pause: timedelta | None = None
     tally: Tally | None = None
     is_active: bool = False
-    is_fast: bool | None = None
+    is_fast: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class StepKind(StrEnum):
     SEND_EMAIL = "send_email"
 
 
-# Lanes whose downloads are short have a queue of their own: they do not wait for slow hosts.
+# Lanes whose downloads are short have a queue of their own, apart from those of slow hosts.
 FAST_LANES = "run_fast_lane"
 QUEUES: Mapping[str, StepKind] = MappingProxyType(
     {**{kind.value: kind for kind in StepKind}, FAST_LANES: StepKind.RUN_LANE}

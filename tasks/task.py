@@ -279,7 +279,7 @@ class Task:
             case Unfinished(pause, tally, is_active, is_fast):
                 waiting = step.uncounted(StepState.WAITING)
                 changes = self._tallied(tally) | self._activity(tally, now, is_active=is_active)
-                if self.lane is not None and is_fast is not None:
+                if self.lane is not None:
                     changes |= {"lane": replace(self.lane, is_fast=is_fast)}
                 if pause is None:
                     return self._with_step(waiting, **changes, **self._due_soon(now))

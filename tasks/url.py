@@ -41,7 +41,7 @@ _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
-KEPT_HOSTS = 1000  # the checks of the last hosts, as the URLs of a list have few
+_KEPT_HOSTS = 10_000  # as the URLs of a list often share a host
 _HOST_AND_PORT = "must have a host, or a host and a port from 1 to 65535, after the ://"
 
 
@@ -133,7 +133,7 @@ def _check_port(port: str) -> None:
         _refuse(f"must not use port {int(port)}, which belongs to another protocol than HTTP")
 
 
-@lru_cache(maxsize=KEPT_HOSTS)
+@lru_cache(maxsize=_KEPT_HOSTS)
 def _check_host(host: str) -> None:
     """Check a host in lower case."""
     if host.startswith("["):
@@ -153,7 +153,7 @@ def _check_host(host: str) -> None:
         _refuse("must have a valid host name")
 
 
-@lru_cache(maxsize=KEPT_HOSTS)
+@lru_cache(maxsize=_KEPT_HOSTS)
 def host_to_ascii(host: str) -> str:
     """Return a host name with its A-labels (RFC 5890). Raises InvalidURLError."""
     try:

@@ -20,7 +20,7 @@ class LaneWorker(Worker):
     """Takes only lanes of one queue, so that a batch never holds up a single task.
 
     It has as many threads as the worker of single tasks. There is one for lanes whose downloads
-    are short and one for all others, so that slow hosts never hold up the rest of a batch.
+    are short and one for all others, so that the former seldom wait for slow hosts.
     """
 
     def __init__(self, broker: Broker, queue: str, threads: int) -> None:

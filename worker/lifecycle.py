@@ -9,7 +9,7 @@ from dramatiq import Broker, MessageProxy, Middleware, Worker
 from fetch.kept import KeptConnections
 from settings import Settings
 from tasks.errors import StoreUnavailableError
-from tasks.step import StepKind
+from tasks.step import QUEUES, StepKind
 from telemetry.heartbeat import Heartbeats
 from worker import metrics
 from worker.batch_workers import LANE_QUEUES, BatchWorker, LaneWorker
@@ -93,7 +93,9 @@ class LifecycleMiddleware(Middleware):
 
     def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
         with suppress(ValueError, TypeError, OverflowError):  # a message that is not ours
-            self._companions.dispatcher.record_consumed(message.queue_name, published_at(message))
+            published = published_at(message)
+            if message.queue_name in QUEUES:
+                self._companions.dispatcher.record_consumed(message.queue_name, published)
 
     def after_process_message(
         self,
@@ -118,6 +120,8 @@ class LifecycleMiddleware(Middleware):
         for each in self._batch_workers:
             for thread in each.workers:
                 thread.stop()
+            for consumer in each.consumers.values():
+                consumer.stop()
 
     def after_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:
         if isinstance(worker, BESIDE):

@@ -61,7 +61,7 @@ broker_up = Gauge(
 
 download_threads = Gauge(
     "md5_light_download_threads",
-    "Threads for single downloads, in all worker processes. Batches have as many again.",
+    "Threads for single downloads, in all worker processes. Batches have twice as many more.",
     mode="livesum",
 )
 

@@ -100,7 +100,7 @@ class MongoMembers:
         }
         with self._guard():
             self._ensure_indexes()
-            if self._rests_until(lane) > now:
+            if self._rest_end(lane) > now:
                 return []
             waiting = self._waiting({**_of(lane), **is_due, "retry_at": None}, limit)
             if len(waiting) < limit:
@@ -149,7 +149,7 @@ class MongoMembers:
         with self._guard():
             self._rests.update_one({"_id": _name(lane)}, {"$max": {"until": until}}, upsert=True)
 
-    def _rests_until(self, lane: Lane) -> datetime:
+    def _rest_end(self, lane: Lane) -> datetime:
         found = self._rests.find_one({"_id": _name(lane)})
         return found["until"] if found else _DUE
 
@@ -161,7 +161,7 @@ class MongoMembers:
             first = next(found.hint(_TALLY_INDEX), None)
             if first is None:
                 return None
-            return max(first.get("retry_at") or _DUE, self._rests_until(lane))
+            return max(first.get("retry_at") or _DUE, self._rest_end(lane))
 
     def is_unfinished(self, group: str, host: str | None = None) -> bool:
         unfinished = {"member.group": group, "status": {"$in": _UNFINISHED}}

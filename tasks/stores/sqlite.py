@@ -144,6 +144,7 @@ class SQLiteStore:
                 (to_millis(now), EXPIRED_BATCH),
             )
             connection.execute("DELETE FROM counters WHERE expires_at <= ?", (to_millis(now),))
+            connection.execute("DELETE FROM rests WHERE until <= ?", (to_millis(now),))
             rows = connection.execute(
                 f"{SELECT} WHERE wake_at <= ? AND {IS_READABLE} ORDER BY wake_at LIMIT ?",
                 (to_millis(now), limit),

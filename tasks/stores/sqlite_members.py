@@ -88,7 +88,7 @@ class SQLiteMembers:
         )
         keys = (*_key(lane), to_millis(PARKED))
         with self._transaction(self._hints) as connection:
-            if _rests_until(connection, lane) > to_millis(now):
+            if _rest_end(connection, lane) > to_millis(now):
                 return []
             rows = connection.execute(
                 f"{waiting} AND {_RETRY_AT} IS NULL ORDER BY {_POSITION} LIMIT ?", (*keys, limit)
@@ -129,8 +129,8 @@ class SQLiteMembers:
                 f" WHERE {_OF_LANE} AND {_STATUS} = 'queued' ORDER BY {_RETRY_AT} LIMIT 1",
                 _key(lane),
             ).fetchone()
-            rests_until = _rests_until(connection, lane)
-        return None if first is None else from_millis(max(first[0], rests_until))
+            rest_end = _rest_end(connection, lane)
+        return None if first is None else from_millis(max(first[0], rest_end))
 
     def is_unfinished(self, group: str, host: str | None = None) -> bool:
         of_host, keys = (f" AND {_HOST} = ?", (group, host)) if host else ("", (group,))
@@ -199,8 +199,6 @@ class SQLiteMembers:
 
     def expire(self, group: str, expires_at: datetime) -> None:
         self._update(group, "expires_at = ?", to_millis(expires_at), "wake_at IS NULL")
-        with self._transaction(self._hints) as connection:
-            connection.execute("DELETE FROM rests WHERE group_id = ?", (group,))
 
     def remove_ended(self, group: str, before: datetime) -> int:
         removed = 0
@@ -220,7 +218,7 @@ def _key(lane: Lane) -> tuple[str, str]:
     return lane.group, lane.host
 
 
-def _rests_until(connection: sqlite3.Connection, lane: Lane) -> int:
+def _rest_end(connection: sqlite3.Connection, lane: Lane) -> int:
     found = connection.execute(
         "SELECT until FROM rests WHERE group_id = ? AND host = ?", _key(lane)
     ).fetchone()

@@ -102,9 +102,9 @@ def test_a_host_continues_while_a_slow_one_holds_all_threads_that_it_can_get(
     system: System,
 ) -> None:
     """Here each host may have as many lanes as there are threads."""
-    with SlowOrigin(quick=0, seconds=0.02) as fast, SlowOrigin(quick=10, seconds=1.2) as slow:
+    with SlowOrigin(quick=0, seconds=0.02) as fast, SlowOrigin(quick=10, seconds=4) as slow:
         fast.may_finish.set()
-        system.environ["BATCH_PER_HOST"] = "10"
+        system.environ |= {"BATCH_PER_HOST": "10", "READ_TIMEOUT": "1h"}
         service = system.start()
         lines = [f"{slow.base}{path}" for path in names("", 40)]
         lines += [f"{names_of_host(fast)[1]}{path}" for path in names("", 1500)]
@@ -133,4 +133,4 @@ def test_few_messages_are_sent_for_a_list_of_many_hosts(
     """The messages of single tasks queue behind them."""
     service = distributed.start_service()
     submit_list(service, [f"http://host-{number}.example/" for number in range(MESSAGES + 100)])
-    wait_for(lambda: rabbitmq.waiting()[StepKind.RUN_LANE] == MESSAGES)
+    wait_for(lambda: rabbitmq.waiting().get(StepKind.RUN_LANE) == MESSAGES)

@@ -123,10 +123,13 @@ def test_too_many_unfinished_tasks(embedded: System, serve: Serve) -> None:
     wait_for(lambda: service.try_to_submit(f"{origin.base}/file").status_code == 202)
 
 
-def test_members_of_a_batch_count_as_unfinished(lone: System) -> None:
-    service = lone.start_service(MAX_UNFINISHED="20")
-    assert try_to_submit_list(service, f"{URL}\n" * 12).status_code == 202
-    refused = try_to_submit_list(service, f"{URL}\n" * 12)
+def test_members_of_a_batch_count_as_unfinished(embedded: System, serve: Serve) -> None:
+    origin = serve({"/file": b"x" * 1000})
+    origin.may_finish.clear()
+    service = embedded.start_service(MAX_UNFINISHED="20")
+    lines = f"{origin.base}/file\n" * 12
+    assert try_to_submit_list(service, lines).status_code == 202
+    refused = try_to_submit_list(service, lines)
     assert refused.status_code == 503
     assert refused.json()["error"]["code"] == "too_many_unfinished"
     assert int(refused.headers["Retry-After"]) > 0

@@ -233,6 +233,7 @@ def test_a_host_that_rests_costs_no_attempts(store: TaskStore) -> None:
     assert store.members.due_at(lane) == until
     assert claim(store, stored, "a.example") == []
     assert len(claim(store, stored, "b.example")) == 5
+    assert get(store, stored.members[0]).attempt == 0
 
 
 def test_a_rest_changes_no_member(store: TaskStore) -> None:

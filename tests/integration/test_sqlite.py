@@ -179,12 +179,11 @@ def test_a_disk_that_is_gone_is_an_outage(tmp_path: Path) -> None:
             store.disk_space()
 
 
-def test_rests_are_removed_with_the_batch(tmp_path: Path) -> None:
+def test_rests_that_are_over_are_removed(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "tasks.sqlite3")
-    stored, other = (store_batch(store, [f"http://{name}.example/"]) for name in "ab")
-    for batch, host in ((stored, "a.example"), (other, "b.example")):
-        store.members.rest(batch.lane_of(host), store.now() + timedelta(hours=1))
-    store.members.expire(stored.group, store.now())
-    kept = store._durable.execute("SELECT group_id FROM rests").fetchall()
-    assert kept == [(other.group,)]
+    stored, now = store_batch(store, [f"http://{name}.example/" for name in "ab"]), store.now()
+    for host, hours in (("a.example", 1), ("b.example", 3)):
+        store.members.rest(stored.lane_of(host), now + timedelta(hours=hours))
+    store.take_due(now + timedelta(hours=2), HOLD, 1)
+    assert store._durable.execute("SELECT host FROM rests").fetchall() == [("b.example",)]
     store.close()

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -114,13 +115,22 @@ def test_lane_gives_its_thread_back_after_its_turn(
 
 @pytest.mark.parametrize("is_fast", [False, True])
 def test_lane_waits_for_its_next_turn_with_those_of_its_speed(
-    lanes: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch, *, is_fast: bool
+    lanes: Lanes,
+    stored: StoredBatch,
+    store: ScriptedStore,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_fast: bool,
 ) -> None:
     monkeypatch.setattr(run_lane, "FAST_SECONDS", 600 if is_fast else 0)
     monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.1)
     lanes.outcome = lambda _task: Failed(FAILURE)
     lanes.during_download = lambda claim: wait_for(lambda: claim.seconds > 0.1)
-    lane = lanes.run(stored.lanes[0])
+    before = replace(
+        stored.lanes[0], id="other", lane=replace(stored.lane_of("a.example"), is_fast=not is_fast)
+    )
+    store.insert_all([before])
+    lane = lanes.run(before)
     assert lane is not None
     assert lane.queue == (FAST_LANES if is_fast else StepKind.RUN_LANE)
 

@@ -485,12 +485,12 @@ def test_document_has_the_format_of_its_steps(monkeypatch: pytest.MonkeyPatch) -
     assert "format" not in to_document(make_task())
 
 
-def test_lane_keeps_its_speed_until_another_one_is_found() -> None:
+def test_lane_waits_in_the_queue_of_its_speed() -> None:
     lane, queues = LANE, [LANE.queue]
-    for is_fast in (True, None, False, None):
+    for is_fast in (True, False):
         claimed = lane.claimed(NOW, LEASE)
         assert claimed.queue is None
         lane = claimed.ended(Unfinished(is_fast=is_fast), NOW, retention=RETENTION)
         assert from_document(to_document(lane)) == lane
         queues.append(lane.queue)
-    assert queues == ["run_lane", FAST_LANES, FAST_LANES, "run_lane", "run_lane"]
+    assert queues == ["run_lane", FAST_LANES, "run_lane"]

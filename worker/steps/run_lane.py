@@ -27,7 +27,9 @@ from worker.retrying import claim_members_until_available, until_available
 from worker.steps import compute_md5
 
 TURN_SECONDS = 1.0
-FAST_SECONDS = 1.0  # the longest download of a lane that is fast
+# A lane is fast while none of its last downloads took longer. It may hold a thread of fast lanes
+# for that long, so such threads are never far from free.
+FAST_SECONDS = 3.0
 # The results of these are written together, unless that would delay one of them for this long.
 RESULT_SECONDS = 0.1
 WRITERS = 4
@@ -56,7 +58,7 @@ class RunLane:
         lane = claim.task.lane
         assert lane is not None
         turn_end = time.monotonic() + TURN_SECONDS
-        is_fast: bool | None = None  # until a member was downloaded
+        is_fast = lane.is_fast
         while not (self.stopping.is_set() or claim.is_lost):
             if time.monotonic() > turn_end:
                 return Unfinished(is_fast=is_fast)
@@ -70,7 +72,10 @@ class RunLane:
         return GivenBack()
 
     def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> bool:
-        """Download members, one after the other, and record the pace. Return whether it is fast."""
+        """Download members, one after the other, and record the pace.
+
+        Returns whether all downloads were short.
+        """
 
         def is_cancelled() -> bool:
             return lane_claim.is_lost or self.stopping.is_set()
@@ -136,7 +141,7 @@ class RunLane:
             if task is not None:
                 metrics.record_outcome(StepKind.COMPUTE_MD5, outcome)
 
-    def _without_members(self, lane: Lane, *, is_fast: bool | None) -> Outcome:
+    def _without_members(self, lane: Lane, *, is_fast: bool) -> Outcome:
         """Return how the lane goes on: later, or not at all."""
         due_at = until_available(lambda: self.store.members.due_at(lane), self.stopping)
         if due_at is not None:
