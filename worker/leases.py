@@ -31,6 +31,10 @@ LEASES = "leases"
 _log = logging.getLogger(__name__)
 
 
+class ClaimLostError(Exception):
+    """Raised when the claim on a task is already another worker's."""
+
+
 class Claim:
     """A step of a task that belongs to this worker until it is settled or lost."""
 
@@ -75,6 +79,18 @@ class Claim:
                 self._renew()
         finally:
             self._lock.release()
+
+    def confirm(self) -> None:
+        """Make sure that no other worker has the task, as after a standstill of this process.
+
+        It asks the store only if the lease may be over. Raises ClaimLostError, and
+        StoreUnavailableError.
+        """
+        with self._lock:
+            if not self.is_lost and self.is_older_than(self._lease.total_seconds()):
+                self._renew()
+        if self.is_lost:
+            raise ClaimLostError
 
     @staticmethod
     def renew_all(claims: Sequence["Claim"]) -> None:

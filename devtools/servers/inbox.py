@@ -72,6 +72,7 @@ class Inbox:
         self.answers_resets = True
         self.logins = 0
         self.silences = 0
+        self.delays = 0
         self.sessions = 0
         self.waiting = 0  # mails without their answer yet
         self.mails: list[bytes] = []
@@ -111,6 +112,7 @@ class Inbox:
         if address.startswith("silent"):
             self.silences += 1
             await asyncio.Event().wait()
+        self.delays += self.delay > 0
         await asyncio.sleep(self.delay)
         envelope.rcpt_tos.append(address)
         return self.replies["RCPT"]

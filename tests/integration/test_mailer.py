@@ -25,6 +25,7 @@ from tasks.step import StepKind
 from tasks.task import Task
 from tests.examples import ADDRESS, DIGEST, NOW, RETENTION, STATES, with_attempt
 from tests.faults.smtp import with_tls
+from worker.leases import ClaimLostError
 from worker.mail import smtp, smtp_session
 from worker.mail.errors import MailError
 from worker.mail.mailer import FileMailer, Mailer, open_mailer
@@ -182,6 +183,21 @@ def test_mailer_sends_several_mails(inbox: Inbox) -> None:
     for task in (DONE, FAILED, DONE):
         mailer.send(build_message(task, SETTINGS))
     assert len(inbox.mails) == 3
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_mail_that_is_not_confirmed_is_not_sent(
+    inbox: Inbox, tmp_path: Path, *, is_file: bool
+) -> None:
+    mailer = FileMailer(tmp_path) if is_file else SMTPMailer(inbox.url, threads=4)
+
+    def confirm() -> None:
+        raise ClaimLostError
+
+    with pytest.raises(ClaimLostError):
+        mailer.send(build_message(DONE, SETTINGS), confirm)
+    assert inbox.mails == []
+    assert list(tmp_path.glob("*.eml")) == []
 
 
 def test_refused_recipient_is_permanent(inbox: Inbox) -> None:

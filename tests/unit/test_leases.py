@@ -16,7 +16,7 @@ from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import ADDRESS, DIGEST, RETENTION, insert, make_task
 from tests.fakes import ScriptedStore
-from worker.leases import PROGRESS_SECONDS, RETRY_SECONDS, Claim, LeaseKeeper
+from worker.leases import PROGRESS_SECONDS, RETRY_SECONDS, Claim, ClaimLostError, LeaseKeeper
 
 LEASE = timedelta(seconds=30)
 DONE = Succeeded(DIGEST)
@@ -139,6 +139,30 @@ def test_lost_claim_writes_nothing(store: ScriptedStore, stopping: threading.Eve
     claim.renew()
     assert claim.settle(DONE, retention=RETENTION, stopping=stopping) is None
     assert get(store, task) == winner
+
+
+def test_a_claim_is_confirmed_without_the_store_while_its_lease_lasts(
+    store: ScriptedStore,
+) -> None:
+    claim = Claim(store, claim_new(store), LEASE)
+    store.fail("save")
+    claim.confirm()
+
+
+def test_a_claim_is_renewed_to_be_confirmed_once_its_lease_may_be_over(
+    store: ScriptedStore,
+) -> None:
+    claim = Claim(store, claim_new(store), timedelta(0))
+    claim.confirm()
+    assert get(store, claim.task).version == 3
+
+
+def test_a_claim_that_is_lost_is_not_confirmed(store: ScriptedStore) -> None:
+    claim = Claim(store, task := claim_new(store), timedelta(0))
+    assert store.save(task.released(store.now()))
+    for _ in range(2):
+        with pytest.raises(ClaimLostError):
+            claim.confirm()
 
 
 def test_claim_lost_unnoticed_writes_nothing(

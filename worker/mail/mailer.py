@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Protocol
@@ -16,8 +17,12 @@ _log = logging.getLogger(__name__)
 class Mailer(Protocol):
     """Something that takes mails."""
 
-    def send(self, message: EmailMessage) -> None:
-        """Return when another server is responsible for the mail. Raises MailError."""
+    def send(self, message: EmailMessage, confirm: Callable[[], None] | None = None) -> None:
+        """Return when another server is responsible for the mail. Raises MailError.
+
+        `confirm` is called when only the mail itself is still to be sent. If it raises an error,
+        the mail is not sent.
+        """
 
     def interrupt(self) -> None:
         """End every `send` that waits for a server: it raises MailError."""
@@ -39,7 +44,9 @@ class FileMailer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def send(self, message: EmailMessage) -> None:
+    def send(self, message: EmailMessage, confirm: Callable[[], None] | None = None) -> None:
+        if confirm is not None:
+            confirm()
         path = self._folder / f"{message['Message-ID'].strip('<>').partition('@')[0]}.eml"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import smtplib
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from email.message import EmailMessage
 from pathlib import Path
@@ -40,8 +41,8 @@ class SMTPMailer:
         self._own_name: str | None = None  # looked up once, as the lookup has no timeout
         self._availability = Availability("the mail server", logging.getLogger(__name__))
 
-    def send(self, message: EmailMessage) -> None:
-        """Return when the server has taken the mail. Raises MailError."""
+    def send(self, message: EmailMessage, confirm: Callable[[], None] | None = None) -> None:
+        """Return when the server has taken the mail. Raises MailError, and what `confirm` does."""
         tls = self._tls if self._url.scheme == "smtps" else None
         try:
             session = Session(self._host, self._port, self._watch, tls, self._own_name)
@@ -51,6 +52,7 @@ class SMTPMailer:
         try:
             self._log_in(session)
             self._availability.succeeded()
+            session.before_data = confirm
             _deliver(session, message)
         except MailError:
             if session.end_reason is not None and not session.is_answered:

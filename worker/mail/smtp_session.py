@@ -5,7 +5,9 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 CONNECT_SECONDS = 5.0  # a server's kernel accepts a connection, however busy the server is
 REPLY_SECONDS = 30.0  # between two bytes of the server
@@ -99,6 +101,7 @@ class Session(smtplib.SMTP):
         self._handed_over_at: float | None = None  # the whole mail, until it is answered
         self.is_answered = False  # whether the server has taken or refused the mail
         self.end_reason: str | None = None  # why this side has ended the session
+        self.before_data: Callable[[], None] | None = None  # may raise an error
         super().__init__(host, port, own_name, timeout=REPLY_SECONDS)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
@@ -114,6 +117,11 @@ class Session(smtplib.SMTP):
             self.close()
             raise
         return connection
+
+    def data(self, msg: Any) -> tuple[int, bytes]:  # noqa: ANN401  smtplib's signature
+        if self.before_data is not None:
+            self.before_data()
+        return super().data(msg)
 
     def getreply(self) -> tuple[int, bytes]:
         is_of_mail = self._last_code == START_OF_MAIL

@@ -10,13 +10,13 @@ from functools import partial
 from settings import Settings
 from tasks.address import mailbox_of
 from tasks.errors import StoreUnavailableError
-from tasks.outcome import Delayed, Failed, Outcome, RetryLater, Succeeded
+from tasks.outcome import Delayed, Failed, GivenBack, Outcome, RetryLater, Succeeded
 from tasks.quotas import RateLimit
 from tasks.step import ROWS, StepKind
 from tasks.stores.contract import TaskStore
 from tasks.stores.paging import in_pages
 from tasks.task import Task
-from worker.leases import Claim
+from worker.leases import Claim, ClaimLostError
 from worker.mail.errors import MailError
 from worker.mail.mailer import Mailer
 from worker.mail.message import build_message
@@ -50,9 +50,14 @@ class SendEmail:
         if pause := self._pause_before(task, attempt):
             return _delay(pause)
         try:
-            self.mailer.send(build_message(task, self.settings, self._members(task)))
+            self.mailer.send(
+                build_message(task, self.settings, self._members(task)),
+                lambda: until_available(claim.confirm, self.stopping),
+            )
         except StoreUnavailableError:
             raise
+        except ClaimLostError:
+            return GivenBack()  # another worker sends it
         except Exception as error:  # noqa: BLE001  the edge: whatever it is, the task must go on
             if not isinstance(error, MailError):
                 _log.exception("unexpected error")
