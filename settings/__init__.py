@@ -68,7 +68,7 @@ class Settings:
         8,
         parse_count(1, 256),
         "Threads for single downloads inside the service, without RabbitMQ. Batches have twice as "
-        "many more.",
+        "many threads of their own.",
     )
     rabbitmq_url: str | None = _setting(
         None,
@@ -180,8 +180,8 @@ class Settings:
     batch_per_host: int = _setting(
         4,
         parse_count(0, 10**6),
-        "Concurrent downloads of one batch from one host, in all workers together. 0 = as many "
-        "as there are threads for batches, at most 1,000.",
+        "Concurrent downloads of one batch from one host, in all workers together. 0 = limited "
+        "only by the threads for lanes, at most 1,000.",
     )
     urls_per_hour: int = _setting(
         20_000, parse_count(0, 10**9), "URLs in the batches of one client per hour. 0 = no limit."

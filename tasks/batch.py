@@ -31,7 +31,7 @@ class Member:
 class Lane:
     """What a lane downloads: the members of a group with one host, for the batch of that id.
 
-    `is_fast` says whether the downloads of its last turn were short.
+    `is_fast` is true if the last downloads of the lane were short.
     """
 
     group: str

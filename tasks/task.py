@@ -101,7 +101,7 @@ class Task:
 
     @property
     def queue(self) -> str | None:
-        """The queue of the message that the next step needs; None where `next_step` is."""
+        """The queue for the message of the next step; None if no step is due."""
         kind = self.next_step
         if kind is StepKind.RUN_LANE and self.lane is not None and self.lane.is_fast:
             return FAST_LANES

@@ -41,7 +41,7 @@ _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
-_KEPT_HOSTS = 10_000  # as the URLs of a list often share a host
+_KEPT_HOSTS = 10_000  # whose check is remembered, because URLs of a list often share one
 _HOST_AND_PORT = "must have a host, or a host and a port from 1 to 65535, after the ://"
 
 
@@ -92,7 +92,7 @@ def ascii_authority(parts: URLParts) -> str:
 
 
 def host_of(url: str) -> str:
-    """Return the host of a URL in ASCII and lower case, without its port and a final dot.
+    """Return the host of a URL in ASCII and lower case, without its port and a trailing dot.
 
     The URL is one that `parse_url` has accepted.
     """
@@ -101,7 +101,7 @@ def host_of(url: str) -> str:
 
 
 def _split(text: str) -> URLParts:
-    """Take a URL apart if it is not too long."""
+    """Split a URL. Raises InvalidURLError if it is too long."""
     if _count_bytes(text) > MAX_URL_BYTES:
         _refuse(f"must not be longer than {MAX_URL_BYTES:,} bytes in UTF-8")
     parts = URLParts.of(text)

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class ClaimLostError(Exception):
-    """Raised when the claim on a task is already another worker's."""
+    """Raised when this worker has lost its claim on a task."""
 
 
 class Claim:
@@ -81,13 +81,15 @@ class Claim:
             self._lock.release()
 
     def confirm(self) -> None:
-        """Make sure that no other worker has the task, as after a standstill of this process.
+        """Verify that this worker still has the task, for example after the process was frozen.
 
-        It asks the store only if the lease may be over. Raises ClaimLostError, and
-        StoreUnavailableError.
+        Renews the lease if it is over, and otherwise does not ask the store. Raises ClaimLostError
+        and StoreUnavailableError.
         """
         with self._lock:
-            if not self.is_lost and self.is_older_than(self._lease.total_seconds()):
+            lease_end = self._task.wake_at
+            assert lease_end is not None
+            if not self.is_lost and self._store.now() >= lease_end:
                 self._renew()
         if self.is_lost:
             raise ClaimLostError

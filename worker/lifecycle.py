@@ -120,7 +120,7 @@ class LifecycleMiddleware(Middleware):
         for each in self._batch_workers:
             for thread in each.workers:
                 thread.stop()
-            for consumer in each.consumers.values():
+            for consumer in each.consumers.values():  # each takes up to a second to end
                 consumer.stop()
 
     def after_worker_shutdown(self, _broker: Broker, worker: Worker) -> None:

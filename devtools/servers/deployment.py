@@ -22,7 +22,7 @@ class System:
         self.environ = {
             **inherited,
             "DATA_DIR": str(folder / "data"),
-            "ALLOW_NETWORKS": "127.0.0.0/8, ::1",  # localhost may be both
+            "ALLOW_NETWORKS": "127.0.0.0/8, ::1",  # localhost may resolve to either
             "LEASE": "3s",
             "SUBMITS_PER_MINUTE": "0",
             "MAILS_PER_HOUR": "0",

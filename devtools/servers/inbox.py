@@ -57,9 +57,9 @@ class Inbox:
 
     `replies` are its answers to MAIL, RCPT and DATA; it hangs up instead of an empty one. A
     mail's data are answered once `may_answer` is set, and a login if it `knows_us`. It answers a
-    RCPT after `delay` seconds, and never one that begins with `silent`. It answers the data of a
-    mail `filtering` seconds after it has kept it, even if the client is gone, and a RSET if it
-    `answers_resets`.
+    RCPT once `may_ask` is set, after `delay` seconds, and never one that begins with `silent`. It
+    answers the data of a mail `filtering` seconds after it has kept it, even if the client is gone,
+    and a RSET if it `answers_resets`.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,9 @@ class Inbox:
         self.answers_resets = True
         self.logins = 0
         self.silences = 0
-        self.delays = 0
+        self.asked = 0  # how many RCPTs
+        self.may_ask = threading.Event()
+        self.may_ask.set()
         self.sessions = 0
         self.waiting = 0  # mails without their answer yet
         self.mails: list[bytes] = []
@@ -112,7 +114,8 @@ class Inbox:
         if address.startswith("silent"):
             self.silences += 1
             await asyncio.Event().wait()
-        self.delays += self.delay > 0
+        self.asked += 1
+        await asyncio.to_thread(self.may_ask.wait)
         await asyncio.sleep(self.delay)
         envelope.rcpt_tos.append(address)
         return self.replies["RCPT"]
@@ -144,5 +147,6 @@ class Inbox:
         return reply
 
     def stop(self) -> None:
+        self.may_ask.set()
         self.may_answer.set()
         self._controller.stop(no_assert=True)  # it may be stopped already

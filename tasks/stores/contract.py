@@ -195,7 +195,7 @@ class Members(Protocol):
         """Do as `save` for each, in one durable write."""
 
     def rest(self, lane: Lane, until: datetime) -> None:
-        """Let no member of a host be claimed before a moment.
+        """Keep members of a host from being claimed before `until`.
 
         It costs the same for any number of members. A rest may be lost in a power cut.
         """

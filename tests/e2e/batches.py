@@ -132,7 +132,7 @@ class CrowdedOrigin(HttpOrigin):
 
 
 class SlowOrigin(HttpOrigin):
-    """Takes `seconds` for a file. After some answers it waits for `may_finish` as well."""
+    """Takes `seconds` for a file. After `quick` requests it also waits for `may_finish`."""
 
     def __init__(self, *, quick: int, seconds: float) -> None:
         self._quick = quick

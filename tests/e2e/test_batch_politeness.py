@@ -87,6 +87,7 @@ def test_a_slow_host_leaves_the_other_threads_to_the_others(embedded: System, se
     files = dict.fromkeys(names("", 100), b"file")
     slow, fast = serve(files), serve(files)
     slow.may_finish.clear()
+    embedded.environ["READ_TIMEOUT"] = "1h"
     service = embedded.start()
     other_host = names_of_host(fast)[1]
     lines = [f"{base}{path}" for path in files for base in (slow.base, other_host)]
@@ -130,7 +131,7 @@ def test_without_a_limit_a_batch_takes_all_threads(distributed: System, serve: S
 def test_few_messages_are_sent_for_a_list_of_many_hosts(
     distributed: System, rabbitmq: RabbitMQ
 ) -> None:
-    """The messages of single tasks queue behind them."""
+    """Messages of single tasks wait behind those of lanes in the dispatcher."""
     service = distributed.start_service()
     submit_list(service, [f"http://host-{number}.example/" for number in range(MESSAGES + 100)])
     wait_for(lambda: rabbitmq.waiting().get(StepKind.RUN_LANE) == MESSAGES)

@@ -145,24 +145,25 @@ def test_a_stop_waits_for_a_mail_under_way(system: System, inbox: Inbox, serve: 
     assert len(inbox.mails) == 1
 
 
-def test_a_worker_that_stood_still_sends_no_second_mail(
+def test_a_worker_that_was_frozen_sends_no_second_mail(
     distributed: System, inbox: Inbox, serve: Serve
 ) -> None:
     """Its session with the mail server outlives its lease."""
     origin, service = serve({"/file": b"x"}), distributed.start_service()
     frozen = distributed.start_workers()
-    inbox.delay = 4
+    inbox.may_ask.clear()
     service.submit(f"{origin.base}/file", email="user@example.com")
-    wait_for(lambda: inbox.delays)
+    wait_for(lambda: inbox.asked)
     frozen.signal_all(signal.SIGSTOP)
     try:
-        inbox.delay = 0
+        inbox.may_ask.set()
         distributed.start_workers()
         wait_for(lambda: inbox.mails)
     finally:
         frozen.signal_all(signal.SIGCONT)
     wait_for(lambda: "the claim is lost" in frozen.output)
     frozen.stop()
+    assert "Traceback" not in frozen.output
     assert len(inbox.mails) == 1
 
 

@@ -237,7 +237,7 @@ def test_a_host_that_rests_costs_no_attempts(store: TaskStore) -> None:
 
 
 def test_a_rest_changes_no_member(store: TaskStore) -> None:
-    """It would take time in proportion to their number, and a host may ask for many rests."""
+    """Changing all members would take time in proportion to their number."""
     stored = store_batch(store, LINES)
     before = store.members.pages(stored.group, "position", len(LINES))
     store.members.rest(stored.lane_of("a.example"), store.now() + MINUTE)

@@ -152,13 +152,13 @@ def test_a_claim_is_confirmed_without_the_store_while_its_lease_lasts(
 def test_a_claim_is_renewed_to_be_confirmed_once_its_lease_may_be_over(
     store: ScriptedStore,
 ) -> None:
-    claim = Claim(store, claim_new(store), timedelta(0))
+    claim = Claim(store, claim_new(store, timedelta(0)), LEASE)
     claim.confirm()
     assert get(store, claim.task).version == 3
 
 
 def test_a_claim_that_is_lost_is_not_confirmed(store: ScriptedStore) -> None:
-    claim = Claim(store, task := claim_new(store), timedelta(0))
+    claim = Claim(store, task := claim_new(store, timedelta(0)), LEASE)
     assert store.save(task.released(store.now()))
     for _ in range(2):
         with pytest.raises(ClaimLostError):

@@ -20,8 +20,8 @@ class Mailer(Protocol):
     def send(self, message: EmailMessage, confirm: Callable[[], None] | None = None) -> None:
         """Return when another server is responsible for the mail. Raises MailError.
 
-        `confirm` is called when only the mail itself is still to be sent. If it raises an error,
-        the mail is not sent.
+        `confirm` is called just before the content of the mail is sent. If it raises an error, the
+        mail is not sent.
         """
 
     def interrupt(self) -> None:

@@ -42,7 +42,7 @@ class SMTPMailer:
         self._availability = Availability("the mail server", logging.getLogger(__name__))
 
     def send(self, message: EmailMessage, confirm: Callable[[], None] | None = None) -> None:
-        """Return when the server has taken the mail. Raises MailError, and what `confirm` does."""
+        """Return when the server has taken the mail. Raises MailError and what `confirm` raises."""
         tls = self._tls if self._url.scheme == "smtps" else None
         try:
             session = Session(self._host, self._port, self._watch, tls, self._own_name)

@@ -27,8 +27,8 @@ from worker.retrying import claim_members_until_available, until_available
 from worker.steps import compute_md5
 
 TURN_SECONDS = 1.0
-# A lane is fast while none of its last downloads took longer. It may hold a thread of fast lanes
-# for that long, so such threads are never far from free.
+# A lane is fast if none of its last downloads took longer. One longer download makes it slow, but
+# keeps a thread of fast lanes until it ends.
 FAST_SECONDS = 3.0
 # The results of these are written together, unless that would delay one of them for this long.
 RESULT_SECONDS = 0.1
@@ -135,7 +135,7 @@ class RunLane:
         until_available(lambda: self.store.members.rest(lane, until), self.stopping)
 
     def _settle(self, ended: list[tuple[Claim, Outcome]]) -> None:
-        """Write what members came to."""
+        """Write the outcomes of members."""
         settled = Claim.settle_all(ended, retention=self.retention, stopping=self.stopping)
         for (_, outcome), task in zip(ended, settled, strict=True):
             if task is not None:

@@ -50,14 +50,9 @@ class SendEmail:
         if pause := self._pause_before(task, attempt):
             return _delay(pause)
         try:
-            self.mailer.send(
-                build_message(task, self.settings, self._members(task)),
-                lambda: until_available(claim.confirm, self.stopping),
-            )
-        except StoreUnavailableError:
-            raise
-        except ClaimLostError:
-            return GivenBack()  # another worker sends it
+            self.mailer.send(build_message(task, self.settings, self._members(task)), claim.confirm)
+        except (ClaimLostError, StoreUnavailableError):
+            return GivenBack()  # the mail is not ours to send, as far as is known
         except Exception as error:  # noqa: BLE001  the edge: whatever it is, the task must go on
             if not isinstance(error, MailError):
                 _log.exception("unexpected error")
