@@ -115,7 +115,8 @@ class Inbox:
             self.silences += 1
             await asyncio.Event().wait()
         self.asked += 1
-        await asyncio.to_thread(self.may_ask.wait)
+        if not self.may_ask.is_set():  # or it would wait for a thread behind the data of mails
+            await asyncio.to_thread(self.may_ask.wait)
         await asyncio.sleep(self.delay)
         envelope.rcpt_tos.append(address)
         return self.replies["RCPT"]
