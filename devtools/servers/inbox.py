@@ -57,7 +57,7 @@ class Inbox:
 
     `replies` are its answers to MAIL, RCPT and DATA; it hangs up instead of an empty one. A
     mail's data are answered once `may_answer` is set, and a login if it `knows_us`. It answers a
-    RCPT once `may_ask` is set, after `delay` seconds, and never one that begins with `silent`. It
+    RCPT once `may_accept` is set, after `delay` seconds, and never one that begins with `silent`. It
     answers the data of a mail `filtering` seconds after it has kept it, even if the client is gone,
     and a RSET if it `answers_resets`.
     """
@@ -73,8 +73,8 @@ class Inbox:
         self.logins = 0
         self.silences = 0
         self.asked = 0  # how many RCPTs
-        self.may_ask = threading.Event()
-        self.may_ask.set()
+        self.may_accept = threading.Event()
+        self.may_accept.set()
         self.sessions = 0
         self.waiting = 0  # mails without their answer yet
         self.mails: list[bytes] = []
@@ -115,8 +115,8 @@ class Inbox:
             self.silences += 1
             await asyncio.Event().wait()
         self.asked += 1
-        if not self.may_ask.is_set():  # or it would wait for a thread behind the data of mails
-            await asyncio.to_thread(self.may_ask.wait)
+        if not self.may_accept.is_set():  # or it would wait for a thread behind the data of mails
+            await asyncio.to_thread(self.may_accept.wait)
         await asyncio.sleep(self.delay)
         envelope.rcpt_tos.append(address)
         return self.replies["RCPT"]
@@ -148,6 +148,6 @@ class Inbox:
         return reply
 
     def stop(self) -> None:
-        self.may_ask.set()
+        self.may_accept.set()
         self.may_answer.set()
         self._controller.stop(no_assert=True)  # it may be stopped already

@@ -151,12 +151,12 @@ def test_a_worker_that_was_frozen_sends_no_second_mail(
     """Its session with the mail server outlives its lease."""
     origin, service = serve({"/file": b"x"}), distributed.start_service()
     frozen = distributed.start_workers()
-    inbox.may_ask.clear()
+    inbox.may_accept.clear()
     service.submit(f"{origin.base}/file", email="user@example.com")
     wait_for(lambda: inbox.asked)
     frozen.signal_all(signal.SIGSTOP)
     try:
-        inbox.may_ask.set()
+        inbox.may_accept.set()
         distributed.start_workers()
         wait_for(lambda: inbox.mails)
     finally:
