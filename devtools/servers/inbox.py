@@ -57,9 +57,9 @@ class Inbox:
 
     `replies` are its answers to MAIL, RCPT and DATA; it hangs up instead of an empty one. A
     mail's data are answered once `may_answer` is set, and a login if it `knows_us`. It answers a
-    RCPT once `may_accept` is set, after `delay` seconds, and never one that begins with `silent`. It
-    answers the data of a mail `filtering` seconds after it has kept it, even if the client is gone,
-    and a RSET if it `answers_resets`.
+    RCPT once `may_accept` is set, after `delay` seconds, and never one that begins with `silent`.
+    It answers the data of a mail `filtering` seconds after it has kept it, even if the client is
+    gone, and a RSET if it `answers_resets`.
     """
 
     def __init__(self) -> None:
