@@ -31,13 +31,14 @@ class Member:
 class Lane:
     """What a lane downloads: the members of a group with one host, for the batch of that id.
 
-    `is_fast` is true if the last downloads of the lane were short.
+    `is_fast` is false while the lane waits with the slow ones: once a long download had to leave
+    its thread to others, until its downloads are short again.
     """
 
     group: str
     host: str
     batch_id: str
-    is_fast: bool = False
+    is_fast: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

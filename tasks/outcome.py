@@ -53,8 +53,8 @@ class Unfinished:
     """The step goes on after the pause, in any worker. That was not an attempt.
 
     Without a pause its message goes to the end of the queue. `tally` is that of a batch, and
-    `is_active` says whether a member of it is being downloaded. `is_fast` is true if the
-    last downloads of a lane were short.
+    `is_active` says whether a member of it is being downloaded. `is_fast` says in
+    which queue a lane waits.
     """
 
     pause: timedelta | None = None

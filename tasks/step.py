@@ -21,7 +21,7 @@ class StepKind(StrEnum):
     SEND_EMAIL = "send_email"
 
 
-# Lanes whose downloads are short have a queue of their own, apart from those of slow hosts.
+# Slow lanes wait apart from all others, which have this queue.
 FAST_LANES = "run_fast_lane"
 QUEUES: Mapping[str, StepKind] = MappingProxyType(
     {**{kind.value: kind for kind in StepKind}, FAST_LANES: StepKind.RUN_LANE}

@@ -19,8 +19,8 @@ class BatchWorker(Worker):
 class LaneWorker(Worker):
     """Takes only lanes of one queue, so that a batch never holds up a single task.
 
-    It has as many threads as the worker of single tasks. One worker takes lanes whose downloads
-    are short, and another takes all other lanes, so that the former seldom wait for slow hosts.
+    It has as many threads as the worker of single tasks. One worker takes the slow lanes, and
+    another one takes the rest, so that these do not wait for slow hosts.
     """
 
     def __init__(self, broker: Broker, queue: str, threads: int) -> None:

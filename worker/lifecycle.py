@@ -49,6 +49,7 @@ class LifecycleMiddleware(Middleware):
         self._store = resources.store
         self._stopping = resources.stopping
         self._mailer: Mailer = resources.mailer
+        self._fast_threads = resources.fast_threads
         self._mail_worker: MailWorker | None = None
         self._batch_workers: tuple[Worker, ...] = ()
 
@@ -63,6 +64,7 @@ class LifecycleMiddleware(Middleware):
         worker.queue_prefetch = worker.worker_threads
         if isinstance(worker, BESIDE):
             return
+        self._fast_threads.total = worker.worker_threads
         if keep_to_downloads(worker):
             self._mail_worker = MailWorker(broker, self._mailer)
             lanes = [LaneWorker(broker, queue, worker.worker_threads) for queue in LANE_QUEUES]

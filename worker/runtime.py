@@ -26,6 +26,7 @@ from worker import metrics
 from worker.broker import broker_availability, make_broker
 from worker.descriptors import raise_descriptor_limit
 from worker.downloader import Downloader
+from worker.fast_threads import FastThreads
 from worker.leases import LEASES, LeaseKeeper
 from worker.lifecycle import Companions, LifecycleMiddleware
 from worker.mail.mailer import open_mailer
@@ -71,6 +72,7 @@ def build_worker(
         fetch=Downloader(settings, kept).fetch,
         leases=leases,
         mailer=open_mailer(settings, MAIL_THREADS),
+        fast_threads=FastThreads(),
         wake_batch=partial(wake_batch, store, dispatcher, stopping),
         stopping=stopping,
     )

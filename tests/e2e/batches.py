@@ -131,27 +131,6 @@ class CrowdedOrigin(HttpOrigin):
         connection.sendall(answer)
 
 
-class SlowOrigin(HttpOrigin):
-    """Takes `seconds` for a file. After `quick` requests it also waits for `may_finish`."""
-
-    def __init__(self, *, quick: int, seconds: float) -> None:
-        self._quick = quick
-        self._seconds = seconds
-        self.may_finish = threading.Event()
-        super().__init__()
-
-    def answer(self, connection: socket.socket, path: str) -> None:
-        is_quick = len(self.requests) <= self._quick
-        threading.Event().wait(self._seconds)
-        if not is_quick:
-            self.may_finish.wait()
-        connection.sendall(head("200 OK", len(path)) + path.encode())
-
-    def stop(self) -> None:
-        self.may_finish.set()
-        super().stop()
-
-
 class Counts:
     """The counts of a batch as `/check` reports them: they always add up and never fall."""
 

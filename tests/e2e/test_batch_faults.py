@@ -18,6 +18,7 @@ from devtools.servers.origin import Origin
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.servers.system import Workers
 from devtools.waiting import wait_for
+from tasks.step import FAST_LANES
 from tests.e2e.batches import Counts, export, submit_list, wait_for_batch
 from tests.e2e.ledger import count_mails, make_all_due
 from tests.faults import mongodb, rabbitmq
@@ -56,7 +57,7 @@ def messages_lost(
     system: System, _mongod: Mongod, *, lose: Callable[[RabbitMQ], None]
 ) -> Iterator[None]:
     rabbitmq = rabbitmq_of(system)
-    wait_for(lambda: rabbitmq.waiting().get("run_lane"))
+    wait_for(lambda: rabbitmq.waiting().get(FAST_LANES))
     lose(rabbitmq)
     yield
 

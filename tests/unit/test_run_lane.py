@@ -1,7 +1,6 @@
 import threading
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 
 import pytest
 
@@ -13,11 +12,10 @@ from tasks.task import Task
 from tests.batches import StoredBatch, store_batch
 from tests.examples import DIGEST, LEASE, RETENTION
 from tests.fakes import ScriptedStore
-from worker.leases import Claim, LeaseKeeper
-from worker.pace import Pace
-from worker.runner import StepRunner
+from tests.lanes import Lanes
+from worker.leases import Claim
 from worker.steps import run_lane
-from worker.steps.run_lane import BUSY_PAUSE, RunLane
+from worker.steps.run_lane import BUSY_PAUSE
 
 FAILURE = Failure(FailureCode.HTTP_STATUS, "The server answered 503 instead of 200.", 503)
 
@@ -25,41 +23,6 @@ FAILURE = Failure(FailureCode.HTTP_STATUS, "The server answered 503 instead of 2
 @pytest.fixture
 def stored(store: ScriptedStore) -> StoredBatch:
     return store_batch(store, [f"http://a.example/{number}" for number in range(20)], per_host=2)
-
-
-class Lanes:
-    """Runs lanes whose downloads end as a test says."""
-
-    def __init__(self, store: ScriptedStore, stopping: threading.Event) -> None:
-        self.store = store
-        self.stopping = stopping
-        self.downloaded: list[str] = []
-        self.woken: list[str] = []
-        self.during_download: Callable[[Claim], object] = lambda _claim: None
-        self.is_stopping: Callable[[], bool] = lambda: False
-        self.outcome: Callable[[Task], Outcome] = lambda _task: Succeeded(DIGEST)
-        leases = LeaseKeeper(store, LEASE.total_seconds())
-        self.runner = StepRunner(store, leases, RETENTION, stopping)
-        self.pace = Pace()
-        self.step = RunLane(
-            store, leases, self._download, self.woken.append, self.pace, RETENTION, stopping
-        )
-
-    def claim_all_at_once(self) -> None:
-        """Let the downloads so far have been so short that the next claim takes all members."""
-        for _ in range(6):
-            self.pace.record("a.example", seconds=0)
-
-    def run(self, lane: Task) -> Task | None:
-        return self.runner.run(lane.id, StepKind.RUN_LANE, self.step.attempt)
-
-    def _download(self, claim: Claim, is_stopping: Callable[[], bool]) -> Outcome:
-        if is_stopping():
-            return GivenBack()
-        self.downloaded.append(claim.task.url)
-        self.is_stopping = is_stopping
-        self.during_download(claim)
-        return self.outcome(claim.task)
 
 
 @pytest.fixture
@@ -113,26 +76,56 @@ def test_lane_gives_its_thread_back_after_its_turn(
     assert (lane.retry_at, lane.attempt) == (None, 0)
 
 
-@pytest.mark.parametrize("is_fast", [False, True])
-def test_lane_waits_for_its_next_turn_with_those_of_its_speed(
-    lanes: Lanes,
-    stored: StoredBatch,
-    store: ScriptedStore,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    is_fast: bool,
-) -> None:
-    monkeypatch.setattr(run_lane, "FAST_SECONDS", 600 if is_fast else 0)
+@pytest.fixture
+def brief(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> Lanes:
+    """Lanes whose turns are shorter than a download."""
     monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.1)
-    lanes.outcome = lambda _task: Failed(FAILURE)
     lanes.during_download = lambda claim: wait_for(lambda: claim.seconds > 0.1)
-    before = replace(
-        stored.lanes[0], id="other", lane=replace(stored.lane_of("a.example"), is_fast=not is_fast)
-    )
-    store.insert_all([before])
-    lane = lanes.run(before)
+    return lanes
+
+
+@pytest.mark.parametrize("case", list(product([False, True], [0.0, 600.0], [0, 1])))
+def test_lane_is_slow_after_a_long_download_unless_a_fast_one_has_threads_to_spare(
+    brief: Lanes,
+    stored: StoredBatch,
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[bool, float, int],
+) -> None:
+    was_fast, limit, others = case
+    monkeypatch.setattr(run_lane, "FAST_SECONDS", limit)
+    with brief.fast_threads_taken(others):
+        lane = brief.run(brief.of_speed(stored.lanes[0], is_fast=was_fast))
     assert lane is not None
+    is_fast = limit or (was_fast and not others)
     assert lane.queue == (FAST_LANES if is_fast else StepKind.RUN_LANE)
+
+
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_only_a_fast_lane_gives_a_long_download_back_when_no_thread_is_free(
+    brief: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch, *, is_fast: bool
+) -> None:
+    monkeypatch.setattr(run_lane, "FAST_SECONDS", 0.0)
+    brief.outcome = lambda _task: GivenBack() if brief.is_stopping() else Succeeded(DIGEST)
+    with brief.fast_threads_taken(1):
+        brief.run(brief.of_speed(stored.lanes[0], is_fast=is_fast))
+    member = brief.store.get(stored.members[0].id)
+    assert member is not None
+    expected = (Status.QUEUED, 0) if is_fast else (Status.DONE, 1)
+    assert (member.status, member.attempt) == expected
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_lane_of_a_slow_host_begins_no_download_where_no_thread_is_free(
+    lanes: Lanes, stored: StoredBatch, others: int
+) -> None:
+    lanes.pace.record("a.example", 2 * run_lane.FAST_SECONDS)
+    with lanes.fast_threads_taken(others):
+        lane = lanes.run(stored.lanes[0])
+    assert lane is not None
+    assert bool(lanes.downloaded) == (not others)
+    assert lane.status is (Status.QUEUED if others else Status.DONE)
+    if others:
+        assert lane.queue == StepKind.RUN_LANE
 
 
 def test_lane_sleeps_until_its_host_has_rested(

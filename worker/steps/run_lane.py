@@ -20,6 +20,7 @@ from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from telemetry import logs
 from worker import metrics
+from worker.fast_threads import FastThreads
 from worker.leases import Claim, LeaseKeeper
 from worker.pace import Pace
 from worker.resources import Resources
@@ -27,8 +28,7 @@ from worker.retrying import claim_members_until_available, until_available
 from worker.steps import compute_md5
 
 TURN_SECONDS = 1.0
-# A lane is fast if none of its last downloads took longer. One longer download makes it slow, but
-# keeps a thread of fast lanes until it ends.
+# A download that takes longer is long: a fast lane may have to leave its thread to others.
 FAST_SECONDS = 3.0
 # The results of these are written together, unless that would delay one of them for this long.
 RESULT_SECONDS = 0.1
@@ -47,6 +47,7 @@ class RunLane:
     leases: LeaseKeeper
     download: Callable[[Claim, Callable[[], bool]], Outcome]
     wake_batch: Callable[[str], None]
+    fast_threads: FastThreads
     pace: Pace
     retention: timedelta
     stopping: threading.Event
@@ -57,6 +58,15 @@ class RunLane:
         """Download members until the turn is over, or until none can be claimed."""
         lane = claim.task.lane
         assert lane is not None
+        if not lane.is_fast:
+            return self._take_turn(claim, lane)
+        with self.fast_threads.taken_by(claim):
+            is_long = self.pace.seconds(lane.host) > FAST_SECONDS
+            if is_long and not self.fast_threads.may_keep(claim):
+                return Unfinished(is_fast=False)
+            return self._take_turn(claim, lane)
+
+    def _take_turn(self, claim: Claim, lane: Lane) -> Outcome:
         turn_end = time.monotonic() + TURN_SECONDS
         is_fast = lane.is_fast
         while not (self.stopping.is_set() or claim.is_lost):
@@ -74,11 +84,13 @@ class RunLane:
     def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> bool:
         """Download members, one after the other, and record the pace.
 
-        Returns whether all downloads were short.
+        Returns whether the lane is fast from now on.
         """
 
-        def is_cancelled() -> bool:
-            return lane_claim.is_lost or self.stopping.is_set()
+        def is_cancelled(claim: Claim) -> bool:
+            is_long = lane.is_fast and claim.seconds > FAST_SECONDS
+            has_to_leave = is_long and not self.fast_threads.may_keep(lane_claim)
+            return has_to_leave or claim.is_lost or lane_claim.is_lost or self.stopping.is_set()
 
         with ExitStack() as kept:
             claims = [kept.enter_context(self.leases.keep(member)) for member in members]
@@ -103,10 +115,11 @@ class RunLane:
                 write.result()
             seconds = (time.monotonic() - claimed.claimed_at) / downloads
             self.pace.record(lane.host, seconds, may_grow=are_done)
-            return max(claim.seconds for claim in claims) <= FAST_SECONDS
+            are_short = max(claim.seconds for claim in claims) <= FAST_SECONDS
+            return are_short or self.fast_threads.may_keep(lane_claim)
 
     def _download(
-        self, claim: Claim, claimed: "_ClaimedMembers", is_cancelled: Callable[[], bool]
+        self, claim: Claim, claimed: "_ClaimedMembers", is_cancelled: Callable[[Claim], bool]
     ) -> Outcome:
         """Download one member without holding up the others that were claimed with it.
 
@@ -119,9 +132,9 @@ class RunLane:
                 claimed.give_back_waiting()
             if claimed.ended and claimed.is_time_to_write:
                 claimed.writes.append(self.writers.submit(self._settle, claimed.take_ended()))
-            return is_cancelled()
+            return is_cancelled(claim)
 
-        if is_cancelled() or claim.is_lost:
+        if is_cancelled(claim):
             return GivenBack()
         with logs.task_context(claim.task.id):
             claim.start()
@@ -199,6 +212,7 @@ def build(resources: Resources) -> RunLane:
         resources.leases,
         compute_md5.build(resources).download,
         resources.wake_batch,
+        resources.fast_threads,
         Pace(),
         timedelta(seconds=resources.settings.retention),
         resources.stopping,
