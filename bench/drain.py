@@ -17,7 +17,7 @@ from service.batch_submission import BatchSubmission
 from service.lines import read_lines
 from tasks.digests import Algorithm, Digest
 from tasks.outcome import Succeeded
-from tasks.step import FAST_LANES, StepKind
+from tasks.step import StepKind
 from tasks.stores.document import Document, to_document
 from tasks.stores.mongodb import MongoStore
 from tasks.task import Task
@@ -129,7 +129,7 @@ def drain_batches(
             groups.append(parts.group)
             lanes += [lane.id for lane in parts.lanes]
         store.take_due(store.now(), store.now() + timedelta(minutes=10), len(lanes))
-        _enqueue(lab.rabbitmq.url, FAST_LANES, lanes)
+        _enqueue(lab.rabbitmq.url, StepKind.RUN_LANE.value, lanes)
         finished = {"member.group": {"$in": groups}, "status": {"$in": ["done", "failed"]}}
         count = until or sum(map(len, batches))
         drained = _run(lab, OURS, tasks, settings, count, finished, 1, 8)

@@ -67,8 +67,8 @@ class Settings:
     worker_threads: int = _setting(
         8,
         parse_count(1, 256),
-        "Threads for single downloads inside the service, without RabbitMQ. Batches have twice as "
-        "many threads of their own.",
+        "Concurrent single downloads inside the service, without RabbitMQ. As many lanes of "
+        "batches run beside them.",
     )
     rabbitmq_url: str | None = _setting(
         None,

@@ -29,16 +29,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """What a lane downloads: the members of a group with one host, for the batch of that id.
-
-    `is_fast` is false while the lane waits with the slow ones: once a long download had to leave
-    its thread to others, until its downloads are short again.
-    """
+    """What a lane downloads: the members of a group with one host, for the batch of that id."""
 
     group: str
     host: str
     batch_id: str
-    is_fast: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

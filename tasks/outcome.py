@@ -53,14 +53,12 @@ class Unfinished:
     """The step goes on after the pause, in any worker. That was not an attempt.
 
     Without a pause its message goes to the end of the queue. `tally` is that of a batch, and
-    `is_active` says whether a member of it is being downloaded. `is_fast` says in
-    which queue a lane waits.
+    `is_active` says whether a member of it is being downloaded.
     """
 
     pause: timedelta | None = None
     tally: Tally | None = None
     is_active: bool = False
-    is_fast: bool = False
 
 
 @dataclass(frozen=True, slots=True)

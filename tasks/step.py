@@ -21,13 +21,6 @@ class StepKind(StrEnum):
     SEND_EMAIL = "send_email"
 
 
-# Slow lanes wait apart from all others, which have this queue.
-FAST_LANES = "run_fast_lane"
-QUEUES: Mapping[str, StepKind] = MappingProxyType(
-    {**{kind.value: kind for kind in StepKind}, FAST_LANES: StepKind.RUN_LANE}
-)
-
-
 class StepState(StrEnum):
     """Where a step stands."""
 

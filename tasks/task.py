@@ -11,7 +11,7 @@ from tasks.errors import IllegalTransitionError
 from tasks.failure import CANCELLED, Failure, FailureCode
 from tasks.outcome import Delayed, Failed, GivenBack, Outcome, RetryLater, Succeeded, Unfinished
 from tasks.pauses import CLOCK_TOLERANCE, LONGEST_PAUSE, PUBLISHED_PAUSE, UNPUBLISHED_PAUSE
-from tasks.step import FAST_LANES, ROWS, MailStatus, Status, Step, StepKind, StepState, given_up
+from tasks.step import ROWS, MailStatus, Status, Step, StepKind, StepState, given_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,14 +98,6 @@ class Task:
         """The step that needs a message; None while one is claimed, or if nothing is left."""
         step = self.current_step
         return step.kind if step and step.state.is_waiting else None
-
-    @property
-    def queue(self) -> str | None:
-        """The queue for the message of the next step; None if no step is due."""
-        kind = self.next_step
-        if kind is StepKind.RUN_LANE and self.lane is not None and self.lane.is_fast:
-            return FAST_LANES
-        return kind.value if kind else None
 
     @property
     def claimed_step(self) -> Step | None:
@@ -276,11 +268,9 @@ class Task:
                 raise self._illegal("delayed")
             case Delayed(pause):
                 return self._paused(step.uncounted(StepState.DELAYED), now + pause)
-            case Unfinished(pause, tally, is_active, is_fast):
+            case Unfinished(pause, tally, is_active):
                 waiting = step.uncounted(StepState.WAITING)
                 changes = self._tallied(tally) | self._activity(tally, now, is_active=is_active)
-                if self.lane is not None:
-                    changes |= {"lane": replace(self.lane, is_fast=is_fast)}
                 if pause is None:
                     return self._with_step(waiting, **changes, **self._due_soon(now))
                 return self._paused(waiting, now + pause, **changes)

@@ -12,7 +12,7 @@ from dramatiq import Message
 from dramatiq.brokers.stub import StubBroker
 
 from tasks.errors import StoreUnavailableError
-from tasks.step import QUEUES
+from tasks.step import StepKind
 from tasks.stores.sqlite import SQLiteStore
 
 METHODS = (
@@ -149,8 +149,8 @@ class RecordingBroker(StubBroker):
 
     def __init__(self) -> None:
         super().__init__()
-        for queue in QUEUES:
-            self.declare_queue(queue)
+        for kind in StepKind:
+            self.declare_queue(kind.value)
         self.is_down = False
         self.lasts: int | None = None
         self.refused = 0

@@ -2,10 +2,11 @@
 
 from dramatiq import Broker, Worker
 
-from tasks.step import QUEUES, StepKind
+from tasks.step import StepKind
+from worker.lane_slots import LONG_DOWNLOADS
 
 BATCH_QUEUES = frozenset({StepKind.RUN_BATCH.value})
-LANE_QUEUES = frozenset({queue for queue, kind in QUEUES.items() if kind is StepKind.RUN_LANE})
+LANE_QUEUES = frozenset({StepKind.RUN_LANE.value})
 BATCH_THREADS = 2  # a look at a batch is short, and most of it is the store's work
 
 
@@ -17,11 +18,11 @@ class BatchWorker(Worker):
 
 
 class LaneWorker(Worker):
-    """Takes only lanes of one queue, so that a batch never holds up a single task.
+    """Takes only lanes, so that a batch never holds up a single task.
 
-    It has as many threads as the worker of single tasks. One worker takes the slow lanes, and
-    another one takes the rest, so that these do not wait for slow hosts.
+    As many lanes download at once as the worker of single tasks has threads. Further threads are
+    for long downloads.
     """
 
-    def __init__(self, broker: Broker, queue: str, threads: int) -> None:
-        super().__init__(broker, queues={queue}, worker_threads=threads)
+    def __init__(self, broker: Broker, threads: int) -> None:
+        super().__init__(broker, queues=set(LANE_QUEUES), worker_threads=threads + LONG_DOWNLOADS)

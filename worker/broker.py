@@ -23,7 +23,7 @@ from pika.exceptions import (
 )
 
 from settings import Settings
-from tasks.step import QUEUES
+from tasks.step import StepKind
 from telemetry.availability import Availability
 from telemetry.heartbeat import Beat, no_beat
 from worker.consuming import BusyThreads, ThriftyConsumer
@@ -160,7 +160,7 @@ def make_broker(settings: Settings, availability: Availability, beat: Beat = no_
 def _mute_reconnects() -> None:
     """Keep pika and dramatiq from logging what `Availability` logs in one line."""
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    for name in (*QUEUES, *map(dq_name, QUEUES)):
+    for name in (*StepKind, *map(dq_name, StepKind)):
         consumer = logging.getLogger(f"dramatiq.worker.ConsumerThread({name})")
         consumer.addFilter(_is_not_reconnect_noise)
 
@@ -184,8 +184,8 @@ def ping(broker: Broker) -> None:
     """
     if isinstance(broker, RabbitmqBroker):
         with fresh_after_failure(broker):
-            for queue in QUEUES:
-                broker.declare_queue(queue, ensure=True)
+            for kind in StepKind:
+                broker.declare_queue(kind.value, ensure=True)
             broker.channel.basic_publish("", PING_QUEUE, b"")
 
 

@@ -9,10 +9,10 @@ from dramatiq import Broker, MessageProxy, Middleware, Worker
 from fetch.kept import KeptConnections
 from settings import Settings
 from tasks.errors import StoreUnavailableError
-from tasks.step import QUEUES, StepKind
+from tasks.step import StepKind
 from telemetry.heartbeat import Heartbeats
 from worker import metrics
-from worker.batch_workers import LANE_QUEUES, BatchWorker, LaneWorker
+from worker.batch_workers import BatchWorker, LaneWorker
 from worker.describe import describe
 from worker.leases import LeaseKeeper
 from worker.mail.mailer import Mailer
@@ -49,7 +49,7 @@ class LifecycleMiddleware(Middleware):
         self._store = resources.store
         self._stopping = resources.stopping
         self._mailer: Mailer = resources.mailer
-        self._fast_threads = resources.fast_threads
+        self._lane_slots = resources.lane_slots
         self._mail_worker: MailWorker | None = None
         self._batch_workers: tuple[Worker, ...] = ()
 
@@ -64,11 +64,11 @@ class LifecycleMiddleware(Middleware):
         worker.queue_prefetch = worker.worker_threads
         if isinstance(worker, BESIDE):
             return
-        self._fast_threads.total = worker.worker_threads
+        self._lane_slots.total = worker.worker_threads
         if keep_to_downloads(worker):
             self._mail_worker = MailWorker(broker, self._mailer)
-            lanes = [LaneWorker(broker, queue, worker.worker_threads) for queue in LANE_QUEUES]
-            self._batch_workers = (BatchWorker(broker), *lanes)
+            lanes = LaneWorker(broker, worker.worker_threads)
+            self._batch_workers = (BatchWorker(broker), lanes)
         self._companions.dispatcher.start()
         self._companions.leases.start()
         self._companions.kept.start()
@@ -95,9 +95,8 @@ class LifecycleMiddleware(Middleware):
 
     def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
         with suppress(ValueError, TypeError, OverflowError):  # a message that is not ours
-            published = published_at(message)
-            if message.queue_name in QUEUES:
-                self._companions.dispatcher.record_consumed(message.queue_name, published)
+            kind = StepKind(message.queue_name)
+            self._companions.dispatcher.record_consumed(kind.value, published_at(message))
 
     def after_process_message(
         self,

@@ -5,7 +5,7 @@ import time
 
 from dramatiq import Broker, Worker
 
-from tasks.step import QUEUES, StepKind
+from tasks.step import StepKind
 from worker.batch_workers import BATCH_QUEUES, LANE_QUEUES
 from worker.mail.mailer import Mailer
 
@@ -52,5 +52,7 @@ def keep_to_downloads(worker: Worker) -> bool:
     """
     if worker.consumer_whitelist is not None:
         return False
-    worker.consumer_whitelist = QUEUES.keys() - MAIL_QUEUES - BATCH_QUEUES - LANE_QUEUES
+    worker.consumer_whitelist = (
+        {kind.value for kind in StepKind} - MAIL_QUEUES - BATCH_QUEUES - LANE_QUEUES
+    )
     return True

@@ -61,7 +61,7 @@ broker_up = Gauge(
 
 download_threads = Gauge(
     "md5_light_download_threads",
-    "Threads for single downloads, in all worker processes. Lanes have twice that many.",
+    "Threads for single downloads, in all worker processes. Lanes have threads of their own.",
     mode="livesum",
 )
 

@@ -158,12 +158,13 @@ class Dispatcher:
         waiting, sent, messages = [], [], []
         try:
             for task in batch:
-                assert task.queue is not None
-                if self._is_still_waiting(task, task.queue, lengths, now):
+                assert task.next_step is not None
+                queue = task.next_step.value
+                if self._is_still_waiting(task, queue, lengths, now):
                     waiting.append(task.still_waiting(now))
                 else:
                     sent.append(task.dispatched(now))
-                    messages.append(_make_message(task.id, task.queue, now))
+                    messages.append(_make_message(task.id, queue, now))
             publish_all(self._broker, messages)
         except Exception as error:  # noqa: BLE001  pika also raises errors of its own
             self._fail(error)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from settings import Settings
 from tasks.digests import Algorithm, Digest
 from tasks.stores.contract import TaskStore
-from worker.fast_threads import FastThreads
+from worker.lane_slots import LaneSlots
 from worker.leases import LeaseKeeper
 from worker.mail.mailer import Mailer
 
@@ -35,6 +35,6 @@ class Resources:
     fetch: Fetch
     leases: LeaseKeeper
     mailer: Mailer
-    fast_threads: FastThreads
+    lane_slots: LaneSlots
     wake_batch: Callable[[str], None]  # let the batch of that id look at its members at once
     stopping: threading.Event

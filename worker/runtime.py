@@ -16,7 +16,7 @@ from dramatiq import Broker
 from fetch.kept import KeptConnections
 from settings import Settings, SettingsError
 from tasks.errors import StoreUnavailableError, TaskError
-from tasks.step import QUEUES, StepKind
+from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
 from tasks.stores.open import open_store
 from tasks.task import Task
@@ -26,7 +26,7 @@ from worker import metrics
 from worker.broker import broker_availability, make_broker
 from worker.descriptors import raise_descriptor_limit
 from worker.downloader import Downloader
-from worker.fast_threads import FastThreads
+from worker.lane_slots import LaneSlots
 from worker.leases import LEASES, LeaseKeeper
 from worker.lifecycle import Companions, LifecycleMiddleware
 from worker.mail.mailer import open_mailer
@@ -72,7 +72,7 @@ def build_worker(
         fetch=Downloader(settings, kept).fetch,
         leases=leases,
         mailer=open_mailer(settings, MAIL_THREADS),
-        fast_threads=FastThreads(),
+        lane_slots=LaneSlots(),
         wake_batch=partial(wake_batch, store, dispatcher, stopping),
         stopping=stopping,
     )
@@ -87,18 +87,17 @@ def build_worker(
     retention = timedelta(seconds=settings.retention)
     runner = StepRunner(store, leases, retention, stopping)
     runtime = WorkerRuntime(broker, companions)
-    attempts = {kind: build(resources).attempt for kind, build in STEPS.items()}
-    for queue, kind in QUEUES.items():
-        _declare_actor(runtime, runner, queue, kind, attempts[kind])
+    for kind, build in STEPS.items():
+        _declare_actor(runtime, runner, kind, build(resources).attempt)
     return runtime
 
 
 def _declare_actor(
-    runtime: WorkerRuntime, runner: StepRunner, queue: str, kind: StepKind, attempt: Attempt
+    runtime: WorkerRuntime, runner: StepRunner, kind: StepKind, attempt: Attempt
 ) -> None:
     @dramatiq.actor(
-        actor_name=queue,
-        queue_name=queue,
+        actor_name=kind.value,
+        queue_name=kind.value,
         broker=runtime.broker,
         throws=StoreUnavailableError,
     )

@@ -9,12 +9,12 @@ import pika
 
 from devtools.servers.process import MissingProgramError, Process, free_port
 from devtools.waiting import wait_for
-from tasks import step
+from tasks.step import StepKind
 
 RABBITMQ_COMMAND = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 RABBITMQ_CONTROL = RABBITMQ_COMMAND.with_name("rabbitmqctl")
 # Each of the project's, and what dramatiq declares beside it: for delayed and for dead messages.
-QUEUES = [f"{queue}{end}" for queue in step.QUEUES for end in ("", ".DQ", ".XQ")]
+QUEUES = [f"{kind.value}{end}" for kind in StepKind for end in ("", ".DQ", ".XQ")]
 
 
 class RabbitMQ:

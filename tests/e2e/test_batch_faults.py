@@ -18,7 +18,7 @@ from devtools.servers.origin import Origin
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.servers.system import Workers
 from devtools.waiting import wait_for
-from tasks.step import FAST_LANES
+from tasks.step import StepKind
 from tests.e2e.batches import Counts, export, submit_list, wait_for_batch
 from tests.e2e.ledger import count_mails, make_all_due
 from tests.faults import mongodb, rabbitmq
@@ -57,7 +57,7 @@ def messages_lost(
     system: System, _mongod: Mongod, *, lose: Callable[[RabbitMQ], None]
 ) -> Iterator[None]:
     rabbitmq = rabbitmq_of(system)
-    wait_for(lambda: rabbitmq.waiting().get(FAST_LANES))
+    wait_for(lambda: rabbitmq.waiting().get(StepKind.RUN_LANE))
     lose(rabbitmq)
     yield
 
@@ -116,7 +116,7 @@ def test_a_batch_outlives(
     distributed: System,
 ) -> None:
     origin = serve(FILES)
-    distributed.environ["BATCH_PER_HOST"] = "60"  # more lanes than workers fetch at once
+    distributed.environ["BATCH_PER_HOST"] = "200"  # more lanes than workers fetch at once
     distributed.start_workers(processes=2, threads=4)
     service = distributed.start_service()
     urls = [f"{origin.base}{path}" for path in FILES]

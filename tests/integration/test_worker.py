@@ -12,11 +12,11 @@ from devtools.servers.process import free_port
 from devtools.servers.raw_origin import RawOrigin, redirect
 from devtools.waiting import wait_for
 from settings import Settings
-from tasks.step import QUEUES, MailStatus, Status, StepKind
+from tasks.step import MailStatus, Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.examples import attempts_at, insert
-from worker.batch_workers import LANE_QUEUES, BatchWorker, LaneWorker
+from worker.batch_workers import BatchWorker, LaneWorker
 from worker.mail.mailer import open_mailer
 from worker.mail_worker import MailWorker, keep_to_downloads
 from worker.runtime import build_worker
@@ -173,16 +173,15 @@ def test_a_worker_starts_without_a_warning(
     assert [record for record in caplog.records if record.levelname != "INFO"] == []
 
 
-def test_every_queue_is_taken_by_one_worker(store: SQLiteStore) -> None:
+def test_every_kind_of_step_is_taken_by_one_worker(store: SQLiteStore) -> None:
     runtime = build_worker(Settings(), store)
     main = dramatiq.Worker(runtime.broker)
     assert keep_to_downloads(main)
     mails = MailWorker(runtime.broker, open_mailer(Settings(), 1))
-    batches = BatchWorker(runtime.broker)
-    lanes = [LaneWorker(runtime.broker, queue, 1) for queue in LANE_QUEUES]
+    batches, lanes = BatchWorker(runtime.broker), LaneWorker(runtime.broker, 1)
 
     queues = [
-        name for each in (main, mails, batches, *lanes) for name in each.consumer_whitelist or ()
+        name for each in (main, mails, batches, lanes) for name in each.consumer_whitelist or ()
     ]
 
-    assert sorted(queues) == sorted(QUEUES)
+    assert sorted(queues) == sorted(kind.value for kind in StepKind)

@@ -14,10 +14,8 @@ import yaml
 
 from devtools.servers.process import PROJECT, find_program
 from settings import VERSION, Settings
-from tasks.step import QUEUES
+from tasks.step import StepKind
 from worker import health
-from worker.batch_workers import BATCH_QUEUES
-from worker.mail_worker import MAIL_QUEUES
 
 DEPLOY = PROJECT / "deploy"
 DOC = (PROJECT / "docs/deploy.md").read_text()
@@ -208,7 +206,7 @@ def test_workers_are_scaled_by_the_queues_of_downloads() -> None:
     assert spec["scaleTargetRef"]["name"] in manifests("Deployment")
     assert "replicas" not in manifests("Deployment")["md5-light-worker"]["spec"]
     scaled = {each["metadata"]["queueName"]: each for each in spec["triggers"]}
-    assert scaled.keys() == QUEUES.keys() - MAIL_QUEUES - BATCH_QUEUES
+    assert scaled.keys() == {StepKind.COMPUTE_MD5.value, StepKind.RUN_LANE.value}
     (command,) = (each["command"] for _, each in pods() if "command" in each)
     threads = command[command.index("-t") + 1]
     for each in scaled.values():

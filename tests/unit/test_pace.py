@@ -39,10 +39,3 @@ def test_hosts_are_forgotten_when_they_are_too_many(monkeypatch: pytest.MonkeyPa
     for host in "abc":
         measured.record(host, seconds=0.0)
     assert [measured.most_claimed(host) for host in "abc"] == [1, 1, 2]
-
-
-def test_the_last_time_of_each_host_is_known() -> None:
-    measured = Pace()
-    measured.record("a", seconds=5.0)
-    measured.record("a", seconds=4.0, may_grow=False)
-    assert (measured.seconds("a"), measured.seconds("b")) == (4.0, 0.0)

@@ -58,20 +58,7 @@ def test_member_of_a_batch_gets_no_message(
     stored = store_batch(store, ["http://example.com/"])
     dispatcher.dispatch([*stored.members, *stored.lanes])
     wait_for(lambda: broker.messages)
-    assert broker.messages == [("run_fast_lane", stored.lanes[0].id)]
-
-
-def test_lanes_have_a_queue_for_each_speed(
-    dispatcher: Dispatcher, broker: RecordingBroker, store: ScriptedStore
-) -> None:
-    fast, other = store_batch(store, ["http://example.com/"] * 2).lanes
-    claimed = store.save(other.claimed(NOW, LEASE))
-    assert claimed is not None
-    slow = store.save(claimed.ended(Unfinished(is_fast=False), NOW, retention=RETENTION))
-    assert slow is not None
-    dispatcher.dispatch([fast, slow])
-    wait_for(lambda: len(broker.messages) == 2)
-    assert broker.messages == [("run_fast_lane", fast.id), ("run_lane", slow.id)]
+    assert broker.messages == [("run_lane", stored.lanes[0].id)]
 
 
 def test_waking_a_batch_does_not_cut_the_pause_of_its_mail_short(

@@ -1,13 +1,12 @@
 import threading
 from datetime import timedelta
-from itertools import product
 
 import pytest
 
 from devtools.waiting import wait_for
 from tasks.failure import Failure, FailureCode
-from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded
-from tasks.step import FAST_LANES, Status, StepKind
+from tasks.outcome import Failed, Outcome, RetryLater, Succeeded
+from tasks.step import Status, StepKind
 from tasks.task import Task
 from tests.batches import StoredBatch, store_batch
 from tests.examples import DIGEST, LEASE, RETENTION
@@ -76,56 +75,30 @@ def test_lane_gives_its_thread_back_after_its_turn(
     assert (lane.retry_at, lane.attempt) == (None, 0)
 
 
-@pytest.fixture
-def brief(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> Lanes:
-    """Lanes whose turns are shorter than a download."""
-    monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.1)
-    lanes.during_download = lambda claim: wait_for(lambda: claim.seconds > 0.1)
-    return lanes
-
-
-@pytest.mark.parametrize("case", list(product([False, True], [0.0, 600.0], [0, 1])))
-def test_lane_is_slow_after_a_long_download_unless_a_fast_one_has_threads_to_spare(
-    brief: Lanes,
-    stored: StoredBatch,
-    monkeypatch: pytest.MonkeyPatch,
-    case: tuple[bool, float, int],
+def test_lane_gives_its_slot_away_during_a_long_download(
+    lanes: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    was_fast, limit, others = case
-    monkeypatch.setattr(run_lane, "FAST_SECONDS", limit)
-    with brief.fast_threads_taken(others):
-        lane = brief.run(brief.of_speed(stored.lanes[0], is_fast=was_fast))
-    assert lane is not None
-    is_fast = limit or (was_fast and not others)
-    assert lane.queue == (FAST_LANES if is_fast else StepKind.RUN_LANE)
+    monkeypatch.setattr(run_lane, "LONG_SECONDS", 0.1)
+
+    def download(_claim: Claim) -> None:
+        lanes.during_download = lambda _claim: None
+        other = threading.Thread(target=lanes.run, args=[stored.lanes[1]])
+        other.start()
+        wait_for(lambda: not lanes.is_stopping() and not other.is_alive())
+
+    lanes.during_download = download
+    lanes.run(stored.lanes[0])
+    assert sorted(lanes.downloaded) == sorted(member.url for member in stored.members)
 
 
-@pytest.mark.parametrize("is_fast", [False, True])
-def test_only_a_fast_lane_gives_a_long_download_back_when_no_thread_is_free(
-    brief: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch, *, is_fast: bool
-) -> None:
-    monkeypatch.setattr(run_lane, "FAST_SECONDS", 0.0)
-    brief.outcome = lambda _task: GivenBack() if brief.is_stopping() else Succeeded(DIGEST)
-    with brief.fast_threads_taken(1):
-        brief.run(brief.of_speed(stored.lanes[0], is_fast=is_fast))
-    member = brief.store.get(stored.members[0].id)
-    assert member is not None
-    expected = (Status.QUEUED, 0) if is_fast else (Status.DONE, 1)
-    assert (member.status, member.attempt) == expected
+def test_lane_keeps_its_slot_during_short_downloads(lanes: Lanes, stored: StoredBatch) -> None:
+    def download(_claim: Claim) -> None:
+        assert not lanes.is_stopping()
+        assert not lanes.step.slots._long
 
-
-@pytest.mark.parametrize("others", [0, 1])
-def test_lane_of_a_slow_host_begins_no_download_where_no_thread_is_free(
-    lanes: Lanes, stored: StoredBatch, others: int
-) -> None:
-    lanes.pace.record("a.example", 2 * run_lane.FAST_SECONDS)
-    with lanes.fast_threads_taken(others):
-        lane = lanes.run(stored.lanes[0])
-    assert lane is not None
-    assert bool(lanes.downloaded) == (not others)
-    assert lane.status is (Status.QUEUED if others else Status.DONE)
-    if others:
-        assert lane.queue == StepKind.RUN_LANE
+    lanes.during_download = download
+    lanes.run(stored.lanes[0])
+    assert len(lanes.downloaded) == len(stored.members)
 
 
 def test_lane_sleeps_until_its_host_has_rested(

@@ -12,7 +12,7 @@ from tasks.digests import Algorithm, Expected
 from tasks.errors import IllegalTransitionError
 from tasks.failure import CANCELLED, FailureCode
 from tasks.outcome import Delayed, Failed, GivenBack, RetryLater, Succeeded, Unfinished
-from tasks.step import FAST_LANES, ROWS, MailStatus, Status, Step, StepKind, StepState
+from tasks.step import ROWS, MailStatus, Status, Step, StepKind, StepState
 from tasks.stores.document import from_document, to_document
 from tasks.task import Task
 from tests.examples import (
@@ -483,14 +483,3 @@ def test_document_has_the_format_of_its_steps(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("tasks.step.ROWS", newer)
     assert to_document(make_task(ADDRESS))["format"] == 2
     assert "format" not in to_document(make_task())
-
-
-def test_lane_waits_in_the_queue_of_its_speed() -> None:
-    lane, queues = LANE, [LANE.queue]
-    for is_fast in (False, True):
-        claimed = lane.claimed(NOW, LEASE)
-        assert claimed.queue is None
-        lane = claimed.ended(Unfinished(is_fast=is_fast), NOW, retention=RETENTION)
-        assert from_document(to_document(lane)) == lane
-        queues.append(lane.queue)
-    assert queues == [FAST_LANES, "run_lane", FAST_LANES]

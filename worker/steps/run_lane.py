@@ -20,7 +20,7 @@ from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from telemetry import logs
 from worker import metrics
-from worker.fast_threads import FastThreads
+from worker.lane_slots import LaneSlots
 from worker.leases import Claim, LeaseKeeper
 from worker.pace import Pace
 from worker.resources import Resources
@@ -28,8 +28,8 @@ from worker.retrying import claim_members_until_available, until_available
 from worker.steps import compute_md5
 
 TURN_SECONDS = 1.0
-# A download that takes longer is long: a fast lane may have to leave its thread to others.
-FAST_SECONDS = 3.0
+# After this time a download is long, and its lane gives its slot to another one.
+LONG_SECONDS = 3.0
 # The results of these are written together, unless that would delay one of them for this long.
 RESULT_SECONDS = 0.1
 WRITERS = 4
@@ -47,7 +47,7 @@ class RunLane:
     leases: LeaseKeeper
     download: Callable[[Claim, Callable[[], bool]], Outcome]
     wake_batch: Callable[[str], None]
-    fast_threads: FastThreads
+    slots: LaneSlots
     pace: Pace
     retention: timedelta
     stopping: threading.Event
@@ -58,40 +58,25 @@ class RunLane:
         """Download members until the turn is over, or until none can be claimed."""
         lane = claim.task.lane
         assert lane is not None
-        if not lane.is_fast:
-            return self._take_turn(claim, lane)
-        with self.fast_threads.taken_by(claim):
-            is_long = self.pace.seconds(lane.host) > FAST_SECONDS
-            if is_long and not self.fast_threads.may_keep(claim):
-                return Unfinished(is_fast=False)
+        with self.slots.taken_by(claim, self.stopping):
             return self._take_turn(claim, lane)
 
     def _take_turn(self, claim: Claim, lane: Lane) -> Outcome:
         turn_end = time.monotonic() + TURN_SECONDS
-        is_fast = lane.is_fast
         while not (self.stopping.is_set() or claim.is_lost):
             if time.monotonic() > turn_end:
-                return Unfinished(is_fast=is_fast)
+                return Unfinished()
             most = self.pace.most_claimed(lane.host)
             members = claim_members_until_available(
                 self.store, lane, most, self.leases.lease, self.stopping
             )
             if not members:
-                return self._without_members(lane, is_fast=is_fast)
-            is_fast = self._run(claim, lane, members)
+                return self._without_members(lane)
+            self._run(claim, lane, members)
         return GivenBack()
 
-    def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> bool:
-        """Download members, one after the other, and record the pace.
-
-        Returns whether the lane is fast from now on.
-        """
-
-        def is_cancelled(claim: Claim) -> bool:
-            is_long = lane.is_fast and claim.seconds > FAST_SECONDS
-            has_to_leave = is_long and not self.fast_threads.may_keep(lane_claim)
-            return has_to_leave or claim.is_lost or lane_claim.is_lost or self.stopping.is_set()
-
+    def _run(self, lane_claim: Claim, lane: Lane, members: list[Task]) -> None:
+        """Download members, one after the other, and record the pace."""
         with ExitStack() as kept:
             claims = [kept.enter_context(self.leases.keep(member)) for member in members]
             claimed = _ClaimedMembers(claims)
@@ -100,7 +85,7 @@ class RunLane:
                 claim = claimed.waiting.popleft()
                 if is_losing:  # the batch may be cancelled, and then this claim is lost as well
                     until_available(claim.renew, self.stopping)
-                outcome = self._download(claim, claimed, is_cancelled)
+                outcome = self._download(claim, claimed, lane_claim)
                 downloads += 1
                 are_done = are_done and isinstance(outcome, Succeeded)
                 is_losing = is_losing or claim.is_lost
@@ -115,26 +100,27 @@ class RunLane:
                 write.result()
             seconds = (time.monotonic() - claimed.claimed_at) / downloads
             self.pace.record(lane.host, seconds, may_grow=are_done)
-            are_short = max(claim.seconds for claim in claims) <= FAST_SECONDS
-            return are_short or self.fast_threads.may_keep(lane_claim)
 
-    def _download(
-        self, claim: Claim, claimed: "_ClaimedMembers", is_cancelled: Callable[[Claim], bool]
-    ) -> Outcome:
-        """Download one member without holding up the others that were claimed with it.
+    def _download(self, claim: Claim, claimed: "_ClaimedMembers", lane_claim: Claim) -> Outcome:
+        """Download one member without holding up other members or lanes.
 
         However slow it is, a download asks several times a second whether it may go on. Other
         threads then write the results, so that an outage of the store does not stop it.
         """
 
+        def is_cancelled() -> bool:
+            return claim.is_lost or lane_claim.is_lost or self.stopping.is_set()
+
         def is_stopping() -> bool:
+            if claim.seconds > LONG_SECONDS:
+                self.slots.give_away(lane_claim)
             if claimed.is_turn_over:
                 claimed.give_back_waiting()
             if claimed.ended and claimed.is_time_to_write:
                 claimed.writes.append(self.writers.submit(self._settle, claimed.take_ended()))
-            return is_cancelled(claim)
+            return is_cancelled()
 
-        if is_cancelled(claim):
+        if is_cancelled():
             return GivenBack()
         with logs.task_context(claim.task.id):
             claim.start()
@@ -154,16 +140,16 @@ class RunLane:
             if task is not None:
                 metrics.record_outcome(StepKind.COMPUTE_MD5, outcome)
 
-    def _without_members(self, lane: Lane, *, is_fast: bool) -> Outcome:
+    def _without_members(self, lane: Lane) -> Outcome:
         """Return how the lane goes on: later, or not at all."""
         due_at = until_available(lambda: self.store.members.due_at(lane), self.stopping)
         if due_at is not None:
             pause = due_at - until_available(self.store.now, self.stopping)
-            return Unfinished(min(max(pause, SHORTEST_PAUSE), LONGEST_PAUSE), is_fast=is_fast)
+            return Unfinished(min(max(pause, SHORTEST_PAUSE), LONGEST_PAUSE))
         members = self.store.members
         # Another lane has the last members of the host. If its worker is lost, they wait again.
         if until_available(lambda: members.is_unfinished(lane.group, lane.host), self.stopping):
-            return Unfinished(BUSY_PAUSE, is_fast=is_fast)
+            return Unfinished(BUSY_PAUSE)
         if not until_available(lambda: members.is_unfinished(lane.group), self.stopping):
             self.wake_batch(lane.batch_id)
         return Succeeded()
@@ -212,7 +198,7 @@ def build(resources: Resources) -> RunLane:
         resources.leases,
         compute_md5.build(resources).download,
         resources.wake_batch,
-        resources.fast_threads,
+        resources.lane_slots,
         Pace(),
         timedelta(seconds=resources.settings.retention),
         resources.stopping,
