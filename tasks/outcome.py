@@ -63,7 +63,7 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """The worker stops: another one repeats the attempt, which does not count."""
+    """The attempt was not begun or not ended. It does not count, and any worker may repeat it."""
 
 
 Outcome = Succeeded | Failed | RetryLater | Delayed | Unfinished | GivenBack

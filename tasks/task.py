@@ -185,7 +185,7 @@ class Task:
         return replace(self, seconds_running=round(seconds, 3)) if step.row.is_timed else self
 
     def released(self, now: datetime) -> Self:
-        """The worker stops: the task is due at once, and an attempt under way does not count."""
+        """The task is due at once, and an attempt under way does not count."""
         if self.claimed_step is None:
             self._require_waiting("released")
             return replace(self, wake_at=self._next_look(now), dispatched_at=None)

@@ -106,6 +106,7 @@ class Mongod:
 
     def step_up(self) -> None:
         self.command("replSetFreeze", 0)  # ends the minute; a single member then elects itself
+        wait_for(lambda: self.command("hello")["isWritablePrimary"])
 
     def fail(self, *commands: str, **how: object) -> None:
         """Spoil the project's commands until `heal`; for `how`, see MongoDB's failCommand."""

@@ -5,6 +5,8 @@ from http import HTTPStatus
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from devtools.waiting import wait_for
+
 
 def scrape(base: str, **headers: str) -> dict[str, float]:
     """Each sample's value, by its name and labels: `name{label="value"}`."""
@@ -16,3 +18,13 @@ def scrape(base: str, **headers: str) -> dict[str, float]:
         for sample in family.samples
         for labels in [",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))]
     }
+
+
+def scrape_store(base: str) -> dict[str, float]:
+    """Do as `scrape`, and wait for what the store reports. A slow store is left out of a scrape."""
+
+    def scraped() -> dict[str, float] | None:
+        samples = scrape(base)
+        return samples if "md5_light_tasks_overdue" in samples else None
+
+    return wait_for(scraped) or {}

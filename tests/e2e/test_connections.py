@@ -235,7 +235,8 @@ def listens(service: Service) -> bool:
         return False
 
 
-def test_requests_one_after_the_other_keep_their_connection(service: Service) -> None:
+def test_requests_one_after_the_other_keep_their_connection(open_system: System) -> None:
+    service = open_system.start_service(**{**SHORT, "SANIC_KEEP_ALIVE_TIMEOUT": "3"})
     with connect(service, 20) as connection, ThreadPoolExecutor(1) as pool:
         idle_ones_closed = pool.submit(exchange_all, service, [b"", LIVE, LIVE[:-2]])
         while not idle_ones_closed.done():

@@ -23,7 +23,7 @@ from tasks.failure import FailureCode
 from telemetry import exporter
 from tests.e2e.batches import submit_list, wait_for_batch
 from tests.e2e.ledger import wait_until_settled
-from tests.e2e.scraping import scrape
+from tests.e2e.scraping import scrape, scrape_store
 from tests.faults.mongodb import frozen
 
 BODY = b"to be hashed" * 1000
@@ -140,14 +140,14 @@ def test_age_and_idleness_end_with_what_is_old(embedded: System, origin: Origin)
     running = 'md5_light_oldest_task_age_seconds{state="running"}'
 
     def is_older_than_idle() -> bool:
-        samples = scrape(service.base)
+        samples = scrape_store(service.base)
         return 1 < samples[running] > samples["md5_light_batch_idle_seconds"]
 
     wait_for(is_older_than_idle)
     origin.may_finish.set()
     wait_for_batch(service, batch)
-    wait_for(lambda: scrape(service.base)[running] == 0)
-    assert scrape(service.base)["md5_light_batch_idle_seconds"] == 0
+    wait_for(lambda: scrape_store(service.base)[running] == 0)
+    assert scrape_store(service.base)["md5_light_batch_idle_seconds"] == 0
 
 
 @pytest.mark.services
@@ -183,11 +183,11 @@ def test_a_metrics_port_takes_the_metrics_off_the_public_one(
     base = f"http://127.0.0.1:{port}"
     done = 'md5_light_tasks_ended_total{code="",status="done"}'
     wait_for(lambda: scrape(base)[done] == 10)
-    samples = scrape(base)
+    samples = scrape_store(base)
     submits = 'md5_light_http_request_seconds_count{route="/submit",status="2xx"}'
     assert samples[submits] == 10
     assert samples["md5_light_store_up"] == samples["md5_light_broker_up"] == 1
-    wait_for(lambda: scrape(base)['md5_light_tasks{state="queued"}'] == 0)
+    wait_for(lambda: scrape_store(base)['md5_light_tasks{state="queued"}'] == 0)
     service.send(signal.SIGINT)
     assert service.wait() == 0
     assert "Traceback" not in service.output
@@ -247,7 +247,7 @@ def test_service_counts_failures_refusals_and_the_store(embedded: System, origin
     service.wait_for_end(service.submit(f"http://127.0.0.1:{free_port()}/"))
     service.wait_for_end(service.submit("http://10.0.0.1/"))
 
-    told = scrape(service.base)
+    told = scrape_store(service.base)
     assert told['md5_light_tasks_ended_total{code="blocked_address",status="failed"}'] == 1
     assert told['md5_light_tasks_ended_total{code="connect_error",status="failed"}'] == 1
     assert told['md5_light_retries_total{code="connect_error"}'] == 1

@@ -17,6 +17,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from devtools.servers.deployment import System
 from devtools.servers.process import free_port
 from devtools.servers.system import Service
+from devtools.waiting import wait_for_a_fresh_minute
 from service import docs
 from tasks.digests import Algorithm, Expected
 from tasks.step import StepKind
@@ -132,6 +133,7 @@ def test_refusals_are_as_documented(system: System, service: Service) -> None:
     full = system.start_service(MAX_UNFINISHED="1")
     closed = system.start_service(API_TOKENS=TOKEN)
     submit(service, data={"url": URL}, headers=key)
+    wait_for_a_fresh_minute()
     submit(bounded, data={"url": URL})
     submit(bounded, data={"url": URL})
     answers = [

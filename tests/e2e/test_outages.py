@@ -77,6 +77,7 @@ def wait_until_ready(system: System, **expected: str) -> None:
 
 @pytest.mark.services
 def test_rabbitmq_is_stopped(distributed: System, rabbitmq: RabbitMQ, origin: Origin) -> None:
+    distributed.environ["RABBITMQ_URL"] = rabbitmq.url  # with the usual heartbeat
     service = distributed.start()
     wait_until_ready(distributed, status="ok", store="ok", broker="ok")
     with down(rabbitmq):
@@ -98,7 +99,10 @@ def is_back(process: Process) -> bool:
 
 
 @pytest.mark.services
-def test_mongodb_is_frozen(distributed: System, own_mongod: Mongod, origin: Origin) -> None:
+def test_mongodb_is_frozen(
+    distributed: System, own_mongod: Mongod, rabbitmq: RabbitMQ, origin: Origin
+) -> None:
+    distributed.environ["RABBITMQ_URL"] = rabbitmq.url  # with the usual heartbeat
     distributed.environ["MONGODB_URL"] = own_mongod.database_url("test")
     service = distributed.start()
     origin.may_finish.clear()

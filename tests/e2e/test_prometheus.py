@@ -87,12 +87,19 @@ def test_every_expression_finds_data(
     use(service, origin)
 
     for selector in {each for rule in read_rules() for each in selectors_of(rule.expr)}:
-        with suppress(AssertionError):  # the next line names the selector
+        try:
             wait_for(lambda each=selector: prometheus.query(each))  # type: ignore[misc]
-        assert prometheus.query(selector), selector
+        except AssertionError:
+            raise AssertionError(f"no data: {selector}") from None
+    without_data: list[str] = []
+
+    def have_data() -> bool:
+        without_data[:] = panels_without_data(prometheus)
+        return not without_data
+
     with suppress(AssertionError):  # the list says more than that it took too long
-        wait_for(lambda: not panels_without_data(prometheus))
-    assert panels_without_data(prometheus) == []
+        wait_for(have_data)
+    assert without_data == []
     wait_for(lambda: {rule["state"] for rule in prometheus.rules().values()} == {"inactive"})
     assert {rule["health"] for rule in prometheus.rules().values()} == {"ok"}
     assert prometheus.rules().keys() == {rule.alert for rule in read_rules()}

@@ -1,5 +1,6 @@
 """An operator sees that the broker is unreachable, or refuses access, and why."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +11,9 @@ from devtools.servers.origin import Origin
 from devtools.servers.process import Process, free_port
 from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import PATIENCE, wait_for
+from telemetry.availability import REPEAT_SECONDS
 from tests.e2e.ledger import make_all_due, wait_until_settled
-from tests.e2e.scraping import scrape
+from tests.e2e.scraping import scrape, scrape_store
 from tests.faults.rabbitmq import down
 
 pytestmark = pytest.mark.services
@@ -43,7 +45,7 @@ def test_an_outage_shows_in_the_metrics_of_service_and_workers(
     distributed.start_workers(processes=2, METRICS_PORT=str(port))
     service = distributed.start_service()
     wait_for(lambda: scrape(service.base)[BROKER] == scrape(workers)[BROKER] == 1)
-    assert scrape(service.base)[OVERDUE] == 0
+    assert scrape_store(service.base)[OVERDUE] == 0
 
     with down(rabbitmq):
         wait_for(lambda: scrape(service.base)[BROKER] == scrape(workers)[BROKER] == 0)
@@ -51,19 +53,19 @@ def test_an_outage_shows_in_the_metrics_of_service_and_workers(
         down_only = {"status": "ok", "store": "ok", "broker": "unreachable"}
         wait_for(lambda: ready(distributed) == down_only)
         make_all_due(distributed.store)  # of which a new task has half a minute
-        wait_for(lambda: scrape(service.base)[OVERDUE] == 1)
+        wait_for(lambda: scrape_store(service.base)[OVERDUE] == 1)
         # It stays overdue, however often a sweeper takes it.
         repairs = scrape(workers)[REPAIRS]
 
         def was_taken_again() -> bool:
-            assert scrape(service.base)[OVERDUE] == 1
+            assert scrape_store(service.base)[OVERDUE] == 1
             return scrape(workers)[REPAIRS] > repairs + 1
 
         wait_for(was_taken_again)
 
     wait_for(lambda: scrape(service.base)[BROKER] == scrape(workers)[BROKER] == 1)
     wait_until_settled(distributed.store, task_id)
-    wait_for(lambda: scrape(service.base)[OVERDUE] == 0)
+    wait_for(lambda: scrape_store(service.base)[OVERDUE] == 0)
     wait_for(lambda: ready(distributed)["broker"] == "ok")
 
 
@@ -72,6 +74,7 @@ def test_a_wrong_password_is_an_error_that_names_the_setting(
 ) -> None:
     distributed.environ["RABBITMQ_URL"] = rabbitmq.url.replace(":guest@", ":wr0ng-password@")
     port = free_port()
+    began = time.monotonic()
     workers = distributed.start_workers(METRICS_PORT=str(port))
     service = distributed.start_service()
     processes: list[Process] = [workers, service]
@@ -84,11 +87,11 @@ def test_a_wrong_password_is_an_error_that_names_the_setting(
     service.submit(f"{origin.base}/file")
     assert ready(distributed)["broker"] == "unreachable"
     make_all_due(distributed.store)
-    wait_for(lambda: scrape(service.base)[OVERDUE] == 1)
+    wait_for(lambda: scrape_store(service.base)[OVERDUE] == 1)
     assert scrape(service.base)[BROKER] == 0
     assert scrape(f"http://127.0.0.1:{port}")[BROKER] == 0
     for process in processes:  # which have tried several times in the meantime
-        assert len(refusals(process)) == 1
+        assert len(refusals(process)) <= 1 + (time.monotonic() - began) // REPEAT_SECONDS
         assert "Traceback" not in process.output
         assert "wr0ng-password" not in process.output
 

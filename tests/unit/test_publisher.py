@@ -370,6 +370,7 @@ def test_whether_the_broker_answers(
     assert not dispatcher.is_broker_reachable(0.05), "nothing was heard of it so far"
     answers.set()
     assert dispatcher.is_broker_reachable(10)
+    wait_for(lambda: dispatcher._pings >= 3)  # the first one, and one of each call
     is_down = True
     assert not dispatcher.is_broker_reachable(10)
     is_down = False
