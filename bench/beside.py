@@ -18,6 +18,7 @@ from devtools.servers.system import Service
 LINES = 10_000
 SINGLES = 30
 SLOW_SECONDS = 30.0
+RAMP_SECONDS = 12.0  # until as many slow downloads run as may
 EMAIL = "someone@example.com"
 CLIENTS = 1000
 BATCHES = 100
@@ -41,7 +42,7 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 @contextmanager
 def _distributed(lab: Lab) -> Iterator[Service]:
-    """A service and one worker process, whose lanes may take all of its threads."""
+    """A service and one worker process, with no limit on the lanes of a host."""
     mails = {"MAILS_PER_HOUR": "0", "MAILS_PER_HOUR_TO_DOMAIN": "0"}
     limits = {"MAILS_PER_HOUR_OF_CLIENT": "0", "URLS_PER_HOUR": "0", "BATCH_PER_HOST": "0"}
     data = {"DATA_DIR": str(lab.new_folder())}
@@ -59,7 +60,7 @@ def _beside_members(lab: Lab, url: str, slow_url: str) -> Iterator[Row]:
     for name, member in (("fast", url), (f"slow ({SLOW_SECONDS:.0f} s)", slow_url)):
         with _distributed(lab) as service:
             _submit(service, [member] * LINES)
-            time.sleep(2)
+            time.sleep(RAMP_SECONDS)
             times = [_single_with_mail(service, url) for _ in range(SINGLES)]
         yield Row(
             name=f"single task and its mail beside a batch of 10,000 {name} files, median",
@@ -74,6 +75,7 @@ def _beside_polls(lab: Lab, url: str, slow_url: str) -> Iterator[Row]:
     with _distributed(lab) as service:
         _single_with_mail(service, url)
         ids = [_submit(service, [slow_url] * 100) for _ in range(BATCHES)]
+        time.sleep(RAMP_SECONDS)
         idle = [_single_with_mail(service, url) for _ in range(SINGLES)]
         paths = [f"/check?id={each}" for each in ids]
         polls = Request(service.base, paths, "", CLIENTS, SECONDS, POLL_SECONDS).start()

@@ -63,7 +63,7 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """The attempt was not begun or not ended. It does not count, and any worker may repeat it."""
+    """The attempt was not started or not finished. It does not count, and is repeated."""
 
 
 Outcome = Succeeded | Failed | RetryLater | Delayed | Unfinished | GivenBack

@@ -1,56 +1,56 @@
-"""How many lanes of a process download at once, apart from long downloads."""
+"""Limits how many lanes run at once in a process."""
 
 import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.leases import Claim
-
-# A process runs up to this many more lanes, all of them with long downloads.
+# A process continues up to this many long downloads without a slot.
 LONG_DOWNLOADS = 64
 POLL_SECONDS = 0.5  # how soon a stop is noticed
 
 
 class LaneSlots:
-    """The slots of a process for lanes, which are given away in the order in which lanes come.
+    """The slots of a process for lanes. Each is that of the thread which runs the lane.
 
-    A lane with a long download gives its slot to the next one and continues beside it, so that
-    slow hosts do not hold up the others. May be used from any thread.
+    They are granted in the order of arrival. A lane whose download is longer than its turn frees
+    its slot and continues without one, so slow hosts do not hold up the others. May be used from
+    any thread.
     """
 
     def __init__(self, total: int = 0) -> None:
         self.total = total  # the worker sets it when it boots
-        self._waiting: deque[Claim] = deque()
-        self._having: set[Claim] = set()
-        self._long: set[Claim] = set()
+        self._waiting: deque[int] = deque()  # these are threads
+        self._holders: set[int] = set()
+        self._long: set[int] = set()
         self._changed = threading.Condition()
 
     @contextmanager
-    def taken_by(self, lane: Claim, stopping: threading.Event) -> Iterator[None]:
-        """Wait for a slot, which the lane has inside the block. A stop ends the wait."""
+    def taken(self, stopping: threading.Event) -> Iterator[None]:
+        """Wait for a slot, which the calling thread has inside the block. A stop ends the wait."""
+        thread = threading.get_ident()
         with self._changed:
-            self._waiting.append(lane)
-            while not (self._is_next(lane) or stopping.is_set()):
+            self._waiting.append(thread)
+            while not (self._is_next(thread) or stopping.is_set()):
                 self._changed.wait(POLL_SECONDS)
-            self._waiting.remove(lane)
-            self._having.add(lane)
+            self._waiting.remove(thread)
+            self._holders.add(thread)
             self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
-                self._having.discard(lane)
-                self._long.discard(lane)
+                self._holders.discard(thread)
+                self._long.discard(thread)
                 self._changed.notify_all()
 
-    def _is_next(self, lane: Claim) -> bool:
-        return self._waiting[0] is lane and len(self._having) < self.total
+    def _is_next(self, thread: int) -> bool:
+        return self._waiting[0] == thread and len(self._holders) < self.total
 
-    def give_away(self, lane: Claim) -> None:
-        """Free the slot of a lane that continues with a long download, unless too many do."""
+    def free(self, thread: int) -> None:
+        """Free the slot of a thread with a long download, unless too many have one already."""
         with self._changed:
-            if lane in self._having and len(self._long) < LONG_DOWNLOADS:
-                self._having.remove(lane)
-                self._long.add(lane)
+            if thread in self._holders and len(self._long) < LONG_DOWNLOADS:
+                self._holders.remove(thread)
+                self._long.add(thread)
                 self._changed.notify_all()

@@ -75,30 +75,23 @@ def test_lane_gives_its_thread_back_after_its_turn(
     assert (lane.retry_at, lane.attempt) == (None, 0)
 
 
-def test_lane_gives_its_slot_away_during_a_long_download(
+def test_lane_frees_its_slot_when_a_download_is_longer_than_its_turn(
     lanes: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_lane, "LONG_SECONDS", 0.1)
+    other = threading.Thread(target=lanes.run, args=[stored.lanes[1]], daemon=True)
 
     def download(_claim: Claim) -> None:
-        lanes.during_download = lambda _claim: None
-        other = threading.Thread(target=lanes.run, args=[stored.lanes[1]])
-        other.start()
-        wait_for(lambda: not lanes.is_stopping() and not other.is_alive())
-
-    lanes.during_download = download
-    lanes.run(stored.lanes[0])
-    assert sorted(lanes.downloaded) == sorted(member.url for member in stored.members)
-
-
-def test_lane_keeps_its_slot_during_short_downloads(lanes: Lanes, stored: StoredBatch) -> None:
-    def download(_claim: Claim) -> None:
-        assert not lanes.is_stopping()
+        is_stopping = lanes.is_stopping
+        assert not is_stopping()
         assert not lanes.step.slots._long
+        monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.0)
+        lanes.during_download = lambda _claim: None
+        other.start()
+        wait_for(lambda: not is_stopping() and not other.is_alive())
 
     lanes.during_download = download
     lanes.run(stored.lanes[0])
-    assert len(lanes.downloaded) == len(stored.members)
+    assert lanes.downloaded[0] == stored.members[0].url
 
 
 def test_lane_sleeps_until_its_host_has_rested(

@@ -28,8 +28,6 @@ from worker.retrying import claim_members_until_available, until_available
 from worker.steps import compute_md5
 
 TURN_SECONDS = 1.0
-# After this time a download is long, and its lane gives its slot to another one.
-LONG_SECONDS = 3.0
 # The results of these are written together, unless that would delay one of them for this long.
 RESULT_SECONDS = 0.1
 WRITERS = 4
@@ -58,10 +56,6 @@ class RunLane:
         """Download members until the turn is over, or until none can be claimed."""
         lane = claim.task.lane
         assert lane is not None
-        with self.slots.taken_by(claim, self.stopping):
-            return self._take_turn(claim, lane)
-
-    def _take_turn(self, claim: Claim, lane: Lane) -> Outcome:
         turn_end = time.monotonic() + TURN_SECONDS
         while not (self.stopping.is_set() or claim.is_lost):
             if time.monotonic() > turn_end:
@@ -107,15 +101,15 @@ class RunLane:
         However slow it is, a download asks several times a second whether it may go on. Other
         threads then write the results, so that an outage of the store does not stop it.
         """
+        thread = threading.get_ident()
 
         def is_cancelled() -> bool:
             return claim.is_lost or lane_claim.is_lost or self.stopping.is_set()
 
         def is_stopping() -> bool:
-            if claim.seconds > LONG_SECONDS:
-                self.slots.give_away(lane_claim)
             if claimed.is_turn_over:
                 claimed.give_back_waiting()
+                self.slots.free(thread)
             if claimed.ended and claimed.is_time_to_write:
                 claimed.writes.append(self.writers.submit(self._settle, claimed.take_ended()))
             return is_cancelled()

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from devtools.servers.system import Service
+from devtools.waiting import wait_for
 from tests.e2e.page.actions import BODY, MD5, Serve, submit
 
 pytestmark = pytest.mark.services
@@ -44,9 +45,15 @@ def test_refreshing_can_be_stopped(page: Page, serve: Serve) -> None:
     origin = serve({"/file": BODY})
     origin.may_finish.clear()
     submit(page, f"{origin.base}/file")
-    page.get_by_role("link", name="Stop refreshing").click()
+    stop = page.get_by_role("link", name="Stop refreshing")
     refresh = page.get_by_role("link", name="Refresh", exact=True)
-    expect(refresh).to_be_visible()
+
+    def is_stopped() -> bool:
+        if stop.is_visible():
+            stop.click()  # unless the page refreshes itself just then
+        return refresh.is_visible()
+
+    wait_for(is_stopped)
     origin.may_finish.set()
     refresh.click()
     expect(page.get_by_text(MD5)).to_be_visible()
