@@ -18,7 +18,7 @@ from devtools.servers.system import Service
 LINES = 10_000
 SINGLES = 30
 SLOW_SECONDS = 30.0
-RAMP_SECONDS = 12.0  # until as many slow downloads run as may
+RAMP_SECONDS = 12.0  # until the slow downloads have all their threads
 EMAIL = "someone@example.com"
 CLIENTS = 1000
 BATCHES = 100
@@ -57,10 +57,11 @@ def _beside_members(lab: Lab, url: str, slow_url: str) -> Iterator[Row]:
     with _distributed(lab) as service:
         _single_with_mail(service, url)  # opens connections and imports modules
         idle = [_single_with_mail(service, url) for _ in range(SINGLES)]
-    for name, member in (("fast", url), (f"slow ({SLOW_SECONDS:.0f} s)", slow_url)):
+    slow = f"slow ({SLOW_SECONDS:.0f} s)"
+    for name, member, ramp in (("fast", url, 2.0), (slow, slow_url, RAMP_SECONDS)):
         with _distributed(lab) as service:
             _submit(service, [member] * LINES)
-            time.sleep(RAMP_SECONDS)
+            time.sleep(ramp)
             times = [_single_with_mail(service, url) for _ in range(SINGLES)]
         yield Row(
             name=f"single task and its mail beside a batch of 10,000 {name} files, median",

@@ -9,9 +9,8 @@ from fetch.bounds import SLICE_SECONDS, Bounds
 from fetch.errors import FetchError
 from tasks.failure import FailureCode
 
-# In the whole process. getaddrinfo has no timeout, so a lookup may outlive its download: about as
-# long again if all name servers are silent.
-MAX_LOOK_UPS = 256
+# In the whole process. getaddrinfo has no timeout, so a lookup may outlive its download.
+MAX_LOOK_UPS = 1024
 
 SocketAddress = tuple[Any, ...]
 Endpoint = tuple[int, SocketAddress]  # an address family, and what connect() takes

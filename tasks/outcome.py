@@ -63,7 +63,7 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """The attempt was not started or not finished. It does not count, and is repeated."""
+    """The attempt was not started or not finished. It does not count."""
 
 
 Outcome = Succeeded | Failed | RetryLater | Delayed | Unfinished | GivenBack

@@ -40,8 +40,7 @@ class Lanes:
             self.pace.record("a.example", seconds=0)
 
     def run(self, lane: Task) -> Task | None:
-        with self.step.slots.taken(self.stopping):
-            return self.runner.run(lane.id, StepKind.RUN_LANE, self.step.attempt)
+        return self.runner.run(lane.id, StepKind.RUN_LANE, self.step.attempt)
 
     def _download(self, claim: Claim, is_stopping: Callable[[], bool]) -> Outcome:
         if is_stopping():

@@ -20,8 +20,8 @@ class BatchWorker(Worker):
 class LaneWorker(Worker):
     """Takes only lanes, so that a batch never holds up a single task.
 
-    There are as many slots for lanes as threads for single tasks. Further threads are for long
-    downloads.
+    There are as many slots for lanes as threads for single tasks. Further threads are for lanes
+    with long downloads.
     """
 
     def __init__(self, broker: Broker, threads: int) -> None:

@@ -4,8 +4,8 @@ A worker is a process of `dramatiq actors`, or the service itself when it is emb
 """
 
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -87,19 +87,13 @@ def build_worker(
     retention = timedelta(seconds=settings.retention)
     runner = StepRunner(store, leases, retention, stopping)
     runtime = WorkerRuntime(broker, companions)
-    turns = {StepKind.RUN_LANE: partial(resources.lane_slots.taken, stopping)}
     for kind, build in STEPS.items():
-        attempt = build(resources).attempt
-        _declare_actor(runtime, runner, kind, attempt, turns.get(kind, nullcontext))
+        _declare_actor(runtime, runner, kind, build(resources).attempt)
     return runtime
 
 
 def _declare_actor(
-    runtime: WorkerRuntime,
-    runner: StepRunner,
-    kind: StepKind,
-    attempt: Attempt,
-    turn: Callable[[], AbstractContextManager[None]],
+    runtime: WorkerRuntime, runner: StepRunner, kind: StepKind, attempt: Attempt
 ) -> None:
     @dramatiq.actor(
         actor_name=kind.value,
@@ -108,7 +102,7 @@ def _declare_actor(
         throws=StoreUnavailableError,
     )
     def actor(task_id: str) -> None:
-        with turn(), logs.task_context(task_id):
+        with logs.task_context(task_id):
             task = runner.run(task_id, kind, attempt)
         if task is None:
             return

@@ -241,6 +241,5 @@ def test_work_for_a_wrong_token_is_linear(closed: Service, entry: str) -> None:
 
 
 def test_nothing_of_this_has_filled_the_log(service: Service) -> None:
-    # Tasks have been accepted among the rest, and each attempt at one has a line.
-    lines = [line for line in service.output.splitlines() if "task=" not in line]
-    assert len("".join(lines)) < 20_000
+    # Some tasks were accepted, and each attempt at one has a line.
+    assert len(service.output) < 100_000

@@ -15,7 +15,10 @@ from settings import Settings
 from tasks.step import MailStatus, Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
+from tests.batches import store_batch
+from tests.e2e.batches import CrowdedOrigin
 from tests.examples import attempts_at, insert
+from worker import lane_slots
 from worker.batch_workers import BatchWorker, LaneWorker
 from worker.mail.mailer import open_mailer
 from worker.mail_worker import MailWorker, keep_to_downloads
@@ -157,6 +160,22 @@ def test_a_mail_that_would_wait_for_more_than_a_day_is_given_up(
     wait_for(lambda: task().mail_status is MailStatus.REFUSED)
     assert task().is_settled
     assert task().digest is not None
+
+
+def test_a_process_runs_as_many_lanes_at_once_as_it_has_threads(
+    begin: Callable[..., Callable[[], Task]],
+    serve: Callable[[Mapping[str, bytes]], Origin],
+    store: SQLiteStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lane_slots, "LONG_DOWNLOADS", 0)
+    single = serve({"/file": b"x"})
+    with CrowdedOrigin(2, 0.05) as origin:
+        lines = [f"{origin.base}/{number}" for number in range(60)]
+        stored = store_batch(store, lines, per_host=10)
+        begin(f"{single.base}/file")
+        wait_for(lambda: store.members.tally(stored.group).done == len(lines))
+    assert origin.refused == 0
 
 
 def test_a_worker_starts_without_a_warning(

@@ -20,7 +20,7 @@ class Turn:
         self._slots, self._stopping = slots, stopping
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
-        wait_for(lambda: self.has_begun or self.thread.ident in slots._waiting)
+        wait_for(lambda: self.has_begun or self.thread.ident in waiting(slots))
 
     def _run(self) -> None:
         with self._slots.taken(self._stopping):
@@ -46,6 +46,10 @@ def turns(slots: LaneSlots, stopping: threading.Event, count: int) -> Iterator[l
             turn.may_end.set()
 
 
+def waiting(slots: LaneSlots) -> list[int]:
+    return [waiter.thread for waiter in slots._waiting]
+
+
 def wait_until_they_run(slots: LaneSlots, *running: Turn) -> None:
     threads = {turn.thread.ident for turn in running}
     wait_for(lambda: slots._holders | slots._long == threads)
@@ -60,7 +64,7 @@ def test_lanes_wait_for_a_slot_in_the_order_of_arrival(stopping: threading.Event
         wait_until_they_run(slots, made[0], made[2])
         made[0].end()
         wait_until_they_run(slots, made[2], made[3])
-        assert list(slots._waiting) == [made[4].thread.ident]
+        assert waiting(slots) == [made[4].thread.ident]
 
 
 def test_thread_with_a_long_download_frees_its_slot_once(stopping: threading.Event) -> None:
@@ -71,7 +75,7 @@ def test_thread_with_a_long_download_frees_its_slot_once(stopping: threading.Eve
         wait_until_they_run(slots, made[0], made[1])
         made[0].end()
         wait_until_they_run(slots, made[1])
-        assert len(slots._waiting) == 2, "its end frees no second slot"
+        assert len(waiting(slots)) == 2, "its end frees no second slot"
         made[1].end()
         wait_until_they_run(slots, made[2])
 

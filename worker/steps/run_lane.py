@@ -56,6 +56,10 @@ class RunLane:
         """Download members until the turn is over, or until none can be claimed."""
         lane = claim.task.lane
         assert lane is not None
+        with self.slots.taken(self.stopping):
+            return self._take_turn(claim, lane)
+
+    def _take_turn(self, claim: Claim, lane: Lane) -> Outcome:
         turn_end = time.monotonic() + TURN_SECONDS
         while not (self.stopping.is_set() or claim.is_lost):
             if time.monotonic() > turn_end:

@@ -1,4 +1,4 @@
-"""Names are looked up by few threads, whatever the name servers do."""
+"""Names are looked up by a limited number of threads, whatever the name servers do."""
 
 import socket
 import threading
