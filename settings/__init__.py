@@ -67,8 +67,8 @@ class Settings:
     worker_threads: int = _setting(
         8,
         parse_count(1, 256),
-        "Concurrent single downloads inside the service, without RabbitMQ. The same number of "
-        "lanes run at once, and up to 64 further long downloads of lanes.",
+        "Concurrent single downloads inside the service, without RabbitMQ. As many lanes of "
+        "batches run at once, and up to 64 more with long downloads.",
     )
     rabbitmq_url: str | None = _setting(
         None,

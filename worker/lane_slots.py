@@ -52,7 +52,7 @@ class LaneSlots:
                 self._grant()
 
     def free(self, thread: int) -> None:
-        """Free the slot of a thread with a long download, unless too many have one already."""
+        """Free the slot of a thread with a long download, unless too many already continue so."""
         with self._lock:
             if thread in self._holders and len(self._long) < LONG_DOWNLOADS:
                 self._holders.remove(thread)

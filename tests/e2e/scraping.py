@@ -27,4 +27,6 @@ def scrape_store(base: str) -> dict[str, float]:
         samples = scrape(base)
         return samples if "md5_light_tasks_overdue" in samples else None
 
-    return wait_for(scraped) or {}
+    samples = wait_for(scraped)
+    assert samples is not None
+    return samples

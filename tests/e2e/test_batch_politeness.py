@@ -93,7 +93,7 @@ def test_a_slow_host_leaves_the_other_threads_to_the_others(embedded: System, se
     batch_id = submit_list(service, lines)
     wait_until_some_are_done(service, batch_id, 100)
     assert set(fast.requests) == set(files)
-    assert len(set(slow.requests)) == 4
+    assert len(slow.requests) == 4
     slow.may_finish.set()
     assert wait_for_batch(service, batch_id)["tasks"]["done"] == 200
 

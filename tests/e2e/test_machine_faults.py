@@ -19,7 +19,7 @@ from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
 from devtools.servers.process import Process, free_port
-from devtools.servers.system import REPLY_SECONDS, Service
+from devtools.servers.system import Service
 from devtools.waiting import wait_for
 from tests.e2e.ledger import assert_done_and_mailed, make_due, wait_for_first_mailing
 
@@ -50,12 +50,9 @@ def begin_all(service: Service, serve: Serve) -> tuple[Origin, dict[str, bytes]]
 
 def live_through(session: requests.Session, service: Service, seconds: float) -> None:
     end = time.monotonic() + seconds
-    answered_after = []
     while time.monotonic() < end:
-        response = session.get(f"{service.base}/health/live", timeout=REPLY_SECONDS)
+        response = session.get(f"{service.base}/health/live", timeout=4)  # shorter than the outages
         assert response.status_code == HTTPStatus.OK
-        answered_after.append(response.elapsed.total_seconds())
-    assert min(answered_after) < seconds / 2, "it does not wait for the end of the outage"
 
 
 @pytest.mark.services

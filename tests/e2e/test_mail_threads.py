@@ -133,7 +133,7 @@ def stop(system: System) -> int:
 
 def test_a_stop_waits_for_a_mail_under_way(system: System, inbox: Inbox, serve: Serve) -> None:
     origin = serve({"/file": b"x"})
-    inbox.delay = 1.5
+    inbox.delay = 2.0
     service = system.start()
     service.submit(f"{origin.base}/file", email="user@example.com")
     wait_for(lambda: inbox.asked)

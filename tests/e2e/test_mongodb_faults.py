@@ -15,7 +15,7 @@ from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.mongod import Mongod
 from devtools.servers.origin import Origin
-from devtools.servers.system import REPLY_SECONDS, Service, Workers
+from devtools.servers.system import Service, Workers
 from devtools.waiting import wait_for
 from tasks.task import Task
 from tests.e2e.batches import insert_long_batch
@@ -103,10 +103,8 @@ class Scene:
 
     def live_through(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        answered_after = [answer_alive(self.service)]
         while time.monotonic() < end:
-            answered_after.append(answer_alive(self.service))
-        assert min(answered_after) < LIVE_SECONDS
+            assert_alive(self.service)
 
 
 @pytest.fixture
@@ -117,11 +115,9 @@ def scene(distributed: System, inbox: Inbox, serve: Serve) -> Iterator[Scene]:
     distributed.kill()  # a polite stop takes seconds
 
 
-def answer_alive(service: Service) -> float:
-    """Return after how many seconds a service has answered that it is alive."""
-    response = requests.get(f"{service.base}/health/live", timeout=REPLY_SECONDS)
+def assert_alive(service: Service) -> None:
+    response = requests.get(f"{service.base}/health/live", timeout=LIVE_SECONDS)
     assert response.status_code == HTTPStatus.OK
-    return response.elapsed.total_seconds()
 
 
 def assert_unavailable(response: requests.Response) -> None:
@@ -182,10 +178,8 @@ def test_no_client_waits_for_long_while_mongodb_is_silent(
             *(clients.submit(service.try_to_submit, "http://127.0.0.1/") for _ in range(70)),
             *(clients.submit(service.check, task_id) for _ in range(10)),
         ]
-        answered_after = [answer_alive(service)]
         while not all(answer.done() for answer in answers):
-            answered_after.append(answer_alive(service))
-        assert min(answered_after) < LIVE_SECONDS
+            assert_alive(service)
         for answer in answers:
             assert_unavailable(answer.result())
 
@@ -225,4 +219,4 @@ def test_an_export_that_cannot_go_on_is_cut_off(
         with fault(mongod), pytest.raises(requests.exceptions.ChunkedEncodingError):
             for _ in parts:
                 pass
-    answer_alive(service)
+    assert_alive(service)
