@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 
 from telemetry.run_folder import HEARTBEAT_PREFIX
 
@@ -28,16 +28,25 @@ class Heartbeats:
         parent = multiprocessing.parent_process()
         master = os.getpid() if parent is None else parent.pid
         self._prefix = folder / f"{HEARTBEAT_PREFIX}{os.getpid()}_{master}_"
-        self._threads: list[Thread] = []
+        self._threads: set[Thread] = set()
+        self._lock = Lock()
         for loop in loops:
             self.beat(loop)
 
-    def watch(self, threads: Iterable[Thread]) -> None:
-        """End all heartbeats once one of these threads has ended."""
-        self._threads.extend(threads)
+    def watch(self, thread: Thread) -> None:
+        """End all heartbeats once this thread has ended, unless it is forgotten before."""
+        with self._lock:
+            self._threads.add(thread)
+
+    def forget(self, thread: Thread) -> None:
+        """Expect no more of a thread that ends in good order."""
+        with self._lock:
+            self._threads.discard(thread)
 
     def beat(self, loop: str) -> None:
         """Report that a loop goes on. Raises nothing."""
-        if all(thread.is_alive() for thread in self._threads):
+        with self._lock:
+            threads = list(self._threads)
+        if all(thread.is_alive() for thread in threads):
             with suppress(OSError):
                 Path(f"{self._prefix}{loop}").touch()

@@ -8,7 +8,6 @@ from tasks.step import StepKind
 from tasks.task import Task
 from tests.examples import DIGEST, LEASE, RETENTION
 from tests.fakes import ScriptedStore
-from worker.lane_slots import LaneSlots
 from worker.leases import Claim, LeaseKeeper
 from worker.pace import Pace
 from worker.runner import StepRunner
@@ -29,9 +28,16 @@ class Lanes:
         leases = LeaseKeeper(store, LEASE.total_seconds())
         self.runner = StepRunner(store, leases, RETENTION, stopping)
         self.pace = Pace()
-        slots = LaneSlots(1)
+        self.relieved: list[threading.Thread] = []
         self.step = RunLane(
-            store, leases, self._download, self.woken.append, slots, self.pace, RETENTION, stopping
+            store,
+            leases,
+            self._download,
+            self.woken.append,
+            self.relieved.append,
+            self.pace,
+            RETENTION,
+            stopping,
         )
 
     def claim_all_at_once(self) -> None:

@@ -16,6 +16,7 @@ from dramatiq.common import dq_name
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import (
+    AMQPError,
     ChannelClosed,
     ConnectionClosedByBroker,
     ProbableAccessDeniedError,
@@ -197,6 +198,13 @@ def count_waiting(broker: Broker, queue: str) -> int:
     with fresh_after_failure(broker):
         waiting, _delayed, _dead = broker.get_queue_message_counts(queue)
         return int(waiting)
+
+
+def relieve(consumer: Consumer | None, thread: threading.Thread) -> None:
+    """Let a consumer take a message for another thread, while this one is working on one."""
+    if isinstance(consumer, ThriftyConsumer):
+        with suppress(AMQPError):  # it reconnects, and takes the message then
+            consumer.relieve(thread)
 
 
 @contextmanager

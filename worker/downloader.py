@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 from fetch.bounds import Limits
 from fetch.download import Progress, download
@@ -25,6 +26,8 @@ class Downloader:
         self._resolver = Resolver()
         self._limits = Limits.from_settings(settings)
         self._local = threading.local()
+        self._transports: dict[threading.Thread, Transport] = {}
+        self._lock = threading.Lock()
 
     def fetch(
         self,
@@ -57,14 +60,20 @@ class Downloader:
             )
 
     def _transport(self) -> Transport:
-        """Return the transport of this thread."""
+        """Return the transport of this thread, which may be that of a thread that has ended."""
         if not hasattr(self._local, "transport"):
-            self._local.transport = Transport(
-                self._guard,
-                resolver=self._resolver,
-                kept=self._kept,
-                ca_bundle=self._settings.ca_bundle,
-                user_agent=self._settings.sent_user_agent,
-            )
-        transport: Transport = self._local.transport
-        return transport
+            with self._lock:
+                ended = next((each for each in self._transports if not each.is_alive()), None)
+                transport = self._make_transport() if ended is None else self._transports.pop(ended)
+                self._transports[threading.current_thread()] = transport
+            self._local.transport = transport
+        return cast("Transport", self._local.transport)
+
+    def _make_transport(self) -> Transport:
+        return Transport(
+            self._guard,
+            resolver=self._resolver,
+            kept=self._kept,
+            ca_bundle=self._settings.ca_bundle,
+            user_agent=self._settings.sent_user_agent,
+        )

@@ -3,8 +3,10 @@
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread
 
 from dramatiq import Broker, MessageProxy, Middleware, Worker
+from dramatiq.worker import ConsumerThread, WorkerThread
 
 from fetch.kept import KeptConnections
 from settings import Settings
@@ -12,7 +14,7 @@ from tasks.errors import StoreUnavailableError
 from tasks.step import StepKind
 from telemetry.heartbeat import Heartbeats
 from worker import metrics
-from worker.batch_workers import BatchWorker, LaneWorker
+from worker.batch_workers import LONG_DOWNLOADS, BatchWorker, LaneWorker
 from worker.describe import describe
 from worker.leases import LeaseKeeper
 from worker.mail.mailer import Mailer
@@ -43,13 +45,15 @@ class LifecycleMiddleware(Middleware):
     These are for mails, batches and lanes.
     """
 
-    def __init__(self, companions: Companions, resources: Resources) -> None:
+    def __init__(
+        self, companions: Companions, resources: Resources, lane_worker: LaneWorker
+    ) -> None:
         self._companions = companions
         self._settings: Settings = resources.settings
         self._store = resources.store
         self._stopping = resources.stopping
         self._mailer: Mailer = resources.mailer
-        self._lane_slots = resources.lane_slots
+        self._lane_worker = lane_worker
         self._mail_worker: MailWorker | None = None
         self._batch_workers: tuple[Worker, ...] = ()
 
@@ -62,20 +66,20 @@ class LifecycleMiddleware(Middleware):
         # A message that waits in a busy process would wait although another process is idle, and
         # RabbitMQ's consumer_timeout would run. So a process takes as many as it has threads.
         worker.queue_prefetch = worker.worker_threads
+        worker.delay_prefetch = 1  # nothing is delayed
+        if worker is self._lane_worker and self._settings.rabbitmq_url is None:
+            worker.queue_prefetch += LONG_DOWNLOADS  # there is no other process
         if isinstance(worker, BESIDE):
             return
-        self._lane_slots.total = worker.worker_threads
         if keep_to_downloads(worker):
             self._mail_worker = MailWorker(broker, self._mailer)
-            lanes = LaneWorker(broker, worker.worker_threads)
-            self._batch_workers = (BatchWorker(broker), lanes)
+            self._lane_worker.worker_threads = worker.worker_threads
+            self._batch_workers = (BatchWorker(broker), self._lane_worker)
         self._companions.dispatcher.start()
         self._companions.leases.start()
         self._companions.kept.start()
 
     def after_worker_boot(self, _broker: Broker, worker: Worker) -> None:
-        if self._companions.heartbeats is not None:
-            self._companions.heartbeats.watch([*worker.workers, *worker.consumers.values()])
         if isinstance(worker, BESIDE):
             return
         if self._mail_worker is not None:
@@ -92,6 +96,21 @@ class LifecycleMiddleware(Middleware):
                 0 if self._mail_worker is None else MAIL_THREADS,
                 describe(self._settings, self._store),
             )
+
+    def after_worker_thread_boot(self, _broker: Broker, thread: WorkerThread) -> None:
+        self._watch(thread)
+
+    def after_consumer_thread_boot(self, _broker: Broker, thread: ConsumerThread) -> None:
+        self._watch(thread)
+
+    def _watch(self, thread: Thread) -> None:
+        if self._companions.heartbeats is not None:
+            self._companions.heartbeats.watch(thread)
+
+    def before_worker_thread_shutdown(self, _broker: Broker, thread: WorkerThread) -> None:
+        if self._companions.heartbeats is not None:
+            self._companions.heartbeats.forget(thread)
+        self._lane_worker.forget(thread)
 
     def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
         with suppress(ValueError, TypeError, OverflowError):  # a message that is not ours

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from settings import Settings
 from tasks.digests import Algorithm, Digest
 from tasks.stores.contract import TaskStore
-from worker.lane_slots import LaneSlots
 from worker.leases import LeaseKeeper
 from worker.mail.mailer import Mailer
 
@@ -35,6 +34,6 @@ class Resources:
     fetch: Fetch
     leases: LeaseKeeper
     mailer: Mailer
-    lane_slots: LaneSlots
+    relieve: Callable[[threading.Thread], None]  # of further lanes, during a long download
     wake_batch: Callable[[str], None]  # let the batch of that id look at its members at once
     stopping: threading.Event

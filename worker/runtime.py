@@ -23,10 +23,10 @@ from tasks.task import Task
 from telemetry import exporter, logs
 from telemetry.heartbeat import Heartbeats, no_beat
 from worker import metrics
+from worker.batch_workers import LaneWorker
 from worker.broker import broker_availability, make_broker
 from worker.descriptors import raise_descriptor_limit
 from worker.downloader import Downloader
-from worker.lane_slots import LaneSlots
 from worker.leases import LEASES, LeaseKeeper
 from worker.lifecycle import Companions, LifecycleMiddleware
 from worker.mail.mailer import open_mailer
@@ -65,6 +65,7 @@ def build_worker(
     dispatcher = Dispatcher(broker, store, availability, beat)
     leases = LeaseKeeper(store, settings.lease, beat)
     kept = KeptConnections()
+    lane_worker = LaneWorker(broker)
     stopping = threading.Event()
     resources = Resources(
         settings=settings,
@@ -72,7 +73,7 @@ def build_worker(
         fetch=Downloader(settings, kept).fetch,
         leases=leases,
         mailer=open_mailer(settings, MAIL_THREADS),
-        lane_slots=LaneSlots(),
+        relieve=lane_worker.relieve,
         wake_batch=partial(wake_batch, store, dispatcher, stopping),
         stopping=stopping,
     )
@@ -83,7 +84,7 @@ def build_worker(
         kept=kept,
         heartbeats=heartbeats,
     )
-    broker.add_middleware(LifecycleMiddleware(companions, resources))
+    broker.add_middleware(LifecycleMiddleware(companions, resources, lane_worker))
     retention = timedelta(seconds=settings.retention)
     runner = StepRunner(store, leases, retention, stopping)
     runtime = WorkerRuntime(broker, companions)

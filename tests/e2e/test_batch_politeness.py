@@ -98,10 +98,10 @@ def test_a_slow_host_leaves_the_other_threads_to_the_others(embedded: System, se
     assert wait_for_batch(service, batch_id)["tasks"]["done"] == 200
 
 
-def test_a_host_continues_while_a_slow_one_holds_all_slots_that_it_can_get(
+def test_a_host_continues_while_a_slow_one_has_all_threads_that_it_can_get(
     system: System, serve: Serve
 ) -> None:
-    """Here each host may have as many lanes as a worker has slots."""
+    """Here each host may have as many lanes as a worker has threads."""
     files = dict.fromkeys(names("", 300), b"file")
     slow, fast = serve(files), serve(files)
     slow.may_finish.clear()

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import dramatiq
 import pika
 import pytest
-from dramatiq import Broker, Message
+from dramatiq import Broker, Consumer, Message, MessageProxy
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, NackError
@@ -18,6 +18,7 @@ from devtools.waiting import PATIENCE, wait_for
 from settings import Settings
 from tests.faults.rabbitmq import down, frozen, out_of_memory
 from worker.broker import broker_availability, make_broker
+from worker.consuming import ThriftyConsumer
 from worker.publishing import publish_all
 
 pytestmark = pytest.mark.services
@@ -81,6 +82,7 @@ def test_garbage_and_unknown_actors_are_dropped_with_a_log_line(
     broker.enqueue(message_for(queue, "actor", "served"))
 
     worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=100)
+    worker.delay_prefetch = 1
     worker.start()
     try:
         wait_for(lambda: served == ["served"])
@@ -91,6 +93,55 @@ def test_garbage_and_unknown_actors_are_dropped_with_a_log_line(
     assert "Failed to decode message" in caplog.text
     for name in (queue, f"{queue}.XQ"):
         assert count(rabbitmq, name) == 0
+
+
+def take(consumer: Consumer) -> MessageProxy:
+    """Return the next message, after which none comes."""
+    message = wait_for(lambda: next(consumer))
+    assert message is not None
+    assert next(consumer) is None
+    return message
+
+
+def finish(broker: Broker, consumer: Consumer, message: MessageProxy) -> None:
+    broker.emit_before("ack", message)
+    consumer.ack(message)
+    assert next(consumer) is None
+
+
+def test_a_message_is_taken_instead_of_that_of_a_relieved_thread(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    broker.declare_queue(queue)
+    for argument in "abcdef":
+        broker.enqueue(message_for(queue, "actor", argument))
+    consumer = broker.consume(queue, prefetch=1, timeout=100)
+    assert isinstance(consumer, ThriftyConsumer)
+    message = take(consumer)
+    for _ in range(3):
+        broker.emit_before("process_message", message)
+        consumer.relieve(threading.current_thread())
+        following = take(consumer)
+        finish(broker, consumer, message)
+        message = following
+    consumer.close()  # type: ignore[no-untyped-call]
+    wait_for(lambda: count(rabbitmq, queue) == 3)
+
+
+def test_a_relieved_thread_takes_no_place_after_a_reconnect(broker: Broker, queue: str) -> None:
+    broker.declare_queue(queue)
+    for argument in "ab":
+        broker.enqueue(message_for(queue, "actor", argument))
+    before = broker.consume(queue, prefetch=1, timeout=100)
+    assert isinstance(before, ThriftyConsumer)
+    broker.emit_before("process_message", take(before))
+    before.connection.close()
+    after = broker.consume(queue, prefetch=1, timeout=100)
+    assert isinstance(after, ThriftyConsumer)
+    assert next(after) is None
+    before.relieve(threading.current_thread())
+    take(after)
+    after.close()  # type: ignore[no-untyped-call]
 
 
 def test_ack_over_a_lost_connection_does_not_block(broker: Broker, queue: str) -> None:

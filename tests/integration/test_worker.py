@@ -6,6 +6,8 @@ from pathlib import Path
 
 import dramatiq
 import pytest
+from dramatiq import Broker, Middleware
+from dramatiq.worker import WorkerThread
 
 from devtools.servers.origin import Origin
 from devtools.servers.process import free_port
@@ -15,14 +17,19 @@ from settings import Settings
 from tasks.step import MailStatus, Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
+from telemetry.heartbeat import Heartbeats
 from tests.batches import store_batch
 from tests.e2e.batches import CrowdedOrigin
 from tests.examples import attempts_at, insert
-from worker import lane_slots
+from worker import batch_workers
 from worker.batch_workers import BatchWorker, LaneWorker
+from worker.leases import LEASES
 from worker.mail.mailer import open_mailer
 from worker.mail_worker import MailWorker, keep_to_downloads
+from worker.publisher import DISPATCHER
 from worker.runtime import build_worker
+from worker.steps import run_lane
+from worker.sweeper import SWEEPER
 
 
 @pytest.fixture
@@ -168,7 +175,7 @@ def test_a_process_runs_as_many_lanes_at_once_as_it_has_threads(
     store: SQLiteStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lane_slots, "LONG_DOWNLOADS", 0)
+    monkeypatch.setattr(batch_workers, "LONG_DOWNLOADS", 0)
     single = serve({"/file": b"x"})
     with CrowdedOrigin(2, 0.05) as origin:
         lines = [f"{origin.base}/{number}" for number in range(60)]
@@ -176,6 +183,39 @@ def test_a_process_runs_as_many_lanes_at_once_as_it_has_threads(
         begin(f"{single.base}/file")
         wait_for(lambda: store.members.tally(stored.group).done == len(lines))
     assert origin.refused == 0
+
+
+class EndedThreads(Middleware):
+    """Counts the threads that have ended."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_worker_thread_shutdown(self, _broker: Broker, _thread: WorkerThread) -> None:
+        self.count += 1
+
+
+def test_threads_that_are_relieved_end_and_the_worker_stays_healthy(
+    store: SQLiteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.1)
+    folder = tmp_path / "heartbeats"
+    folder.mkdir()
+    heartbeats = Heartbeats(folder, (SWEEPER, DISPATCHER, LEASES))
+    settings = Settings.from_env({"ALLOW_NETWORKS": "127.0.0.0/8"})
+    broker, ended = build_worker(settings, store, heartbeats).broker, EndedThreads()
+    broker.add_middleware(ended)
+    worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=100)
+    with CrowdedOrigin(4, 0.3) as origin:
+        lines = [f"{origin.base}/{number}" for number in range(8)]
+        stored = store_batch(store, lines, per_host=2)
+        worker.start()
+        wait_for(lambda: store.members.tally(stored.group).done == len(lines))
+    wait_for(lambda: ended.count > 2)
+    for file in folder.iterdir():
+        file.unlink()
+    wait_for(lambda: len(list(folder.iterdir())) == len((SWEEPER, DISPATCHER, LEASES)))
+    worker.stop(timeout=10_000)
 
 
 def test_a_worker_starts_without_a_warning(
@@ -197,7 +237,7 @@ def test_every_kind_of_step_is_taken_by_one_worker(store: SQLiteStore) -> None:
     main = dramatiq.Worker(runtime.broker)
     assert keep_to_downloads(main)
     mails = MailWorker(runtime.broker, open_mailer(Settings(), 1))
-    batches, lanes = BatchWorker(runtime.broker), LaneWorker(runtime.broker, 1)
+    batches, lanes = BatchWorker(runtime.broker), LaneWorker(runtime.broker)
 
     queues = [
         name for each in (main, mails, batches, lanes) for name in each.consumer_whitelist or ()

@@ -54,7 +54,7 @@ def test_a_thread_that_ended_ends_the_heartbeats(folder: Path) -> None:
     thread = threading.Thread(target=may_end.wait)
     thread.start()
     heartbeats = Heartbeats(folder, ["one"])
-    heartbeats.watch([thread])
+    heartbeats.watch(thread)
     age(folder, HOUR)
     heartbeats.beat("one")
     assert find_problems(folder.parent, 60) == []
@@ -63,6 +63,17 @@ def test_a_thread_that_ended_ends_the_heartbeats(folder: Path) -> None:
     age(folder, HOUR)
     heartbeats.beat("one")
     assert find_problems(folder.parent, 60) != []
+
+
+def test_a_thread_that_ends_in_good_order_ends_no_heartbeat(folder: Path) -> None:
+    thread = threading.Thread(target=lambda: heartbeats.forget(threading.current_thread()))
+    heartbeats = Heartbeats(folder, ["one"])
+    heartbeats.watch(thread)
+    thread.start()
+    thread.join()
+    age(folder, HOUR)
+    heartbeats.beat("one")
+    assert find_problems(folder.parent, 60) == []
 
 
 def test_a_folder_that_a_killed_worker_left_is_not_looked_at(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ NAMES = [
     (BlockingChannel, "_process_data_events"),
     (Channel, "add_on_return_callback"),
     (Channel, "confirm_delivery"),
+    # worker: threads that start when they are needed
+    (dramatiq.Worker, "_add_worker"),
     # telemetry: prometheus_client chooses it when it is imported
     (prometheus_client.values, "ValueClass"),
     (prometheus_client.values, "MultiProcessValue"),

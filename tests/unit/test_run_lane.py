@@ -75,23 +75,32 @@ def test_lane_gives_its_thread_back_after_its_turn(
     assert (lane.retry_at, lane.attempt) == (None, 0)
 
 
-def test_lane_frees_its_slot_when_a_download_is_longer_than_its_turn(
+def test_thread_is_relieved_when_a_download_is_longer_than_a_turn(
     lanes: Lanes, stored: StoredBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = threading.Thread(target=lanes.run, args=[stored.lanes[1]], daemon=True)
-
     def download(_claim: Claim) -> None:
-        is_stopping = lanes.is_stopping
-        assert not is_stopping()
-        assert not lanes.step.slots._long
-        monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.0)
+        assert not lanes.is_stopping()
+        assert lanes.relieved == []
         lanes.during_download = lambda _claim: None
-        other.start()
-        wait_for(lambda: not is_stopping() and not other.is_alive())
+        monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.0)
+        wait_for(lambda: not lanes.is_stopping() and lanes.relieved)
 
     lanes.during_download = download
     lanes.run(stored.lanes[0])
-    assert lanes.downloaded[0] == stored.members[0].url
+    assert set(lanes.relieved) == {threading.current_thread()}
+
+
+def test_thread_of_a_stopping_worker_is_not_relieved(
+    lanes: Lanes, stored: StoredBatch, stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(_claim: Claim) -> None:
+        monkeypatch.setattr(run_lane, "TURN_SECONDS", 0.0)
+        stopping.set()
+        assert lanes.is_stopping()
+
+    lanes.during_download = download
+    lanes.run(stored.lanes[0])
+    assert lanes.relieved == []
 
 
 def test_lane_sleeps_until_its_host_has_rested(

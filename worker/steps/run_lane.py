@@ -20,7 +20,6 @@ from tasks.stores.contract import TaskStore
 from tasks.task import Task
 from telemetry import logs
 from worker import metrics
-from worker.lane_slots import LaneSlots
 from worker.leases import Claim, LeaseKeeper
 from worker.pace import Pace
 from worker.resources import Resources
@@ -45,7 +44,7 @@ class RunLane:
     leases: LeaseKeeper
     download: Callable[[Claim, Callable[[], bool]], Outcome]
     wake_batch: Callable[[str], None]
-    slots: LaneSlots
+    relieve: Callable[[threading.Thread], None]
     pace: Pace
     retention: timedelta
     stopping: threading.Event
@@ -56,10 +55,6 @@ class RunLane:
         """Download members until the turn is over, or until none can be claimed."""
         lane = claim.task.lane
         assert lane is not None
-        with self.slots.taken(self.stopping):
-            return self._take_turn(claim, lane)
-
-    def _take_turn(self, claim: Claim, lane: Lane) -> Outcome:
         turn_end = time.monotonic() + TURN_SECONDS
         while not (self.stopping.is_set() or claim.is_lost):
             if time.monotonic() > turn_end:
@@ -105,18 +100,20 @@ class RunLane:
         However slow it is, a download asks several times a second whether it may go on. Other
         threads then write the results, so that an outage of the store does not stop it.
         """
-        thread = threading.get_ident()
+        thread = threading.current_thread()
 
         def is_cancelled() -> bool:
             return claim.is_lost or lane_claim.is_lost or self.stopping.is_set()
 
         def is_stopping() -> bool:
+            if is_cancelled():
+                return True
             if claimed.is_turn_over:
                 claimed.give_back_waiting()
-                self.slots.free(thread)
+                self.relieve(thread)
             if claimed.ended and claimed.is_time_to_write:
                 claimed.writes.append(self.writers.submit(self._settle, claimed.take_ended()))
-            return is_cancelled()
+            return False
 
         if is_cancelled():
             return GivenBack()
@@ -196,7 +193,7 @@ def build(resources: Resources) -> RunLane:
         resources.leases,
         compute_md5.build(resources).download,
         resources.wake_batch,
-        resources.lane_slots,
+        resources.relieve,
         Pace(),
         timedelta(seconds=resources.settings.retention),
         resources.stopping,
