@@ -68,7 +68,7 @@ class ThriftyConsumer(_RabbitmqConsumer):
         self.delivered: dict[int, tuple[MessageProxy, str]] = {}
         self._busy = busy
         self._prefetch = prefetch
-        self._subscriptions: set[str] = set()
+        self._subscriptions: dict[str, int] = {}  # their ranks by their tags
         self._arrived: deque[tuple[Any, ...]] = deque()
         self._tag = ""  # of the delivery that was received last
         self._is_cancelled = False
@@ -123,18 +123,22 @@ class ThriftyConsumer(_RabbitmqConsumer):
         """Have a subscription for each thread that takes messages.
 
         A subscription takes one message at a time. That of a thread which has been relieved is
-        cancelled, or it would take another one at the end of its message.
+        cancelled, or it would take another one at the end of its message. RabbitMQ gives a message
+        to a free subscription of the lowest rank, and so about as many to each process.
         """
         # First, or a message that ends just now would be taken for one of an earlier connection.
         tags = {key: tag for key, (_, tag) in list(self.delivered.items())}
         for key in self._busy.working_on(self.queue_name, are_relieved=True):
             if (tag := tags.get(key)) in self._subscriptions:
-                self._subscriptions.remove(tag)
+                del self._subscriptions[tag]
                 self.channel.basic_cancel(tag)
         earlier = [key for key in self._busy.working_on(self.queue_name) if key not in tags]
         for _ in range(self._prefetch - len(earlier) - len(self._subscriptions)):
-            tag = self.channel.basic_consume(self.queue_name, self._note_delivery)
-            self._subscriptions.add(tag)
+            rank = min(set(range(self._prefetch)) - set(self._subscriptions.values()))
+            tag = self.channel.basic_consume(
+                self.queue_name, self._note_delivery, arguments={"x-priority": -rank}
+            )
+            self._subscriptions[tag] = rank
 
     def _note_delivery(self, _channel: object, *delivery: object) -> None:
         self._arrived.append(delivery)

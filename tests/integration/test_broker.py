@@ -17,7 +17,7 @@ from devtools.servers.rabbitmq import RabbitMQ
 from devtools.waiting import PATIENCE, wait_for
 from settings import Settings
 from tests.faults.rabbitmq import down, frozen, out_of_memory
-from worker.broker import broker_availability, make_broker
+from worker.broker import broker_availability, make_broker, relieve
 from worker.consuming import ThriftyConsumer
 from worker.publishing import publish_all
 
@@ -95,10 +95,15 @@ def test_garbage_and_unknown_actors_are_dropped_with_a_log_line(
         assert count(rabbitmq, name) == 0
 
 
-def take(consumer: Consumer) -> MessageProxy:
-    """Return the next message, after which none comes."""
+def receive(consumer: Consumer) -> MessageProxy:
     message = wait_for(lambda: next(consumer))
     assert message is not None
+    return message
+
+
+def take(consumer: Consumer) -> MessageProxy:
+    """Return the next message, after which none comes."""
+    message = receive(consumer)
     assert next(consumer) is None
     return message
 
@@ -139,9 +144,27 @@ def test_a_relieved_thread_takes_no_place_after_a_reconnect(broker: Broker, queu
     after = broker.consume(queue, prefetch=1, timeout=100)
     assert isinstance(after, ThriftyConsumer)
     assert next(after) is None
-    before.relieve(threading.current_thread())
+    relieve(before, threading.current_thread())
     take(after)
     after.close()  # type: ignore[no-untyped-call]
+
+
+def test_messages_are_spread_over_the_processes_evenly(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    other = make_broker(Settings(rabbitmq_url=rabbitmq.url), broker_availability())
+    broker.declare_queue(queue)
+    consumers = [each.consume(queue, prefetch=4, timeout=100) for each in (broker, other)]
+    for consumer in consumers:
+        assert next(consumer) is None
+    for argument in "abcd":
+        broker.enqueue(message_for(queue, "actor", argument))
+    for consumer in consumers:
+        receive(consumer)
+        take(consumer)
+    for consumer in consumers:
+        consumer.close()
+    other.close()
 
 
 def test_ack_over_a_lost_connection_does_not_block(broker: Broker, queue: str) -> None:

@@ -18,7 +18,7 @@ def in_new_thread(target: Callable[[], object]) -> None:
 
 
 def test_thread_takes_over_the_connections_of_one_that_has_ended() -> None:
-    kept = KeptConnections()
+    kept = KeptConnections(idle_seconds=600)
     downloader = Downloader(Settings.from_env({"ALLOW_NETWORKS": "127.0.0.0/8"}), kept)
     script: list[Step] = [reply(b"one"), next_request, reply(b"two"), stall]
     with RawOrigin(script) as origin:

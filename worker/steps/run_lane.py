@@ -110,6 +110,7 @@ class RunLane:
                 return True
             if claimed.is_turn_over:
                 claimed.give_back_waiting()
+            if claim.seconds > TURN_SECONDS:
                 self.relieve(thread)
             if claimed.ended and claimed.is_time_to_write:
                 claimed.writes.append(self.writers.submit(self._settle, claimed.take_ended()))
