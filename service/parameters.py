@@ -16,6 +16,7 @@ from service.errors import AS_A_FILE, BadRequestError
 LIST = "urls"  # the parameter that may be a file, or a list of strings
 MAX_FIELDS = 100
 MAX_PART_HEADERS = 8  # RFC 7578 § 4 allows three
+MAX_BRACKETS = 100_000  # in JSON: an empty list of two bytes takes 64 bytes of memory
 
 # Bytes that are not UTF-8 become lone surrogates, which every rule for a parameter refuses.
 _UNDECODABLE = "surrogateescape"
@@ -83,7 +84,7 @@ def _refuse_unknown(name: str, names: Collection[str]) -> NoReturn:
 
 def _is_of_list(name: str) -> bool:
     """Whether the name of a field is the beginning of a list, as `curl -d @FILE` sends it."""
-    return "://" in name or "\n" in name
+    return "://" in name or "\n" in name or name.lstrip("\ufeff ").startswith("#")
 
 
 def _refuse_list() -> NoReturn:
@@ -157,6 +158,8 @@ def _read_parts(parser: PushMultipartParser, body: bytes) -> Iterator[tuple[str,
 
 
 def _parse_json(body: bytes) -> list[tuple[str, Any]]:
+    if body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
+        _refuse(f"The JSON must not have more than {MAX_BRACKETS:,} brackets.")
     try:
         pairs = json.loads(body, object_pairs_hook=_Object)
     except (ValueError, RecursionError):

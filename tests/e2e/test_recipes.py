@@ -11,6 +11,7 @@ import pytest
 from devtools.servers.deployment import System
 from devtools.servers.origin import Origin
 from devtools.servers.process import PROJECT
+from devtools.servers.system import Service
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -24,6 +25,31 @@ def script_in(document: str) -> str:
     return str(script)
 
 
+def run_job(curl: str, service: Service, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the script of the README in a folder with a list."""
+    script = script_in("README.md")
+    assert script == script_in("docs/batches.md")
+    script = script.replace("http://localhost:8000", service.base)
+    return subprocess.run(
+        ["/bin/sh", "-c", script.replace("curl ", f"{curl} ")],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_job_of_a_list_that_is_refused_ends_with_an_error(
+    embedded: System, curl: str, tmp_path: Path
+) -> None:
+    (tmp_path / "urls.txt").write_text("nope\n")
+    job = run_job(curl, embedded.start_service(), tmp_path)
+    assert (job.returncode, job.stdout) == (1, "")
+    assert "error: 400" in job.stderr
+    assert not (tmp_path / "MD5SUMS").exists()
+
+
 @pytest.mark.parametrize("missing", [["/missing"], []], ids=["a failure", "no failure"])
 def test_the_whole_job_of_a_list(
     missing: list[str], embedded: System, serve: Serve, curl: str, tmp_path: Path
@@ -32,18 +58,8 @@ def test_the_whole_job_of_a_list(
     host = origin.base.removeprefix("http://")
     urls = [f"{origin.base}{path}" for path in [*FILES, *missing]]
     (tmp_path / "urls.txt").write_text("\n".join(urls))
-    script = script_in("README.md")
-    assert script == script_in("docs/batches.md")
-    script = script.replace("http://localhost:8000", service.base)
 
-    job = subprocess.run(
-        ["/bin/sh", "-c", script.replace("curl ", f"{curl} ")],
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    job = run_job(curl, service, tmp_path)
 
     failures = "".join(f"# failed: http_status 404 {origin.base}{path}\n" for path in missing)
     assert (job.returncode, job.stdout, job.stderr) == (len(missing), failures, "")

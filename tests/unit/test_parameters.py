@@ -1,5 +1,6 @@
 """Multipart bodies, as RFC 7578 allows them, and as it does not."""
 
+import json
 from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any, cast
@@ -7,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from service.errors import BadRequestError
-from service.parameters import MAX_FIELDS, read_parameters
+from service.parameters import MAX_BRACKETS, MAX_FIELDS, read_parameters
 from tests.growth import assert_linear
 
 URL = "http://example.com/a"
@@ -72,6 +73,16 @@ def test_malformed_body_is_refused(body: bytes, content_type: str) -> None:
     with pytest.raises(BadRequestError) as refused:
         read(body, content_type)
     assert refused.value.code == "invalid_body"
+
+
+@pytest.mark.parametrize("item", ["[]", "{}", '{"a":[]}'])
+def test_json_of_many_lists_is_refused_before_it_is_parsed(
+    item: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = f'{{"urls":[{",".join([item] * MAX_BRACKETS)}]}}'.encode()
+    monkeypatch.setattr(json, "loads", None)
+    with pytest.raises(BadRequestError, match="100,000 brackets"):
+        read(body, "application/json")
 
 
 def test_file_is_refused() -> None:
