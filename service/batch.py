@@ -12,6 +12,7 @@ from service.deadlines import BATCH_SECONDS, in_thread, in_time
 from service.errors import KeyReusedError, RefusedError
 from service.submission import CountedOnly
 from service.submission_writer import SubmissionWriter
+from tasks.batch import NOTHING_ENDED
 from tasks.errors import DuplicateTaskError
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
@@ -38,9 +39,11 @@ async def submit_batch(request: Request, submission: BatchSubmission) -> str:
     repetition = CountedOnly(submission.networks)
     if submission.task_id is None:
         await in_time(writer.count(submission))
-    elif await _is_there(request, parts):
+    elif (earlier := await _find_earlier(request, parts)) is not None:
         with suppress(RefusedError):  # the client gets its batch again despite the limit
             await in_time(writer.count(repetition))
+            if _is_new(earlier):  # some members may have expired before they were activated
+                await _insert(request, parts)
             await in_thread(request, activate, BATCH_SECONDS)
         return parts.batch.id
     else:
@@ -50,7 +53,7 @@ async def submit_batch(request: Request, submission: BatchSubmission) -> str:
     if has_leftovers and await _remove_expired_results(request, parts):
         await _insert(request, parts)
     is_taken = await in_thread(request, lambda: store.insert_all([parts.batch]))
-    if is_taken and not await _is_there(request, parts):
+    if is_taken and await _find_earlier(request, parts) is None:
         raise DuplicateTaskError(parts.batch.id)
     await in_thread(request, activate, BATCH_SECONDS)
     if has_leftovers:  # of which some may have expired before they were activated
@@ -60,13 +63,22 @@ async def submit_batch(request: Request, submission: BatchSubmission) -> str:
     return parts.batch.id
 
 
-async def _is_there(request: Request, parts: Parts) -> bool:
-    """Whether the batch was submitted before. Raises RefusedError if its parameters were others."""
+async def _find_earlier(request: Request, parts: Parts) -> Task | None:
+    """Return the batch if it was submitted before.
+
+    Raises RefusedError if its parameters were others.
+    """
     store: TaskStore = request.app.ctx.store
     earlier = await in_thread(request, lambda: store.get(parts.batch.id))
     if earlier is not None and (earlier.batch is None or earlier.batch.group != parts.group):
         raise KeyReusedError
-    return earlier is not None
+    return earlier
+
+
+def _is_new(batch: Task) -> bool:
+    """Return whether no member of a batch is known to have ended."""
+    is_untouched = batch.batch is not None and batch.batch.tally == NOTHING_ENDED
+    return is_untouched and batch.finished_at is None
 
 
 async def _remove_expired_results(request: Request, parts: Parts) -> int:

@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from pymongo import MongoClient
 
 from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
@@ -80,6 +82,30 @@ def test_a_crash_while_a_list_is_taken_in(
     assert answer.status_code == HTTPStatus.ACCEPTED
     assert_complete(system, answer.json()["id"])
     assert {origin.requests.count(path) for path in FILES} == {1}
+
+
+def test_the_same_key_completes_a_list_whose_tasks_have_expired(
+    distributed: System, serve: Serve, tmp_path: Path
+) -> None:
+    """The service was killed before it activated them, and no worker ran for a day."""
+    origin = serve(FILES)
+    text = "\n".join(f"{origin.base}{path}" for path in FILES)
+    key = {"Idempotency-Key": f'"{uuid.uuid4()}"'}
+    victim = start_crashing(
+        distributed, "insertion of the batch", tmp_path / "flag", in_service=True
+    )
+    with pytest.raises(requests.ConnectionError):
+        try_to_submit_list(distributed.service, text, key)
+    assert victim.wait() != 0
+    with MongoClient[dict[str, Any]](distributed.environ["MONGODB_URL"]) as client:
+        removed = client.get_default_database().tasks.delete_many({"expires_at": {"$ne": None}})
+    assert removed.deleted_count > len(FILES)
+
+    answer = try_to_submit_list(distributed.start_service(), text, key)
+    distributed.start_workers()
+
+    assert answer.status_code == HTTPStatus.ACCEPTED
+    assert_complete(distributed, answer.json()["id"])
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,25 @@
 import threading
+import uuid
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from service.batch_submission import LEFTOVER_TIME
 from tasks.batch import Tally
-from tasks.outcome import Succeeded, Unfinished
+from tasks.outcome import Outcome, Succeeded, Unfinished
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.batches import StoredBatch, store_batch
 from tests.examples import DIGEST, LEASE, RETENTION
+from tests.fakes import ScriptedStore
 from worker.leases import Claim
 from worker.steps.run_batch import RunBatch, pause_after
 
 LINES = ["http://a.example/1", "http://a.example/2"]
 
 
-def look(store: SQLiteStore, stored: StoredBatch) -> Task:
+def look(store: SQLiteStore, stored: StoredBatch, kind: type[Outcome] = Unfinished) -> Task:
     """Let a worker look at the batch; return what it has written."""
     task = store.get(stored.task.id)
     assert task is not None
@@ -24,7 +27,7 @@ def look(store: SQLiteStore, stored: StoredBatch) -> Task:
     assert claimed is not None
     step = RunBatch(store, RETENTION, threading.Event())
     outcome = step.attempt(Claim(store, claimed, LEASE))
-    assert isinstance(outcome, Unfinished)
+    assert isinstance(outcome, kind)
     looked_at = store.save(claimed.ended(outcome, store.now(), retention=RETENTION))
     assert looked_at is not None
     return looked_at
@@ -47,6 +50,43 @@ def test_a_batch_is_active_while_a_member_is_downloaded_or_has_ended(store: SQLi
     assert after_it is not None
     assert after_it > while_running
     assert look(store, stored).active_at == after_it
+
+
+def test_a_batch_ends_although_its_members_have_expired_before_they_were_activated(
+    store: ScriptedStore,
+) -> None:
+    stored = store_batch(store, LINES, is_active=False)
+    store.time = store.now() + LEFTOVER_TIME
+    store.take_due(store.now(), store.now(), 1)
+    assert store.members.count(stored.group) == 0
+
+    ended = look(store, stored, Succeeded)
+
+    assert ended.finished_at is not None
+    assert ended.batch is not None
+    assert ended.batch.tally == Tally(failed=2)
+
+
+def test_a_batch_ends_after_the_members_that_are_left(store: ScriptedStore) -> None:
+    stored = store_batch(store, LINES, is_active=False)
+    store.time = store.now() + LEFTOVER_TIME / 2
+    again = replace(stored.members[0], id=str(uuid.uuid4()), expires_at=None)
+    store.insert_all([again])
+    store.time = store.now() + LEFTOVER_TIME / 2
+    store.take_due(store.now(), store.now(), 1)
+    assert store.members.count(stored.group) == 1
+    look(store, stored)
+
+    (running,) = store.members.claim(
+        stored.lane_of("a.example"), 2, now=store.now(), lease=LEASE, token="token"
+    )
+    look(store, stored)
+    store.members.save_all([running.ended(Succeeded(DIGEST), store.now(), retention=RETENTION)])
+    look(store, stored)
+    ended = look(store, stored, Succeeded)
+
+    assert ended.batch is not None
+    assert ended.batch.tally == Tally(done=1, failed=1, bytes_done=DIGEST.size)
 
 
 def test_a_batch_of_an_earlier_version_is_active_from_the_first_look(store: SQLiteStore) -> None:

@@ -2,10 +2,10 @@
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from tasks.batch import NOTHING_ENDED, Tally
+from tasks.batch import NOTHING_ENDED, Batch, Tally
 from tasks.outcome import Outcome, Succeeded, Unfinished
 from tasks.stores.contract import TaskStore
 from worker.leases import Claim
@@ -43,6 +43,10 @@ class RunBatch:
             until_available(lambda: members.activate(batch.group), self.stopping)
         tally = until_available(lambda: members.tally(batch.group), self.stopping)
         now = until_available(self.store.now, self.stopping)
+        if tally.ended < batch.total and self._are_missing(batch, tally):
+            missing = batch.total - tally.ended
+            _log.error("%d URLs of a list are lost: the service was stopped when it came", missing)
+            tally = replace(tally, failed=tally.failed + missing)
         if tally.ended < batch.total:
             pause = pause_after(tally, batch.total, now - claim.task.submitted_at)
             is_active = until_available(lambda: members.is_running(batch.group), self.stopping)
@@ -51,6 +55,17 @@ class RunBatch:
         until_available(lambda: members.expire(batch.group, now + kept), self.stopping)
         _log.info("batch done, %d of %d failed", tally.failed, batch.total)
         return Succeeded(tally=tally)
+
+    def _are_missing(self, batch: Batch, tally: Tally) -> bool:
+        """Return whether nothing is left to do although members are missing.
+
+        They expire if the service is killed between the insertion of a batch and the activation of
+        its members, and no worker looks at the batch for a day. Its client had no answer.
+        """
+        if tally != batch.tally:
+            return False
+        count = until_available(lambda: self.store.members.count(batch.group), self.stopping)
+        return count < batch.total and count <= tally.ended
 
 
 def pause_after(tally: Tally, total: int, age: timedelta) -> timedelta:
