@@ -17,8 +17,9 @@ export function counts({ tasks, mismatched }) {
   return `${parts.join(", ")}.`;
 }
 
-/** The first failed tasks of a batch, as the service describes them. Reads no further. */
-export async function firstFailures(id) {
+/** The first of `count` failed tasks of a batch, as the service describes them. Reads no further. */
+export async function firstFailures(id, count) {
+  const wanted = Math.min(count, MAX_FAILURES);
   const stopping = new AbortController();
   const failures = [];
   try {
@@ -34,7 +35,7 @@ export async function firstFailures(id) {
       const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
       rest = lines.pop();
       for (const task of lines.map((line) => JSON.parse(line))) {
-        if (task.status === "failed" && failures.push(task) === MAX_FAILURES) {
+        if (task.status === "failed" && failures.push(task) === wanted) {
           stopping.abort();
           return failures;
         }

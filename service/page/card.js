@@ -126,12 +126,14 @@ export class Card {
     this.#part(".fact").textContent = `${exactBytes(body.bytes_done)} · ${moment(body.finished_at)}`;
     this.#note([mail(body.mail_status)]);
     this.#switchTo(".batch");
-    if (body.tasks.failed) this.#showFailures(body.tasks.failed);
+    if (body.tasks.failed && !this.#part(".failures").hasChildNodes()) {
+      this.#showFailures(body.tasks.failed);
+    }
   }
 
   /** List the first failures of a batch. */
   async #showFailures(count) {
-    const found = await firstFailures(this.#task.id);
+    const found = await firstFailures(this.#task.id, count);
     const items = found.map(({ url, error }) => {
       const item = document.createElement("li");
       item.append(linkTo(url), `: ${error.message}`);

@@ -20,8 +20,9 @@ const shown = new Map(); // id -> { card, stop }
 
 async function submit() {
   const fields = [...new FormData(form)].map(([name, value]) => [name, value.trim()]);
-  const body = new URLSearchParams(fields.filter(([, value]) => value));
-  const order = String(body);
+  const body = new FormData(); // not percent-encoded, which may triple the size of a list
+  for (const [name, value] of fields) if (value) body.append(name, value);
+  const order = String(new URLSearchParams(fields));
   if (underWay.has(order)) return;
   clearErrors();
   underWay.add(order);
