@@ -104,14 +104,18 @@ def test_a_task_in_each_state_is_as_documented(
     CHECK.validate_response(response)
 
 
-def examples_of_orders() -> list[tuple[str, dict[str, str]]]:
+def examples_of_orders() -> list[tuple[str, dict[str, Any]]]:
     body: dict[str, Any] = schema.raw_schema["paths"]["/submit"]["post"]["requestBody"]
-    return [(media_type, each["example"]) for media_type, each in body["content"].items()]
+    return [
+        (media_type, example["value"])
+        for media_type, each in body["content"].items()
+        for example in each["examples"].values()
+    ]
 
 
 @pytest.mark.parametrize(("media_type", "order"), examples_of_orders())
 def test_the_examples_of_requests_work(
-    service: Service, media_type: str, order: dict[str, str]
+    service: Service, media_type: str, order: dict[str, Any]
 ) -> None:
     bodies: dict[str, dict[str, Any]] = {
         "application/x-www-form-urlencoded": {"data": order},
