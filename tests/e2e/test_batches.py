@@ -90,6 +90,7 @@ def test_sums_are_those_of_the_files_that_wget_stores(
     sha256 = [f"{hashlib.sha256(FILES['/one']).hexdigest()}  {urls[0]}"]
     (tmp_path / "urls.txt").write_text("\n".join(urls))
     subprocess.run([find_program("wget"), "-q", "-x", "-i", "urls.txt"], cwd=tmp_path, check=True)
+    urls.append(f"{origin.base}/missing")
     for lines, tool, options in ((urls, "md5sum", {}), (sha256, "sha256sum", {"digest": "sha256"})):
         batch_id = submit_list(service, lines)
         wait_for_batch(service, batch_id)
@@ -102,7 +103,7 @@ def test_sums_are_those_of_the_files_that_wget_stores(
             text=True,
             check=True,
         )
-        assert checked.stdout.count(": OK") == len(lines)
+        assert checked.stdout.count(": OK") == len([line for line in lines if line != urls[-1]])
 
 
 def test_an_export_that_is_submitted_again_is_a_fixity_check(
@@ -122,6 +123,26 @@ def test_an_export_that_is_submitted_again_is_a_fixity_check(
         answer = try_to_submit_list(service, text)
         assert answer.json()["total"] == len(PATHS)
         assert wait_for_batch(service, answer.json()["id"])["mismatched"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type", "extension"),
+    [
+        ("csv", "text/csv; charset=utf-8; header=present", "csv"),
+        ("ndjson", "application/x-ndjson", "ndjson"),
+        ("md5sum", "text/plain; charset=utf-8", "md5sum.txt"),
+        ("sts", "text/tab-separated-values", "tsv"),
+    ],
+)
+def test_each_format_has_its_type_and_file_name(
+    name: str, media_type: str, extension: str, embedded: System, serve: Serve
+) -> None:
+    service, origin = embedded.start(), serve(FILES)
+    batch_id = submit_list(service, [f"{origin.base}/one"])
+    wait_for_batch(service, batch_id)
+    headers = export(service, batch_id, format=name).headers
+    assert headers["Content-Type"] == media_type
+    assert headers["Content-Disposition"] == f'attachment; filename="{batch_id}.{extension}"'
 
 
 def test_list_for_a_transfer_is_sorted_and_without_repetitions(
@@ -179,6 +200,7 @@ def open_service(open_system: System) -> Service:
     [
         "http://example.com/1\nhttp://example.com/2\n",
         "# a list\nhttp://example.com/1?a=b&c=d\n",
+        "# version=1\nhttp://example.com/1\n",
         f"{'0' * 32}  http://example.com/1\n",
         "http://example.com/1?a=b&c=d\n" * 200,
     ],
