@@ -34,7 +34,9 @@ from tasks.stores.sqlite_rows import (
 from tasks.task import Task
 from telemetry.availability import Availability
 
-EXPIRED_BATCH = 5000  # tasks removed in one transaction, which holds up the others
+# Tasks that are removed or woken in one transaction, which holds up the others.
+EXPIRED_BATCH = 5000
+WOKEN_BATCH = 5000
 _IS_WAITING = " OR ".join(
     f"json_extract(document, '$.{row.status_field}') IN ({names})"
     for row in ROWS.values()
@@ -165,13 +167,24 @@ class SQLiteStore:
             )
 
     def wake_unclaimed(self, now: datetime) -> None:
-        with self._translated_errors(self._durable) as connection:
-            connection.execute(
-                "UPDATE tasks SET wake_at = min(wake_at, :now), dispatched_at = NULL"  # noqa: S608
-                f" WHERE wake_at < :parked AND ({_IS_WAITING})"
-                " AND (json_extract(document, '$.retry_at') IS NULL OR dispatched_at IS NOT NULL)",
-                {"now": to_millis(now), "parked": to_millis(PARKED)},
-            )
+        """As in TaskStore, step by step in the order of `wake_at`, so that no task comes twice."""
+        last = (-1, "")
+        while True:
+            with self._transaction(self._durable) as connection:
+                rows = connection.execute(
+                    "SELECT wake_at, _id FROM tasks WHERE (wake_at, _id) > (?, ?) AND wake_at < ?"
+                    " ORDER BY wake_at, _id LIMIT ?",
+                    (*last, to_millis(PARKED), WOKEN_BATCH),
+                ).fetchall()
+                connection.executemany(
+                    "UPDATE tasks SET wake_at = min(wake_at, ?), dispatched_at = NULL"  # noqa: S608
+                    f" WHERE _id = ? AND ({_IS_WAITING}) AND"
+                    " (json_extract(document, '$.retry_at') IS NULL OR dispatched_at IS NOT NULL)",
+                    [(to_millis(now), row[1]) for row in rows],
+                )
+            if len(rows) < WOKEN_BATCH:
+                return
+            last = rows[-1]
 
     def count_hits(self, hits: Mapping[str, int], until: datetime) -> dict[str, int]:
         with self._transaction(self._hints) as connection:

@@ -14,6 +14,7 @@ from settings import Settings
 from tasks.batch import Lane
 from tasks.errors import StoreUnavailableError
 from tasks.outcome import Succeeded
+from tasks.stores import sqlite
 from tasks.stores.contract import TaskStore
 from tasks.stores.open import open_store
 from tasks.stores.sqlite import SQLiteStore
@@ -29,6 +30,27 @@ from tests.examples import (
     make_task,
 )
 from tests.integration.stores import HOLD, OPERATIONS, get, ids, insert_due, overdue, save
+
+
+@pytest.mark.parametrize("step", [1, 3, 6, 7])
+def test_all_waiting_tasks_are_woken_step_by_step(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "WOKEN_BATCH", step)
+    store = SQLiteStore(tmp_path / "tasks.sqlite3")
+    later = [NOW + minutes * timedelta(minutes=1) for minutes in (-2, -1, 0, 1, 1, 2)]
+    tasks = [replace(make_task(), wake_at=wake_at, dispatched_at=NOW) for wake_at in later]
+    for task in tasks:
+        insert(store, task)
+    statements: list[str] = []
+    store._durable.set_trace_callback(statements.append)
+    store.wake_unclaimed(NOW)
+    store._durable.set_trace_callback(None)
+    assert statements.count("COMMIT") == len(tasks) // step + 1
+    for task, wake_at in zip(tasks, later, strict=True):
+        woken = replace(task, wake_at=min(wake_at, NOW), dispatched_at=None)
+        assert get(store, task) == woken
+    store.close()
 
 
 @pytest.mark.parametrize("call", OPERATIONS.values(), ids=OPERATIONS)
