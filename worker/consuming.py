@@ -124,7 +124,7 @@ class ThriftyConsumer(_RabbitmqConsumer):
 
         A subscription takes one message at a time. That of a thread which has been relieved is
         cancelled, or it would take another one at the end of its message. RabbitMQ gives a message
-        to a free subscription of the lowest rank, and so about as many to each process.
+        to a free subscription of the lowest rank, so each process gets about the same number.
         """
         # First, or a message that ends just now would be taken for one of an earlier connection.
         tags = {key: tag for key, (_, tag) in list(self.delivered.items())}

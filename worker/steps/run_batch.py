@@ -45,7 +45,9 @@ class RunBatch:
         now = until_available(self.store.now, self.stopping)
         if tally.ended < batch.total and self._are_missing(batch, tally):
             missing = batch.total - tally.ended
-            _log.error("%d URLs of a list are lost: the service was stopped when it came", missing)
+            _log.error(
+                "%d URLs of a batch are lost: the service was killed while it stored them", missing
+            )
             tally = replace(tally, failed=tally.failed + missing)
         if tally.ended < batch.total:
             pause = pause_after(tally, batch.total, now - claim.task.submitted_at)
