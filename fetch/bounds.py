@@ -60,6 +60,14 @@ class Bounds:
     def begin_answer(self) -> None:
         """Measure the speed of an answer's head. It may take READ_TIMEOUT longer than a window."""
         self._begin_window(waited=-self.limits.read_timeout)
+        self._patience = self.limits.read_timeout
+
+    def expect_soon(self) -> None:
+        """Wait for the next bytes, on a kept connection, no longer than for a new one.
+
+        If its path has gone silent, there is time left to ask on a new connection.
+        """
+        self._patience = min(self.limits.connect_timeout, self.limits.read_timeout)
 
     def begin_body(self) -> None:
         """Measure the speed of a body from its first byte, which only READ_TIMEOUT bounds."""
@@ -112,8 +120,9 @@ class Bounds:
         try:
             size = operation()
         except TimeoutError:
-            left = self.limits.read_timeout - (time.monotonic() - began)
+            left = self._patience - (time.monotonic() - began)
             size = self.wait(operation, left, on_timeout)
+        self._patience = self.limits.read_timeout
         now = time.monotonic()
         if now > self._check_at:
             self.check()

@@ -6,7 +6,6 @@ answer, and reads `-5` as the size of a chunk: each of them a wrong digest.
 """
 
 import http.client
-import io
 import re
 import socket
 from contextlib import suppress
@@ -109,15 +108,19 @@ class StrictResponse(http.client.HTTPResponse):
         """
         if not self._may_be_buffered:
             return self.fp.raw.readinto(buffer) or 0
-        data = self.fp.read1(min(len(buffer), io.DEFAULT_BUFFER_SIZE + 1))
-        buffer[: len(data)] = data
-        # More than it holds has not come out of the BufferedReader's buffer.
-        self._may_be_buffered = len(data) == len(buffer) <= io.DEFAULT_BUFFER_SIZE
-        return len(data)
+        data = self.fp.peek()
+        size = min(len(data), len(buffer))
+        buffer[:size] = data[:size]
+        self.fp.read(size)
+        self._may_be_buffered = len(data) > size
+        return size
 
     def _finish(self) -> None:
-        """Close after the body; look without waiting for bytes that do not belong to it."""
-        if not self.will_close or self._is_length_doubtful:
+        """Close after the body; look without waiting for bytes that do not belong to it.
+
+        Those that are still in the socket are found before the next request.
+        """
+        if self._is_length_doubtful or (self._may_be_buffered and not self.will_close):
             timeout = self._connection.gettimeout()
             self._connection.settimeout(0)
             with suppress(OSError, FetchError):  # nothing there, or the next request will fail

@@ -1,6 +1,7 @@
 """The adapter for `requests` whose connections the guard has admitted."""
 
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache, partial
@@ -23,7 +24,7 @@ from fetch.kept import KeptConnections
 from fetch.lookup import Resolver
 from fetch.request import Target, prepare
 from fetch.response import StrictResponse
-from fetch.sockets import await_bytes, broken_connection
+from fetch.sockets import broken_connection
 from fetch.tls import TLSContext, make_context
 from settings import DEFAULT_USER_AGENT
 from tasks.errors import InvalidURLError
@@ -178,8 +179,8 @@ class _GuardedConnection(HTTPConnection):
         super().putrequest(method, self._transport.target, *args, **kwargs)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        if self.is_kept and self.sock is not None:
-            await_bytes(self.sock, self._transport.bounds)
+        if self.is_kept:
+            self._transport.bounds.expect_soon()
         return super().getresponse()
 
     def response_class(self, *args: Any, **kwargs: Any) -> StrictResponse:  # type: ignore[override]
@@ -190,6 +191,11 @@ class _GuardedConnection(HTTPConnection):
 
 class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
     """The same over TLS; the name in SNI and certificate stays the URL's."""
+
+    @property
+    def is_reusable(self) -> bool:
+        # What was decrypted with the end of the answer is no longer in the socket.
+        return super().is_reusable and not cast("ssl.SSLSocket", self.sock).pending()
 
 
 class _GuardedHTTPPool(HTTPConnectionPool):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from devtools.servers.raw_origin import RawOrigin
-from fetch import bounds, connecting, lookup, sockets, transport
+from fetch import bounds, connecting, lookup, transport
 from fetch.bounds import Bounds
 from fetch.guard import Guard
 from fetch.transport import Transport
@@ -15,7 +15,7 @@ from tests.unit.fetch.fetching import LOOPBACK, Fetch
 @pytest.fixture(autouse=True)
 def short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds are noticed within 50 ms, so that a test of one need not take a second."""
-    for module in (bounds, connecting, lookup, sockets, transport):
+    for module in (bounds, connecting, lookup, transport):
         monkeypatch.setattr(module, "SLICE_SECONDS", 0.05)
 
 

@@ -1,6 +1,7 @@
 """One connection serves the downloads from a host, and nothing else passes from one to the next."""
 
 import hashlib
+import io
 import os
 import socket
 import ssl
@@ -31,6 +32,8 @@ from tests.unit.fetch.fetching import LOOPBACK, Fetch
 
 Originate = Callable[..., RawOrigin]
 
+# Its end is read past the buffer in which the head of an answer arrives.
+LONG = b"x" * (io.DEFAULT_BUFFER_SIZE + 1000)
 COOKIE = "Set-Cookie: session=secret; Path=/"
 
 
@@ -63,6 +66,19 @@ def test_tls_connections_are_reused(
     origin = originate([reply(b"one"), next_request, reply(b"two")], context=context)
     assert [fetch(origin.base).size, fetch(origin.base).size] == [3, 3]
     assert origin.connections == 1
+
+
+def test_a_timeout_is_set_once_for_each_connection(
+    originate: Originate, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time, another thread would take the interpreter."""
+    origin = originate([reply(b"one"), next_request, reply(b"two"), next_request, reply(LONG)])
+    fetch(origin.base)
+    calls: list[float | None] = []
+    monkeypatch.setattr(socket.socket, "settimeout", lambda _self, value: calls.append(value))
+    assert [fetch(origin.base).size, fetch(origin.base).size] == [3, len(LONG)]
+    assert origin.connections == 1
+    assert calls == []
 
 
 @pytest.mark.parametrize("headers", [("Connection: close",), ("Connection: keep-alive, Close",)])
@@ -145,11 +161,11 @@ def test_stray_bytes_before_the_answer(stray: bytes, originate: Originate, fetch
 
 
 @pytest.mark.parametrize("stray", [*STRAYS, reply(b"evil"), b""])
-@pytest.mark.parametrize("first", [reply(b"one"), CHUNKED + chunked(b"one")])
+@pytest.mark.parametrize("first", [reply(b"one"), CHUNKED + chunked(b"one"), reply(LONG)])
 def test_bytes_right_behind_the_answer(
     stray: bytes, first: bytes, originate: Originate, fetch: Fetch
 ) -> None:
-    """They came with the answer, so the socket has nothing to show for them any more."""
+    """Behind a short answer, they came with it, and the socket no longer has them."""
     rest = [next_request, reply(b"evil" if stray else b"two")]
     origin = originate([first + stray, *rest], [reply(b"two")])
     fetch(origin.base)
@@ -182,11 +198,12 @@ def test_a_kept_connection_over_tls(
 
 
 @pytest.mark.parametrize("stray", [b"\r\n", reply(b"evil")])
+@pytest.mark.parametrize("body", [b"one", LONG], ids=["short", "long"])
 def test_bytes_in_the_record_of_the_answer(
-    stray: bytes, originate: Originate, tls: tuple[ssl.SSLContext, Fetch]
+    body: bytes, stray: bytes, originate: Originate, tls: tuple[ssl.SSLContext, Fetch]
 ) -> None:
     context, fetch = tls
-    script = [reply(b"one") + stray, next_request, reply(b"evil")]
+    script = [reply(body) + stray, next_request, reply(b"evil")]
     origin = originate(script, [reply(b"two")], context=context)
     fetch(origin.base)
     assert fetch(origin.base).md5 == hashlib.md5(b"two").hexdigest()
