@@ -14,8 +14,8 @@ from bench import cpu
 from bench.lab import Lab, Tasks
 from devtools.servers.process import Process
 from service.batch_submission import BatchSubmission
-from service.lines import read_lines
-from tasks.digests import Algorithm, Digest
+from service.lines import Entry
+from tasks.digests import NOTHING_EXPECTED, Algorithm, Digest
 from tasks.outcome import Succeeded
 from tasks.step import StepKind
 from tasks.stores.document import Document, to_document
@@ -121,7 +121,10 @@ def drain_batches(
         groups, lanes = [], []
         for urls in batches:
             submission = BatchSubmission(
-                entries=read_lines("\n".join(urls)), email=None, task_id=None, networks=()
+                entries=[Entry(url, NOTHING_EXPECTED) for url in urls],
+                email=None,
+                task_id=None,
+                networks=(),
             )
             parts = submission.parts(store.now(), per_host)
             _insert(tasks, map(to_document, [*parts.members(), *parts.lanes, parts.batch]))

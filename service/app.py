@@ -16,7 +16,6 @@ from service.admission import Admission
 from service.auth import require_token
 from service.cancel import cancel
 from service.check import check
-from service.client_networks import networks_of
 from service.docs.render import render
 from service.errors import ProblemHandler, TooLargeError
 from service.export import export
@@ -24,7 +23,7 @@ from service.large_bodies import LargeBodies
 from service.peers import Peers
 from service.routing import ExactRouter, TargetRequest
 from service.store_gauges import StoreGauges
-from service.submission import MAX_SINGLE_BYTES
+from service.submission import MAX_LIST_BYTES, MAX_SINGLE_BYTES
 from service.submission_writer import SubmissionWriter
 from service.submit import submit
 from service.waiting import Waiters
@@ -36,7 +35,6 @@ from worker.describe import describe
 from worker.publisher import Dispatcher
 from worker.runtime import build_worker
 
-MAX_LIST_BYTES = 4 * 1024 * 1024  # of a body that may have a list of URLs
 MAX_HEAD_BYTES = 16 * 1024  # the longest URL may stand in the query string
 STORE_THREADS = 16  # reads under way at once
 PARSING_THREADS = 2  # long lists
@@ -67,7 +65,12 @@ def create_app(settings: Settings) -> App:
     app.ctx.settings = settings
     _add_pages(app)
     app.add_route(
-        submit, "/submit", methods=["POST"], ctx_counts_refusals=True, ctx_takes_lists=True
+        submit,
+        "/submit",
+        methods=["POST"],
+        stream=True,
+        ctx_counts_refusals=True,
+        ctx_takes_lists=True,
     )
     app.add_route(check, "/check", methods=["GET"])
     app.add_route(cancel, "/check", methods=["DELETE"])
@@ -104,7 +107,7 @@ def _add_pages(app: App) -> None:
 
 
 async def _limit_body(request: Request, route: Route, **_: object) -> None:
-    """Refuse a body that is too large for its route before it is read, or let it wait."""
+    """Refuse a body that is too large for its route before it is read."""
     most = MAX_LIST_BYTES if getattr(route.ctx, "takes_lists", False) else MAX_SINGLE_BYTES
     length = request.headers.get("content-length", "").strip()
     stated = int(length) if length.isdecimal() else 0
@@ -112,11 +115,6 @@ async def _limit_body(request: Request, route: Route, **_: object) -> None:
         raise TooLargeError.of_body(most)
     if request.stream is not None:
         request.stream.request_max_size = most
-    is_chunked = "transfer-encoding" in request.headers
-    if most > MAX_SINGLE_BYTES and (is_chunked or stated > MAX_SINGLE_BYTES):
-        require_token(request)  # which would follow when the body has been read
-        client = networks_of(request.client_ip)[0]
-        await request.app.ctx.large_bodies.enter(request.protocol, client)
 
 
 def start_app(settings: Settings) -> App:

@@ -2,11 +2,8 @@
 
 import base64
 import binascii
-import io
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from service.errors import AS_A_FILE, BadRequestError
 from tasks.digests import NOTHING_EXPECTED, Algorithm, Expected
@@ -35,47 +32,82 @@ class _InvalidLineError(Exception):
     """Raised when a line breaks a rule, which the message names."""
 
 
-def count_lines(text: str) -> int:
-    """Return how many entries a list has, in far less time than it takes to read them."""
-    return sum(1 for _ in _numbered(text))
-
-
-def read_lines(text: str, most: int | None = None) -> list[Entry]:
-    """Return the entries of a list, in its order, or the first `most`.
+class LineReader:
+    """Reads a list of URLs while it arrives, and keeps nothing but its entries.
 
     Blank lines, comments, a byte order mark and the heading of a Storage Transfer Service list are
-    skipped. Raises BadRequestError, which names the first invalid line, and counts the others
-    among those that are read.
+    skipped.
     """
-    entries: list[Entry] = []
-    first_error, further = "", 0
-    for number, line in islice(_numbered(text), most):
+
+    def __init__(self, most: int | None = None) -> None:
+        """Read `most` entries. The others are only counted, which takes far less time."""
+        self.count = 0  # entries, read or not
+        self.is_empty = True  # not even a blank line
+        self._most = most
+        self._entries: list[Entry] = []
+        self._line_number = 0
+        self._cut_line: list[str] = []  # a line whose end is to come
+        self._error: BadRequestError | None = None
+        self._first_invalid, self._further = "", 0
+
+    def feed(self, text: str) -> None:
+        """Take the next piece."""
+        self.is_empty = self.is_empty and not text
+        *lines, rest = text.split("\n")
+        for line in lines:
+            self._cut_line.append(line)
+            self._end_line()
+        if rest:
+            self._cut_line.append(rest)
+
+    def fail(self, error: BadRequestError) -> None:
+        """Note that the list cannot be read."""
+        self._error = error
+
+    def entries(self) -> list[Entry]:
+        """Return the entries that were read, in the order of the list, which ends here.
+
+        Raises BadRequestError, which names the first invalid line, and counts the others among
+        those that were read.
+        """
+        if self._cut_line:
+            self._end_line()
+        if self._error is not None:
+            raise self._error
+        if self._first_invalid:
+            message = self._first_invalid + _counted(self._further)
+            raise BadRequestError("invalid_parameter", message, "urls")
+        if not self.count:
+            raise BadRequestError.of_field(
+                "invalid_parameter", "urls", "must have at least one URL"
+            )
+        return self._entries
+
+    def _end_line(self) -> None:
+        line = "".join(self._cut_line).removesuffix("\r")
+        self._cut_line.clear()
+        self._line_number += 1
+        if self._line_number == 1:
+            line = line.removeprefix(_BOM)
+            if line == STS_HEADING:
+                return
+        if line.strip() and not line.startswith("#"):
+            self.count += 1
+            if self._most is None or self.count <= self._most:
+                self._read(line)
+
+    def _read(self, line: str) -> None:
         try:
-            entries.append(_read_line(line))
+            self._entries.append(_read_line(line))
         except _InvalidLineError as error:
-            further += bool(first_error)
-            first_error = first_error or f"Line {number}: {error}."
-    if first_error:
-        raise BadRequestError("invalid_parameter", first_error + _counted(further), "urls")
-    if not entries:
-        raise BadRequestError.of_field("invalid_parameter", "urls", "must have at least one URL")
-    return entries
+            self._further += bool(self._first_invalid)
+            self._first_invalid = self._first_invalid or f"Line {self._line_number}: {error}."
 
 
 def _counted(further: int) -> str:
     if not further:
         return ""
     return f" {further} more line{' is' if further == 1 else 's are'} invalid."
-
-
-def _numbered(text: str) -> Iterator[tuple[int, str]]:
-    """Return the lines that are to be read, with their numbers from 1."""
-    lines = io.StringIO(text.removeprefix(_BOM), newline="\n")  # one after the other
-    for number, raw in enumerate(lines, 1):
-        line = raw.removesuffix("\n").removesuffix("\r")
-        is_heading = number == 1 and line == STS_HEADING
-        if line.strip() and not line.startswith("#") and not is_heading:
-            yield number, line
 
 
 def _read_line(line: str) -> Entry:

@@ -12,9 +12,10 @@ from service.batch_submission import BatchSubmission
 from service.broken_rules import BrokenRules
 from service.client_networks import networks_of
 from service.errors import BadRequestError, TooLargeError, refuse_parameter
+from service.fields import MAX_TEXT_LENGTH
 from service.idempotency import task_id_of
-from service.lines import Entry, count_lines, read_lines
-from service.parameters import collect_parameters
+from service.lines import Entry, LineReader
+from service.parameters import ParameterReader
 from settings import Settings
 from tasks.address import parse_address
 from tasks.digests import ALWAYS, NOTHING_EXPECTED, Algorithm, Expected
@@ -25,6 +26,7 @@ from tasks.url import parse_url
 PARAMETERS = ("url", "urls", "email", "digests", *Algorithm)
 
 MAX_SINGLE_BYTES = 64 * 1024  # of a body without a list
+MAX_LIST_BYTES = 4 * 1024 * 1024  # of a body that may have one
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]*")
 
@@ -74,24 +76,37 @@ class CountedOnly:
     size: int = 0
 
 
-def read_submission(request: Request) -> Submission | BatchSubmission:
-    """Return the submission of a request.
+def most_lines(settings: Settings) -> int:
+    """Return how many URLs a list may have. A larger batch would never be admitted."""
+    limits = (settings.max_batch, settings.urls_per_hour or settings.max_batch)  # 0: no limit
+    return min(*limits, settings.max_unfinished)
+
+
+def read_submission(request: Request, reader: ParameterReader) -> Submission | BatchSubmission:
+    """Return the submission of a request whose body the reader has taken.
 
     Raises BadRequestError, which names all parameters that break a rule, and TooLargeError.
     """
     with BrokenRules() as broken:
-        parameters = collect_parameters(request, PARAMETERS, broken)
+        parameters = reader.read(PARAMETERS, broken)
+        texts, lines = parameters.texts, parameters.lines
         # An empty field of a form is one that was left out.
-        if parameters.get("urls") or ("urls" in parameters and not parameters.get("url")):
-            return _read_batch(request, parameters, broken)
-        return _read_single(request, parameters, broken)
+        if lines is None or (lines.is_empty and texts.get("url")):
+            if reader.size > MAX_SINGLE_BYTES:
+                raise TooLargeError(
+                    f"The body may have at most {MAX_SINGLE_BYTES:,} bytes without urls."
+                )
+            return _read_single(request, texts, broken)
+        if parameters.are_cut:
+            raise TooLargeError(
+                f"All parameters but urls may have at most {MAX_TEXT_LENGTH:,} characters."
+            )
+        return _read_batch(request, texts, lines, broken)
 
 
 def _read_single(
     request: Request, parameters: Mapping[str, str], broken: BrokenRules
 ) -> Submission:
-    if len(request.body) > MAX_SINGLE_BYTES:
-        raise TooLargeError(f"The body may have at most {MAX_SINGLE_BYTES:,} bytes without urls.")
     return Submission(
         url=broken.read(lambda: _read_url(parameters.get("url", "")), ""),
         email=broken.read(lambda: _read_email(parameters.get("email", "")), None),
@@ -103,17 +118,14 @@ def _read_single(
 
 
 def _read_batch(
-    request: Request, parameters: Mapping[str, str], broken: BrokenRules
+    request: Request, parameters: Mapping[str, str], lines: LineReader, broken: BrokenRules
 ) -> BatchSubmission:
     for name in ("url", *Algorithm):
         if parameters.get(name):
             broken.read(partial(refuse_parameter, name, "cannot be given together with urls"), None)
-    settings: Settings = request.app.ctx.settings
-    # A larger batch would never be admitted. 0 URLs per hour are no limit.
-    limits = (settings.max_batch, settings.urls_per_hour or settings.max_batch)
-    most = min(*limits, settings.max_unfinished)
+    most = most_lines(request.app.ctx.settings)
     return BatchSubmission(
-        entries=broken.read(lambda: _read_entries(parameters["urls"], most), []),
+        entries=broken.read(lambda: _read_entries(lines, most), []),
         email=broken.read(lambda: _read_email(parameters.get("email", "")), None),
         requested=broken.read(lambda: _read_requested(parameters.get("digests", "")), ()),
         task_id=broken.read(lambda: task_id_of(request), None),
@@ -121,13 +133,14 @@ def _read_batch(
     )
 
 
-def _read_entries(text: str, most: int) -> list[Entry]:
+def _read_entries(lines: LineReader, most: int) -> list[Entry]:
     if not most:
         refuse_parameter("urls", "is not accepted, as this service takes no batches")
-    entries = read_lines(text, most)
-    count = count_lines(text)
-    if count > most:
-        raise TooLargeError(f"A batch may have at most {most:,} URLs. This one has {count:,}.")
+    entries = lines.entries()
+    if lines.count > most:
+        raise TooLargeError(
+            f"A batch may have at most {most:,} URLs. This one has {lines.count:,}."
+        )
     return entries
 
 

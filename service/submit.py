@@ -1,12 +1,14 @@
 """POST /submit: stores a new task, and answers as soon as it is durable."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import closing, suppress
 from http import HTTPStatus
 
 from sanic import HTTPResponse, Request, json, redirect
+from sanic.http import Http
 
-from service import html
+from service import html, metrics
 from service.batch import submit_batch
 from service.batch_submission import BatchSubmission
 from service.check import status_of
@@ -14,13 +16,22 @@ from service.client_networks import networks_of
 from service.deadlines import in_time
 from service.errors import BadRequestError, TooLargeError
 from service.negotiation import prefers_html
+from service.parameters import ParameterReader
 from service.representation import AcceptedBody, represent
-from service.submission import CountedOnly, Submission, read_submission
+from service.submission import (
+    MAX_LIST_BYTES,
+    MAX_SINGLE_BYTES,
+    CountedOnly,
+    Submission,
+    most_lines,
+    read_submission,
+)
 from service.submission_writer import SubmissionWriter
 from service.waiting import begin_wait, wait_for_end
 from tasks.errors import StoreUnavailableError
 
-SHORT_BODY_BYTES = 16 * 1024  # longer ones are read in a thread
+PIECE_BYTES = 64 * 1024  # of a body, read at once
+SHORT_BYTES = 16 * 1024  # longer pieces are read in a thread
 
 
 async def submit(request: Request) -> HTTPResponse:
@@ -40,19 +51,44 @@ async def submit(request: Request) -> HTTPResponse:
         if submitted.needs_message:
             request.app.ctx.dispatcher.dispatch([submitted.task])
         body = AcceptedBody(id=submitted.task.id)
-    # Free the body and its place before the client waits for the result.
+    # Free the list and its place before the client waits for the result.
     del submission
-    request.body = b""
     request.app.ctx.large_bodies.leave(request.protocol)
     return await _answer(request, body)
 
 
 async def _read(request: Request) -> Submission | BatchSubmission:
     """Return the submission of a request. A long list must not hold up the event loop."""
-    if len(request.body) <= SHORT_BODY_BYTES:
-        return read_submission(request)
-    threads = request.app.ctx.parsing_threads
-    return await asyncio.get_running_loop().run_in_executor(threads, read_submission, request)
+    loop, threads = asyncio.get_running_loop(), request.app.ctx.parsing_threads
+    with closing(ParameterReader(request, most_lines(request.app.ctx.settings))) as reader:
+        async for piece in _pieces(request):
+            if len(piece) <= SHORT_BYTES:
+                reader.feed(piece)
+            else:
+                await loop.run_in_executor(threads, reader.feed, piece)
+        await metrics.start_timer(request)  # how fast the client sends is not our doing
+        return read_submission(request, reader)
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    """Yield the body in pieces of about PIECE_BYTES. What arrives may be far smaller.
+
+    One that may have a list waits for its turn first.
+    """
+    stream = request.stream
+    assert isinstance(stream, Http)
+    stream.request_max_size = MAX_LIST_BYTES  # Sanic has just lifted it
+    is_chunked = "transfer-encoding" in request.headers
+    if is_chunked or (stream.request_bytes_left or 0) > MAX_SINGLE_BYTES:
+        client = networks_of(request.client_ip)[0]
+        await request.app.ctx.large_bodies.enter(request.protocol, client)
+    piece = bytearray()
+    while data := await stream.read():
+        piece += data
+        if len(piece) >= PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
 
 
 async def _answer(request: Request, body: AcceptedBody) -> HTTPResponse:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.batch_submission import BatchSubmission
-from service.lines import read_lines
+from service.lines import Entry, LineReader
 from tasks.batch import Lane
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
@@ -23,6 +23,13 @@ class StoredBatch:
         found = next(each.lane for each in self.lanes if each.lane and each.lane.host == host)
         assert found is not None
         return found
+
+
+def read_lines(text: str, most: int | None = None) -> list[Entry]:
+    """Return the entries of a list that arrives at once."""
+    reader = LineReader(most)
+    reader.feed(text)
+    return reader.entries()
 
 
 def store_batch(

@@ -228,6 +228,8 @@ def test_refusals_of_lists(embedded: System) -> None:
         ({"urls": "# nothing"}, 400, "urls must have at least one URL"),
         ({"urls": f"{url}\n" * 4}, 413, "at most 3 URLs. This one has 4"),
         ({"urls": "x" * (4 * 2**20)}, 413, "at most 4,194,304 bytes"),
+        ({"urls": url, "email": "x" * 2**18}, 413, "but urls may have at most 131,072 characters"),
+        ({"email": "x" * 2**18, "url": url}, 413, "at most 65,536 bytes without urls"),
     ]
     for data, status, message in refused:
         answer = requests.post(f"{service.base}/submit", data=data, timeout=REPLY_SECONDS)

@@ -17,6 +17,7 @@ from devtools.servers.system import Service
 from devtools.waiting import wait_for
 from service.connections import LINGER_SECONDS
 from service.large_bodies import MOST_OF_CLIENT
+from service.submission import MAX_LIST_BYTES
 from tests.e2e.batches import insert_long_batch
 from tests.e2e.scraping import scrape
 from tests.wire import connect, exchange, read_to_end, status_of
@@ -122,6 +123,31 @@ def test_large_bodies_of_one_client_wait_for_each_other(patient: Service) -> Non
         slow[0].sendall(body[-1:])
         assert status_of(read_to_end(slow[0])) == 400
         assert status_of(read_to_end(waiting)) == 400
+
+
+@pytest.mark.parametrize("kind", ["form", "multipart", "JSON"])
+def test_body_is_not_kept_while_it_arrives(kind: str, patient: Service) -> None:
+    """Clients that send the largest lists at the same time take hardly any memory."""
+    comments = (b"# " + b"x" * 95 + b"\n") * (MAX_LIST_BYTES // 101)
+    form_data = b'--limit\r\nContent-Disposition: form-data; name="urls"\r\n\r\n%b\r\n--limit--'
+    content_type, body = {
+        "form": (b"application/x-www-form-urlencoded", b"urls=" + comments),
+        "multipart": (b"multipart/form-data; boundary=limit", form_data % comments),
+        "JSON": (b"application/json", b'{"urls":["%b"]}' % comments.replace(b"\n", b'","')[:-3]),
+    }[kind]
+    head = (
+        b"POST /submit HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        b"Content-Type: %b\r\nContent-Length: %d\r\n\r\n" % (content_type, len(body))
+    )
+    before = patient.peak_memory()
+    with ExitStack() as kept:
+        clients = [kept.enter_context(connect(patient, 20)) for _ in range(MOST_OF_CLIENT)]
+        for each in clients:
+            each.sendall(head + body[:-1])
+        for each in clients:
+            each.sendall(body[-1:])
+            assert b"must have at least one URL" in read_to_end(each)
+    assert patient.peak_memory() < before + 2 * MAX_LIST_BYTES
 
 
 def test_client_that_waits_for_a_result_holds_no_place(

@@ -23,8 +23,8 @@ from devtools.servers.origin import Origin
 from devtools.servers.process import free_port
 from devtools.servers.proxies import FOLDER, Caddy, Nginx, Proxy
 from devtools.waiting import PATIENCE, wait_for, wait_for_a_fresh_minute
-from service.app import MAX_LIST_BYTES
 from service.errors import TOO_LARGE
+from service.submission import MAX_LIST_BYTES
 from service.waiting import LONGEST_SECONDS
 
 pytestmark = pytest.mark.services

@@ -1,10 +1,12 @@
 import hashlib
+import tracemalloc
 
 import pytest
 
 from service.errors import BadRequestError
-from service.lines import Entry, count_lines, read_lines
+from service.lines import Entry, LineReader
 from tasks.digests import NOTHING_EXPECTED, Algorithm, Expected
+from tests.batches import read_lines
 
 URL = "https://example.com/empty"
 EMPTY = {name: hashlib.new(name, b"").hexdigest() for name in ("md5", "sha1", "sha256", "sha512")}
@@ -88,10 +90,46 @@ def test_further_invalid_lines_are_counted(further: int, counted: str) -> None:
 def test_lines_beyond_the_limit_are_counted_but_not_read() -> None:
     """A body of 4 MiB may have millions of them."""
     text = "\n".join(["# list", URL, "", "nope", *["bad"] * 9])
-    assert count_lines(text) == 11
     with pytest.raises(BadRequestError, match=r"Line 4: .* 1 more line is invalid\."):
         read_lines(text, 3)
-    assert len(read_lines(text, 1)) == 1
+    reader = LineReader(1)
+    reader.feed(text)
+    assert len(reader.entries()) == 1
+    assert reader.count == 11
+
+
+TEXT = f"""\ufeffTsvHttpData-1.0\r\n
+# a comment\r
+{URL}\r
+\x85{URL}
+{EMPTY["md5"]}  {URL}\n\n{URL}\t0\t1B2M2Y8AsgTpgAmY7PhCfg==\n{URL}"""
+
+
+@pytest.mark.parametrize("text", [TEXT.replace("\x85", ""), TEXT], ids=["valid", "invalid"])
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+def test_list_in_pieces_is_read_as_one(text: str, size: int) -> None:
+    def read(pieces: list[str]) -> object:
+        reader = LineReader()
+        for piece in pieces:
+            reader.feed(piece)
+        try:
+            return reader.entries()
+        except BadRequestError as error:
+            return str(error)
+
+    assert read([text[at : at + size] for at in range(0, len(text), size)]) == read([text])
+
+
+def test_nothing_but_the_entries_is_kept() -> None:
+    reader = LineReader(most=2)
+    tracemalloc.start()
+    try:
+        for _ in range(64):
+            reader.feed(f"{URL}\n{'# comment' * 7000}\n\n{URL}/{'x' * 10_000}\n")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000  # of more than 4,600,000 characters
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing", "TsvHttpData-1.0\n"])

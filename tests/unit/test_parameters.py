@@ -1,14 +1,20 @@
-"""Multipart bodies, as RFC 7578 allows them, and as it does not."""
+"""Bodies of requests, as their formats allow them, and as they do not."""
 
-import json
-from collections.abc import Collection
+import gc
+import tracemalloc
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import parse_qsl
 
 import pytest
 
+from service.broken_rules import BrokenRules
 from service.errors import BadRequestError
-from service.parameters import MAX_BRACKETS, MAX_FIELDS, read_parameters
+from service.fields import MAX_FIELDS
+from service.json_bodies import MAX_ITEMS
+from service.parameters import ParameterReader, Parameters, read_parameters
 from tests.growth import assert_linear
 
 URL = "http://example.com/a"
@@ -75,14 +81,164 @@ def test_malformed_body_is_refused(body: bytes, content_type: str) -> None:
     assert refused.value.code == "invalid_body"
 
 
-@pytest.mark.parametrize("item", ["[]", "{}", '{"a":[]}'])
-def test_json_of_many_lists_is_refused_before_it_is_parsed(
-    item: str, monkeypatch: pytest.MonkeyPatch
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+PIECE_BYTES = 2**16
+
+
+def read_pieces(pieces: Iterable[bytes], content_type: str) -> Parameters:
+    """Read a submission that arrives in pieces."""
+    request = SimpleNamespace(query_string="", content_type=content_type)
+    with closing(ParameterReader(cast("Any", request), 10)) as reader, BrokenRules() as broken:
+        for piece in pieces:
+            reader.feed(piece)
+        return reader.read(("url", "urls", "email"), broken)
+
+
+def cut(body: bytes, size: int) -> Iterator[bytes]:
+    return (body[at : at + size] for at in range(0, len(body), size))
+
+
+def read_in_pieces(body: bytes, size: int, content_type: str) -> object:
+    """Return the texts and the entries of a list, or the error."""
+    try:
+        parameters = read_pieces(cut(body, size), content_type)
+        lines = parameters.lines
+        return parameters.texts, None if lines is None else lines.entries()
+    except BadRequestError as error:
+        return str(error)
+
+
+LISTED = part('Content-Disposition: form-data; name="urls"; filename="a"', f"{URL}\r\n\r\n--lim")
+BODIES = {
+    "form": (FORM, f"url={URL}&email=a%40b.c&urls="),
+    "escapes": (FORM, "url=%C3%A9%2&email=%%41+%4&urls=%"),
+    "escaped names": (FORM, "%75rl=a&ema%69l"),
+    "list as form": (FORM, f"urls=%23%0A{URL}%0D%0A{URL}"),
+    "invalid list as form": (FORM, f"urls={URL}%0Anope%0A\n"),
+    "list without a name": (FORM, f"{URL}\n{URL}"),
+    "no text": (FORM, "url=%FF\x80"),
+    "no fields": (FORM, "&&&"),
+    "many fields": (FORM, "&" * MAX_FIELDS),
+    "multipart": (FORM_DATA, f"{FIELD.decode()}{LISTED.decode()}--limit--\r\n"),
+    "multipart with more behind it": (FORM_DATA, f"{FIELD.decode()}--limit--\r\n--limit\r\n"),
+    "cut multipart": (FORM_DATA, f"{FIELD.decode()}--limit-"),
+    "json": (JSON, f'\ufeff {{"url": "{URL}", "email": "\\u00e9\\ud83d\\ude00\\\\"}} '),
+    "list as json": (JSON, f'{{"urls": ["{URL}", "", "# a \\" b"]}}'),
+    "text as json": (JSON, f'{{"urls": "{URL}\\n{URL}"}}'),
+    "repeated in json": (JSON, '{"url": "a", "url": "b"}'),
+    "list of something else": (JSON, f'{{"urls": ["{URL}", "a\\nb", 1]}}'),
+    "list of lists": (JSON, '{"urls": [[], {}]}'),
+    "object of objects": (JSON, '{"url": {"url": []}, "url": "a"}'),
+    "too many items": (JSON, '{"urls": [' + '"",' * (MAX_ITEMS + 1) + "1"),
+    "too many brackets": (JSON, '{"url": "a", "urls": ' + "[" * 20_000),
+    "array": (JSON, "[]"),
+    "cut json": (JSON, '{"url": "a"'),
+    "surplus json": (JSON, '{"url": "a"}}'),
+    "lone surrogate": (JSON, '{"url": "http://example.com/\\ud800"}'),
+    "not json": (JSON, '{"url": NaN}'),
+    "another format": ("text/plain", URL),
+}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in BODIES if "too many" not in name))
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+def test_body_in_pieces_is_read_as_one(name: str, size: int) -> None:
+    content_type, text = BODIES[name]
+    body = text.encode()
+    read_at_once = read_in_pieces(body, len(body), content_type)
+    assert read_in_pieces(body, size, content_type) == read_at_once
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "url=%C3%A9%2&email=%%41+%4",
+        "%75rl=a&ema%69l",
+        "url=a=b&&email==",
+        "url=%FF&email=%41%e9",
+        "url",
+        "=",
+        "url=%c3%a9",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_form_is_read_as_the_standard_library_reads_it(text: str, size: int) -> None:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+        assert read_in_pieces(text.encode(), size, FORM) == (dict(pairs), None)
+    except AssertionError:
+        assert text == "="  # a parameter without a name is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("list of something else", "Item 2 of urls must be a string of one line."),
+        ("list of lists", "Item 1 of urls must be a string of one line."),
+        ("object of objects", "url must be given once, not 2 times."),
+        ("too many items", "urls must not have more than 300,000 items."),
+        ("too many brackets", "Item 1 of urls must be a string of one line."),
+        ("array", "The body must be a JSON object."),
+        ("cut json", "The body is not valid JSON."),
+        ("surplus json", "The body is not valid JSON."),
+        ("not json", "The body is not valid JSON."),
+        ("repeated in json", "url must be given once, not 2 times."),
+        ("many fields", "A request must not have more than 100 fields."),
+    ],
+)
+def test_invalid_body_is_refused(name: str, message: str) -> None:
+    content_type, text = BODIES[name]
+    assert read_in_pieces(text.encode(), len(text), content_type) == message
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", sorted(name for name in BODIES if "too many" not in name))
+def test_body_whose_rest_does_not_come_leaves_no_trace(name: str) -> None:
+    content_type, text = BODIES[name]
+    request = SimpleNamespace(query_string="", content_type=content_type)
+    with closing(ParameterReader(cast("Any", request))) as reader:
+        reader.feed(text.encode()[: len(text) // 2])
+    del reader
+    gc.collect()
+
+
+def test_strings_of_json_are_not_changed() -> None:
+    read_json = read_in_pieces(BODIES["lone surrogate"][1].encode(), 7, JSON)
+    assert read_json == ({"url": "http://example.com/\ud800"}, None)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "begin", "repeated"),
+    [
+        (FORM, b"urls=", b"http://example.com/a%0A"),
+        (FORM, b"url=", b"x"),
+        (FORM, b"", b"x"),
+        (FORM_DATA, LISTED, b"# comment\r\n"),
+        (FORM_DATA, FIELD.removesuffix(b"\r\n"), b"x"),
+        (JSON, b'{"urls":[', b'"http://example.com/a",'),
+        (JSON, b'{"urls":[', b"[],"),
+        (JSON, b"[", b"["),
+        (JSON, b"{", b'"x":"",'),
+        (JSON, b'{"x":', b'{"x":'),
+    ],
+)
+def test_memory_does_not_grow_with_the_body(
+    content_type: str, begin: bytes, repeated: bytes
 ) -> None:
-    body = f'{{"urls":[{",".join([item] * MAX_BRACKETS)}]}}'.encode()
-    monkeypatch.setattr(json, "loads", None)
-    with pytest.raises(BadRequestError, match="100,000 brackets"):
-        read(body, "application/json")
+    def peak_of(pieces: int) -> int:
+        body = begin + repeated * (pieces * PIECE_BYTES // len(repeated))
+        tracemalloc.start()
+        try:
+            read_pieces(cut(body, PIECE_BYTES), content_type)
+        except BadRequestError:
+            pass  # most of them end in the middle
+        finally:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        return peak
+
+    assert peak_of(12) < peak_of(4) + PIECE_BYTES
 
 
 def test_file_is_refused() -> None:
