@@ -63,7 +63,7 @@ class Bounds:
         self._patience = self.limits.read_timeout
 
     def expect_soon(self) -> None:
-        """Wait for the next bytes, on a kept connection, no longer than for a new one.
+        """Limit the wait for the next bytes, on a kept connection, to that for a new one.
 
         If its path has gone silent, there is time left to ask on a new connection.
         """

@@ -118,7 +118,7 @@ class StrictResponse(http.client.HTTPResponse):
     def _finish(self) -> None:
         """Close after the body; look without waiting for bytes that do not belong to it.
 
-        Those that are still in the socket are found before the next request.
+        If some are still in the socket, they are found before the next request.
         """
         if self._is_length_doubtful or (self._may_be_buffered and not self.will_close):
             timeout = self._connection.gettimeout()

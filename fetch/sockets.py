@@ -20,11 +20,11 @@ class Owner(Protocol):
     connects: int
 
 
-class BoundedSocket(socket.socket):
-    """A TCP socket whose timeout is set once.
+class LazyTimeoutSocket(socket.socket):
+    """A TCP socket whose timeout is set only if it changes.
 
-    urllib3 sets it twice for each request. Each is a system call, during which another thread takes
-    the interpreter, even if nothing changes.
+    urllib3 sets it twice for each request. Each call is a system call, during which another thread
+    takes the interpreter.
     """
 
     def settimeout(self, value: float | None) -> None:
@@ -32,7 +32,7 @@ class BoundedSocket(socket.socket):
             super().settimeout(value)
 
 
-class PlainSocket(BoundedSocket):
+class PlainSocket(LazyTimeoutSocket):
     """A TCP socket that asks its owner's bounds after every wait."""
 
     owner: Owner

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from fetch.bounds import Bounds
 from fetch.errors import FetchError
-from fetch.sockets import BoundedSocket, Owner, broken_connection, silent_server
+from fetch.sockets import LazyTimeoutSocket, Owner, broken_connection, silent_server
 from tasks.failure import FailureCode
 
 # What curl offers on Debian. Without it the choice depends on who built Python: one built from
@@ -46,7 +46,7 @@ _CERTIFICATE_ALERTS = frozenset(
 )
 
 
-class _TLSSocket(BoundedSocket, ssl.SSLSocket):
+class _TLSSocket(LazyTimeoutSocket, ssl.SSLSocket):
     """A socket that asks its owner's bounds after every wait, in the handshake as well."""
 
     _failure: OSError | None = None  # behind the records that were received

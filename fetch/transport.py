@@ -194,7 +194,7 @@ class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
 
     @property
     def is_reusable(self) -> bool:
-        # What was decrypted with the end of the answer is no longer in the socket.
+        # Bytes that were decrypted with the end of the answer are no longer in the socket.
         return super().is_reusable and not cast("ssl.SSLSocket", self.sock).pending()
 
 
