@@ -1,7 +1,4 @@
-"""The fields of a request, while they arrive: texts, and the entries of a list.
-
-Nothing else of a body is kept.
-"""
+"""The fields of a request, while they arrive: texts, and the entries of a list."""
 
 from typing import NoReturn, Protocol
 
@@ -10,8 +7,9 @@ from service.lines import LineReader
 
 LIST = "urls"  # the field that may be a file, or a list of strings
 MAX_FIELDS = 100
-# Of all fields together, without the list, and of each name. A request with more is refused.
+# All texts together are kept up to this length. A request with more is refused.
 MAX_TEXT_LENGTH = 128 * 1024
+MAX_NAME_LENGTH = 1000  # is kept of a name, which is then not that of a parameter
 
 # Bytes that are not UTF-8 become lone surrogates, which every rule for a parameter refuses.
 UNDECODABLE = "surrogateescape"
@@ -27,7 +25,7 @@ class Text:
 
     def feed(self, text: str) -> None:
         """Take the next piece."""
-        self._pieces.append(self._fields.cut(text))
+        self._pieces.append(self._fields.truncate(text))
 
     def fail(self, error: BadRequestError) -> None:
         """Note that the field has no text."""
@@ -44,9 +42,9 @@ class Fields:
     """The fields of a request, in their order."""
 
     def __init__(self, most_lines: int) -> None:
-        """Of a list, `most_lines` are read, and the others are counted."""
+        """Read at most `most_lines` lines of a list. Count the others."""
         self.all: list[tuple[str, Text | LineReader]] = []
-        self.are_cut = False
+        self.are_truncated = False
         self._most_lines = most_lines
         self._left = MAX_TEXT_LENGTH
 
@@ -55,14 +53,14 @@ class Fields:
         if len(self.all) == MAX_FIELDS:
             self.refuse_number()
         value = LineReader(self._most_lines) if name == LIST else Text(self)
-        self.all.append((name, value))
+        self.all.append((name[:MAX_NAME_LENGTH], value))
         return value
 
-    def cut(self, text: str) -> str:
+    def truncate(self, text: str) -> str:
         """Return as much of a text as may still be kept."""
         kept = text[: self._left]
         self._left -= len(kept)
-        self.are_cut = self.are_cut or len(kept) < len(text)
+        self.are_truncated = self.are_truncated or len(kept) < len(text)
         return kept
 
     def refuse_number(self) -> NoReturn:

@@ -1,7 +1,6 @@
 """Forms, URL-encoded and multipart, read while they arrive."""
 
 import codecs
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -18,7 +17,7 @@ from multipart import (
 from service.fields import (
     LIST,
     MAX_FIELDS,
-    MAX_TEXT_LENGTH,
+    MAX_NAME_LENGTH,
     UNDECODABLE,
     Fields,
     Text,
@@ -28,9 +27,10 @@ from service.fields import (
 from service.lines import LineReader
 
 MAX_PART_HEADERS = 8  # RFC 7578 § 4 allows three
+MAX_NAME_BYTES = 12 * MAX_NAME_LENGTH  # a character may be four escaped bytes
 
 
-class _Bytes:
+class _TextDecoder:
     """Decodes the bytes of a field."""
 
     def __init__(self, value: Text | LineReader) -> None:
@@ -49,8 +49,8 @@ class FormParser:
         self._fields = fields
         self._count = 1
         self._name = b""  # as far as it has arrived
-        self._value: _Bytes | None = None  # None: still in the name
-        self._escape = b""  # the beginning of one whose end is to come
+        self._value: _TextDecoder | None = None  # None: still in the name
+        self._escape = b""  # one that is not complete yet
 
     def feed(self, data: bytes) -> None:
         *ended, last = data.split(b"&", MAX_FIELDS)
@@ -65,7 +65,7 @@ class FormParser:
     def close(self) -> None:
         """End the field that has begun, if there is one."""
         if self._value is not None:
-            self._value.feed(self._escape, is_last=True)
+            self._value.feed(_unquote(self._escape), is_last=True)
         elif self._name:
             self._add()
         self._name, self._value, self._escape = b"", None, b""
@@ -73,14 +73,15 @@ class FormParser:
     def _feed_field(self, data: bytes) -> None:
         if self._value is None:
             name, equals, data = data.partition(b"=")
-            self._name += name[: MAX_TEXT_LENGTH - len(self._name)]
+            self._name += name[: MAX_NAME_BYTES - len(self._name)]
             if not equals:
                 return
-            self._value = _Bytes(self._add())
+            self._value = _TextDecoder(self._add())
         data = self._escape + data
-        cut = re.search(rb"%.?\Z", data, re.DOTALL)
-        self._escape = cut[0] if cut else b""
-        self._value.feed(_unquote(data.removesuffix(self._escape)))
+        begin = data.find(b"%", max(len(data) - 2, 0))
+        end = len(data) if begin < 0 else begin
+        self._value.feed(_unquote(data[:end]))
+        self._escape = data[end:]
 
     def _add(self) -> Text | LineReader:
         return self._fields.add(_unquote(self._name).decode(errors=UNDECODABLE))
@@ -103,7 +104,7 @@ class MultipartParser:
         if not boundary:
             refuse_body("The Content-Type of a multipart body must have a boundary.")
         self._fields = fields
-        self._value: _Bytes | None = None  # of the part that has begun, if it has a text
+        self._value: _TextDecoder | None = None  # of the part that has begun, if it has a text
         self._is_complete = False
         with _refused_errors():
             self._parser = PushMultipartParser(
@@ -129,7 +130,7 @@ class MultipartParser:
         if isinstance(event, MultipartSegment):
             value = self._fields.add(event.name)
             if event.filename is None or event.name == LIST:
-                self._value = _Bytes(value)
+                self._value = _TextDecoder(value)
             else:
                 value.fail(not_a_string(event.name))
         elif self._value is not None:
@@ -138,7 +139,10 @@ class MultipartParser:
                 self._value = None
 
     def _has_ended(self) -> bool:
-        """Whether the last part has ended. The parser says so only when it is closed."""
+        """Whether the last part has ended.
+
+        The parser says so only when it is closed, and then reads nothing more. So a copy is closed.
+        """
         try:
             copy(self._parser).close()
         except ParserError:

@@ -1,5 +1,6 @@
 """JSON, read while it arrives."""
 
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,22 +8,24 @@ from typing import Any
 import ijson
 
 from service.errors import BadRequestError
-from service.fields import LIST, MAX_FIELDS, Fields, not_a_string, refuse_body
+from service.fields import LIST, MAX_FIELDS, MAX_NAME_LENGTH, Fields, not_a_string, refuse_body
 from service.lines import LineReader
 
-MAX_ITEMS = 300_000  # of a list: more than the shortest URLs that fit into a body
+MAX_ITEMS = 400_000  # of a list: more than the shortest URLs that fit into a body
 MAX_SKIPPED = 10_000  # events in a value that is not a string
 
+# As much as ends behind a string.
+_STRINGS = re.compile(rb'.*"[ \t\r\n]*,', re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 # The other backends of ijson replace lone surrogates, which would be another URL.
 _BACKEND = ijson.get_backend("python")
 
 
 class JSONParser:
-    """Reads a JSON object of strings. The list may be a list of strings, too.
+    """Reads a JSON object of strings. The list may also be a list of strings.
 
-    A string is kept until its end has come. ijson also keeps what came before a string that is cut
-    off, so the pieces that it gets end behind a string if possible.
+    A string is kept until its end has come. ijson also keeps everything before an incomplete
+    string, so the pieces that it gets end behind a string if possible.
     """
 
     def __init__(self, fields: Fields) -> None:
@@ -38,13 +41,10 @@ class JSONParser:
             data = self._begin + data
             self._begin = data if _BOM.startswith(data) else None
             data = b"" if self._begin else data.removeprefix(_BOM)
-        strings, end, rest = data.rpartition(b'",')
-        if end:
-            self._send(self._rest + strings + end)
-            self._rest = rest
-        else:
-            self._send(self._rest + rest)
-            self._rest = b""
+        strings = _STRINGS.match(data)
+        end = strings.end() if strings else len(data)
+        complete, self._rest = self._rest + data[:end], data[end:]
+        self._send(complete)
 
     def close(self) -> None:
         rest, self._rest = self._rest, b""
@@ -84,7 +84,7 @@ def _read_object(fields: Fields) -> _Events:
     while event == "map_key":
         if len(fields.all) == MAX_FIELDS:  # a name is repeated, or not that of a parameter
             raise _EnoughError
-        name = fields.cut(name)
+        name = name[:MAX_NAME_LENGTH]
         value = fields.add(name)
         event, text = yield
         if event == "string":
@@ -109,8 +109,7 @@ def _read_items(lines: LineReader) -> _Events:
             return (yield from _skip(1 + event.startswith("start_")))
         if number > MAX_ITEMS:
             rule = f"must not have more than {MAX_ITEMS:,} items"
-            lines.fail(BadRequestError.of_field("invalid_parameter", LIST, rule))
-            raise _EnoughError
+            raise BadRequestError.of_field("invalid_parameter", LIST, rule)
         lines.feed(f"{item}\n")
         event, item = yield
 
@@ -122,4 +121,4 @@ def _skip(depth: int) -> _Events:
             return
         event, _ = yield
         depth += event.startswith("start_") - event.startswith("end_")
-    raise _EnoughError
+    refuse_body("The body must be a JSON object of strings.")

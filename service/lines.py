@@ -13,6 +13,7 @@ from tasks.url import parse_url
 # The first line of a list for Google's Storage Transfer Service.
 STS_HEADING = "TsvHttpData-1.0"
 MAX_SIZE = 2**63 - 1
+MAX_LINE_LENGTH = 16 * 1024  # more than the longest URL with a digest
 _BOM = "\ufeff"
 # By their length; of two with the same length the first row.
 _ALGORITHMS = {each.hex_digits: each for each in reversed(Algorithm)}
@@ -46,22 +47,23 @@ class LineReader:
         self._most = most
         self._entries: list[Entry] = []
         self._line_number = 0
-        self._cut_line: list[str] = []  # a line whose end is to come
+        self._unfinished_line = ""
         self._error: BadRequestError | None = None
         self._first_invalid, self._further = "", 0
 
     def feed(self, text: str) -> None:
         """Take the next piece."""
         self.is_empty = self.is_empty and not text
-        *lines, rest = text.split("\n")
-        for line in lines:
-            self._cut_line.append(line)
+        begin = 0
+        while (end := text.find("\n", begin)) >= 0:
+            self._keep(text[begin:end])
             self._end_line()
-        if rest:
-            self._cut_line.append(rest)
+            begin = end + 1
+        self._keep(text[begin:])
 
     def fail(self, error: BadRequestError) -> None:
         """Note that the list cannot be read."""
+        self.is_empty = False
         self._error = error
 
     def entries(self) -> list[Entry]:
@@ -70,7 +72,7 @@ class LineReader:
         Raises BadRequestError, which names the first invalid line, and counts the others among
         those that were read.
         """
-        if self._cut_line:
+        if self._unfinished_line:
             self._end_line()
         if self._error is not None:
             raise self._error
@@ -83,9 +85,12 @@ class LineReader:
             )
         return self._entries
 
+    def _keep(self, text: str) -> None:
+        """Keep a piece of a line, so far as to see whether it is too long."""
+        self._unfinished_line += text[: MAX_LINE_LENGTH + 1 - len(self._unfinished_line)]
+
     def _end_line(self) -> None:
-        line = "".join(self._cut_line).removesuffix("\r")
-        self._cut_line.clear()
+        line, self._unfinished_line = self._unfinished_line.removesuffix("\r"), ""
         self._line_number += 1
         if self._line_number == 1:
             line = line.removeprefix(_BOM)
@@ -111,6 +116,8 @@ def _counted(further: int) -> str:
 
 
 def _read_line(line: str) -> Entry:
+    if len(line) > MAX_LINE_LENGTH:
+        raise _InvalidLineError(f"a line must have at most {MAX_LINE_LENGTH:,} characters")
     if line.startswith("@"):  # curl has not read it, as with `-d urls=@file`
         raise _InvalidLineError(f"{line[:100]} looks like a file name. {AS_A_FILE}")
     if "\t" in line:

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
@@ -24,7 +24,7 @@ class Parameters:
 
     texts: dict[str, str]
     lines: LineReader | None
-    are_cut: bool  # the texts were too long to be kept whole
+    are_truncated: bool  # the texts were too long
 
 
 class ParameterReader:
@@ -70,13 +70,13 @@ class ParameterReader:
                 lines = read
             else:
                 texts[name] = read
-        return Parameters(texts, lines, self._fields.are_cut)
+        return Parameters(texts, lines, self._fields.are_truncated)
 
     def close(self) -> None:
-        """Free what the reader holds, also if the rest of the body will not come."""
+        """Free what the reader holds, even if the rest of the body never arrives."""
         if self._parser is not None:
-            with self._lock, suppress(BadRequestError):
-                self._parser.close()
+            with self._lock:
+                self._try(self._parser.close)
 
     def _try(self, read: Callable[[], None]) -> None:
         """Keep the first error until the whole body has arrived. Nothing is read after it."""

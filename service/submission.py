@@ -97,7 +97,7 @@ def read_submission(request: Request, reader: ParameterReader) -> Submission | B
                     f"The body may have at most {MAX_SINGLE_BYTES:,} bytes without urls."
                 )
             return _read_single(request, texts, broken)
-        if parameters.are_cut:
+        if parameters.are_truncated:
             raise TooLargeError(
                 f"All parameters but urls may have at most {MAX_TEXT_LENGTH:,} characters."
             )

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 
 from sanic import HTTPResponse, Request, json, redirect
@@ -31,7 +33,7 @@ from service.waiting import begin_wait, wait_for_end
 from tasks.errors import StoreUnavailableError
 
 PIECE_BYTES = 64 * 1024  # of a body, read at once
-SHORT_BYTES = 16 * 1024  # longer pieces are read in a thread
+SHORT_BYTES = 16 * 1024  # longer bodies are read in a thread
 
 
 async def submit(request: Request) -> HTTPResponse:
@@ -59,21 +61,32 @@ async def submit(request: Request) -> HTTPResponse:
 
 async def _read(request: Request) -> Submission | BatchSubmission:
     """Return the submission of a request. A long list must not hold up the event loop."""
-    loop, threads = asyncio.get_running_loop(), request.app.ctx.parsing_threads
-    with closing(ParameterReader(request, most_lines(request.app.ctx.settings))) as reader:
-        async for piece in _pieces(request):
-            if len(piece) <= SHORT_BYTES:
-                reader.feed(piece)
-            else:
-                await loop.run_in_executor(threads, reader.feed, piece)
-        await metrics.start_timer(request)  # how fast the client sends is not our doing
-        return read_submission(request, reader)
+    threads: ThreadPoolExecutor = request.app.ctx.parsing_threads
+    in_thread = partial(asyncio.get_running_loop().run_in_executor, threads)
+    reader = ParameterReader(request, most_lines(request.app.ctx.settings))
+    try:
+        try:
+            async for piece in _pieces(request):
+                if reader.size + len(piece) <= SHORT_BYTES:
+                    reader.feed(piece)
+                else:
+                    await in_thread(reader.feed, piece)
+        finally:
+            await metrics.start_timer(request)  # how fast the client sends is not our doing
+        if reader.size <= SHORT_BYTES:
+            return read_submission(request, reader)
+        return await in_thread(read_submission, request, reader)
+    finally:
+        if reader.size <= SHORT_BYTES:
+            reader.close()
+        else:  # a thread may still read a piece although the client has left
+            threads.submit(reader.close)
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """Yield the body in pieces of about PIECE_BYTES. What arrives may be far smaller.
+    """Yield the body in pieces of about PIECE_BYTES, as what arrives may be far smaller.
 
-    One that may have a list waits for its turn first.
+    A body that may have a list waits for its turn first.
     """
     stream = request.stream
     assert isinstance(stream, Http)

@@ -4,7 +4,7 @@ import tracemalloc
 import pytest
 
 from service.errors import BadRequestError
-from service.lines import Entry, LineReader
+from service.lines import MAX_LINE_LENGTH, Entry, LineReader
 from tasks.digests import NOTHING_EXPECTED, Algorithm, Expected
 from tests.batches import read_lines
 
@@ -65,6 +65,8 @@ def test_entries_keep_their_order_and_repetitions() -> None:
         (f"{URL}\t0\t1B2M2Y8A", "the MD5 must be the base64 of 16 bytes"),
         (f"{URL}\t0\t{EMPTY['md5']}", "the MD5 must be the base64 of 16 bytes"),
         ("TsvHttpData-1.0", "url must begin with http:// or https://"),
+        (f"{URL}/{'x' * MAX_LINE_LENGTH}", "a line must have at most 16,384 characters"),
+        (" " * MAX_LINE_LENGTH + URL, "a line must have at most 16,384 characters"),
         ("@urls.txt", "looks like a file name"),
         ("@my urls.txt", "looks like a file name"),
     ],

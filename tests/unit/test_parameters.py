@@ -134,6 +134,9 @@ BODIES = {
     "too many brackets": (JSON, '{"url": "a", "urls": ' + "[" * 20_000),
     "array": (JSON, "[]"),
     "cut json": (JSON, '{"url": "a"'),
+    "error behind a string": (JSON, '{"url": "a", "x" "y","z"}'),
+    "urls of another type": (JSON, '{"url": "http://example.com/", "urls": 5}'),
+    "too many values": (JSON, f'{{"url": "a", "email": [{"1," * 20_000}1]}}'),
     "surplus json": (JSON, '{"url": "a"}}'),
     "lone surrogate": (JSON, '{"url": "http://example.com/\\ud800"}'),
     "not json": (JSON, '{"url": NaN}'),
@@ -158,17 +161,21 @@ def test_body_in_pieces_is_read_as_one(name: str, size: int) -> None:
         "url=a=b&&email==",
         "url=%FF&email=%41%e9",
         "url",
-        "=",
         "url=%c3%a9",
+        "url=%+",
+        "url=a+%",
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_form_is_read_as_the_standard_library_reads_it(text: str, size: int) -> None:
-    try:
-        pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
-        assert read_in_pieces(text.encode(), size, FORM) == (dict(pairs), None)
-    except AssertionError:
-        assert text == "="  # a parameter without a name is refused
+    pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+    assert read_in_pieces(text.encode(), size, FORM) == (dict(pairs), None)
+
+
+@pytest.mark.parametrize("value", ["[1]", "5", "null", "{}", '{"a": [1, {}]}'])
+def test_list_of_another_type_is_not_ignored(value: str) -> None:
+    body = f'{{"url": "{URL}", "urls": {value}}}'.encode()
+    assert "urls must be a string" in str(read_in_pieces(body, 7, JSON))
 
 
 @pytest.mark.parametrize(
@@ -177,8 +184,11 @@ def test_form_is_read_as_the_standard_library_reads_it(text: str, size: int) -> 
         ("list of something else", "Item 2 of urls must be a string of one line."),
         ("list of lists", "Item 1 of urls must be a string of one line."),
         ("object of objects", "url must be given once, not 2 times."),
-        ("too many items", "urls must not have more than 300,000 items."),
-        ("too many brackets", "Item 1 of urls must be a string of one line."),
+        ("too many items", "urls must not have more than 400,000 items."),
+        ("too many brackets", "The body must be a JSON object of strings."),
+        ("too many values", "The body must be a JSON object of strings."),
+        ("error behind a string", "The body is not valid JSON."),
+        ("urls of another type", "urls must be a string."),
         ("array", "The body must be a JSON object."),
         ("cut json", "The body is not valid JSON."),
         ("surplus json", "The body is not valid JSON."),
@@ -214,9 +224,13 @@ def test_strings_of_json_are_not_changed() -> None:
         (FORM, b"urls=", b"http://example.com/a%0A"),
         (FORM, b"url=", b"x"),
         (FORM, b"", b"x"),
+        (FORM, b"", b"x" * 100_000 + b"&"),
+        (FORM, b"urls=", b"x"),
+        (FORM, b"urls=%23", b"x"),
         (FORM_DATA, LISTED, b"# comment\r\n"),
         (FORM_DATA, FIELD.removesuffix(b"\r\n"), b"x"),
         (JSON, b'{"urls":[', b'"http://example.com/a",'),
+        (JSON, b'{"urls":[', b'"http://example.com/a" ,'),
         (JSON, b'{"urls":[', b"[],"),
         (JSON, b"[", b"["),
         (JSON, b"{", b'"x":"",'),
