@@ -45,6 +45,9 @@ def _render_operation(document: Node, operation: Node) -> Iterator[str]:
     fields = list(_parameters(document, operation))
     if fields:
         yield "<h3>Parameters</h3>\n" + _definitions(fields)
+    if body := operation.get("requestBody"):
+        yield "<h3>Bodies</h3>\n"
+        yield from _render_examples(body)
     yield "<h3>Answers</h3>\n"
     for status, response in operation["responses"].items():
         yield from _render_response(document, status, _resolve(document, response))
@@ -74,9 +77,21 @@ def _render_response(document: Node, status: str, response: Node) -> Iterator[st
         fields += _properties(document, content.get("schema", {}))
     if fields:
         yield _definitions(fields)
-    examples = [each["value"] for each in content.get("examples", {}).values()]
-    for example in filter(None, (content.get("example"), *examples)):
-        yield _code(json.dumps(example, indent=2, ensure_ascii=False))
+    yield from _render_examples(response)
+
+
+def _render_examples(node: Node) -> Iterator[str]:
+    """Yield the examples of a body, with their media type if there are several."""
+    content = node.get("content", {})
+    for media_type, each in content.items():
+        examples = [example["value"] for example in each.get("examples", {}).values()]
+        if "example" in each:
+            examples.append(each["example"])
+        if examples and len(content) > 1:
+            yield _markdown(f"`{media_type}`:")
+        for example in examples:
+            is_text = isinstance(example, str)
+            yield _code(example if is_text else json.dumps(example, indent=2, ensure_ascii=False))
 
 
 def _properties(document: Node, schema: Node) -> Iterator[tuple[str, str, str]]:

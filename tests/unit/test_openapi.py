@@ -3,7 +3,10 @@
 import json
 import re
 from collections import defaultdict
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from html import unescape
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -16,6 +19,7 @@ from service.docs.render import render
 from service.errors import ErrorBody, ProblemBody
 from service.health import ReadyBody
 from service.idempotency import KEY
+from service.manifests import CSV, NDJSON, STS, Manifest
 from service.metrics import REFUSALS
 from service.representation import (
     BatchBody,
@@ -28,10 +32,11 @@ from service.representation import (
 from service.submission import PARAMETERS
 from settings import Settings
 from tasks.checksums import FORMATS
-from tasks.digests import Algorithm
+from tasks.digests import Algorithm, Digest
 from tasks.failure import FailureCode
 from tasks.step import MailStatus
 from tasks.url import MAX_URL_BYTES
+from tests.examples import STATES
 
 DOCUMENT: dict[str, Any] = json.loads((docs.DIRECTORY / "openapi.json").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -66,6 +71,50 @@ def test_every_error_code_is_explained() -> None:
     source = "".join(path.read_text() for path in modules)
     named_by_status = {"bad_request", "request_timeout"}
     assert {code for code in codes if f'"{code}"' not in source} == named_by_status
+
+
+URL = "https://example.com/hello.txt"
+SIX_BYTES = Digest(
+    {Algorithm.MD5: "b1946ac92492d2347c6235b4d2611184"}, 6, URL, is_length_verified=True
+)
+MOMENT = datetime(2026, 11, 23, 13, 12, 42, 94_000, tzinfo=UTC)
+DONE = replace(
+    STATES["done"],
+    id="0e4fac17-f367-4807-8c28-8a059a2f82ac",
+    url=URL,
+    digest=SIX_BYTES,
+    submitted_at=MOMENT,
+    finished_at=MOMENT + timedelta(milliseconds=500),
+)
+FAILED = replace(
+    STATES["failed"],
+    id="5f0c2a4e-64a1-4f0e-9b39-1d5f3f6a7c21",
+    url="https://example.com/missing",
+    submitted_at=MOMENT,
+    finished_at=MOMENT + timedelta(milliseconds=507),
+)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "manifest"),
+    [
+        ("text/csv", CSV),
+        ("application/x-ndjson", NDJSON),
+        ("text/tab-separated-values", STS),
+    ],
+)
+def test_example_of_an_export_is_what_the_service_writes(
+    media_type: str, manifest: Manifest
+) -> None:
+    content = DOCUMENT["paths"]["/export"]["get"]["responses"]["200"]["content"]
+    lines = [manifest.line(DONE, None), manifest.line(FAILED, DONE)]
+    assert content[media_type]["example"] == manifest.heading + "".join(lines)
+
+
+def test_page_has_the_examples_of_bodies_and_files() -> None:
+    page = unescape(render(DOCUMENT))
+    for part in (f'"urls": [\n    "{URL[:20]}', "TsvHttpData-1.0\n", "unfinished"):
+        assert part in page
 
 
 def test_every_name_on_the_page_is_described() -> None:
