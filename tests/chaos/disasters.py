@@ -151,6 +151,8 @@ DISTRIBUTED: list[Disaster] = [
     kill_a_master,
     kill_all_workers,
     kill_the_service,
+    stop_the_service,
+    freeze_the_service,
     stop_a_worker,
     freeze_a_worker,
     close_all_connections,
