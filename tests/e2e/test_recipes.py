@@ -3,6 +3,7 @@
 import hashlib
 import re
 import subprocess
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,11 +26,14 @@ def script_in(document: str) -> str:
     return str(script)
 
 
-def run_job(curl: str, service: Service, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script of the README in a folder with a list."""
+def run_job(
+    curl: str, service: Service, folder: Path, changes: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the script of the README, with changes, in a folder with a list."""
     script = script_in("README.md")
     assert script == script_in("docs/batches.md")
-    script = script.replace("http://localhost:8000", service.base)
+    for part, changed in {"http://localhost:8000": service.base, **(changes or {})}.items():
+        script = script.replace(part, changed)
     return subprocess.run(
         ["/bin/sh", "-c", script.replace("curl ", f"{curl} ")],
         cwd=folder,
@@ -47,6 +51,17 @@ def test_the_job_of_a_list_that_is_refused_ends_with_an_error(
     job = run_job(curl, embedded.start_service(), tmp_path)
     assert (job.returncode, job.stdout) == (1, "")
     assert "error: 400" in job.stderr
+    assert not (tmp_path / "MD5SUMS").exists()
+
+
+def test_the_job_of_a_list_whose_results_are_gone_ends_with_an_error(
+    embedded: System, curl: str, tmp_path: Path
+) -> None:
+    (tmp_path / "urls.txt").write_text("http://127.0.0.1:1025/\n")
+    job = run_job(
+        curl, embedded.start_service(), tmp_path, {"id=$id": f"id={uuid.uuid4()}", "86400": "1"}
+    )
+    assert (job.returncode, job.stdout) == (1, "")
     assert not (tmp_path / "MD5SUMS").exists()
 
 
