@@ -67,7 +67,7 @@ class Lab:
 
     @cached_property
     def mongod(self) -> Mongod:
-        return self._keep(Mongod(self._folder / "mongod"))
+        return self._keep(Mongod(self._folder / "mongod", is_replica_set=True))
 
     def _keep(self, server: Server) -> Server:
         self._stack.callback(server.stop)
