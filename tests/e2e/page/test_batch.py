@@ -1,12 +1,14 @@
 """A list of URLs on the page."""
 
 import base64
+import re
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.e2e.page.actions import BODY, MD5, Serve, news
+from tests.e2e.page.actions import BODY, ID, MD5, Serve, news
 
 pytestmark = pytest.mark.services
 
@@ -98,6 +100,84 @@ def test_a_batch_survives_a_reload(page: Page, serve: Serve) -> None:
     origin.may_finish.set()
     expect(task).to_contain_text("1 of 2 done, 1 failed.")
     expect(task).to_contain_text(f"{origin.base}/missing: The server answered 404")
+
+
+def test_list_with_the_keyboard_alone(page: Page, serve: Serve) -> None:
+    origin = serve({"/one": BODY})
+    keyboard = page.keyboard
+    for _ in range(2):
+        keyboard.press("Tab")
+    keyboard.press("Enter")
+    keyboard.press("Tab")
+    expect(page.get_by_label("URLs, one per line")).to_be_focused()
+    keyboard.insert_text(f"{origin.base}/one\n{origin.base}/missing")
+    keyboard.press("Tab")
+    expect(page.get_by_label("Read them from a file")).to_be_focused()
+    for _ in range(4):
+        keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Compute MD5")).to_be_focused()
+    keyboard.press("Enter")
+    task = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="2 files"))
+    expect(task).to_contain_text("1 of 2 done, 1 failed.")
+    names = []
+    for _ in range(7):
+        keyboard.press("Tab")
+        focused = page.locator(":focus")
+        names.append(focused.get_attribute("aria-label") or focused.inner_text())
+        assert focused.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    formats = ("CSV", "JSON lines", "md5sum", "Storage Transfer Service")
+    assert names[-5:-1] == [f"{each}: results of the list of 2 files" for each in formats]
+
+
+def test_only_the_end_of_a_list_is_announced(page: Page) -> None:
+    done = iter([*range(5), 5, 5, 5])
+
+    def fulfill(route: Route) -> None:
+        count = next(done)
+        tasks = {"total": 5, "running": 5 - count, "done": count, "failed": 0}
+        is_over = count == 5
+        body: dict[str, Any] = {
+            "status": "done" if is_over else "running",
+            "tasks": tasks,
+            "bytes_done": count,
+        }
+        if is_over:
+            body["finished_at"] = "2026-11-23T13:12:42.094Z"
+        headers = {} if is_over else {"Retry-After": "0"}
+        route.fulfill(status=200 if is_over else 202, json=body, headers=headers)
+
+    page.clock.install(time=0)
+    page.route("**/check?*", fulfill)
+    page.goto(f"/?id={ID}")
+    page.clock.run_for(60_000)
+    expect(page.get_by_role("listitem")).to_contain_text("5 of 5 done.")
+    expect(news(page).locator("p")).to_have_text([re.compile(r"5 files: 5 of 5 done\.$")])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_list_with_forced_colours(
+    page: Page, scheme: Literal["light", "dark"], serve: Serve
+) -> None:
+    """What is invalid is marked, and links and failures are to be read."""
+    page.emulate_media(color_scheme=scheme, forced_colors="active")
+    page.get_by_text("Submit a list").click()
+    urls = page.get_by_label("URLs, one per line")
+    width = "element => parseFloat(getComputedStyle(element).borderTopWidth)"
+    valid = urls.evaluate(width)
+    urls.fill("nope")
+    page.get_by_role("button", name="Compute MD5").click()
+    expect(page.locator("#urls-error")).to_be_visible()
+    assert valid > 0
+    assert urls.evaluate(width) > 0
+    origin = serve({"/one": BODY})
+    urls.fill(f"{origin.base}/one\n{origin.base}/missing")
+    page.get_by_role("button", name="Compute MD5").click()
+    task = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="2 files"))
+    expect(task).to_contain_text("The server answered 404")
+    contrast = "element => getComputedStyle(element).color"
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    for each in (task.locator(".failures"), task.get_by_role("link", name="CSV"), urls):
+        assert each.evaluate(contrast) != ground
 
 
 def test_a_list_is_not_percent_encoded(page: Page) -> None:
