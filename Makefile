@@ -71,6 +71,8 @@ services:  # for the tests, which start their own; Ubuntu's chromium is a snap, 
 	@$(call install,/usr/lib/rabbitmq/bin/rabbitmq-server,rabbitmq-server)
 	@$(call install,/usr/bin/promtool,prometheus)  # for the alerting rules
 	@$(call install,/usr/bin/curl,curl)  # its library is mongod's, too
+	@$(call install,/usr/bin/wget,wget)
+	@$(call install,/usr/bin/jq,jq)
 	@! grep -q '^ID=debian$$' /etc/os-release || { $(call install,/usr/bin/chromium,chromium); }
 	@$(call install,/usr/sbin/nginx,nginx)
 	@$(call install,/usr/bin/caddy,caddy)

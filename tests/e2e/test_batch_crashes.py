@@ -24,7 +24,7 @@ from tests.e2e.ledger import all_tasks, count_mails, make_all_due
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
-FILES = {f"/{number}": f"file {number}".encode() for number in range(250)}
+FILES = {f"/{number}": f"file {number}".encode() for number in range(600)}
 DIGESTS = [hashlib.md5(body).hexdigest() for body in FILES.values()]
 
 
@@ -34,7 +34,7 @@ def batches(system: System) -> list[Task]:
 
 def assert_complete(system: System, batch_id: str) -> None:
     body = wait_for_batch(system.service, batch_id)
-    assert body["tasks"] == {"total": 250, "running": 0, "done": 250, "failed": 0}
+    assert body["tasks"] == {"total": len(FILES), "running": 0, "done": len(FILES), "failed": 0}
     rows = csv.DictReader(io.StringIO(export(system.service, batch_id).text))
     assert [row["md5"] for row in rows] == DIGESTS
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from bench.export import insert_batch
 from devtools.servers.deployment import System
 from devtools.servers.inbox import Inbox
 from devtools.servers.origin import Origin
@@ -138,11 +139,63 @@ def test_each_format_has_its_type_and_file_name(
     name: str, media_type: str, extension: str, embedded: System, serve: Serve
 ) -> None:
     service, origin = embedded.start(), serve(FILES)
-    batch_id = submit_list(service, [f"{origin.base}/one"])
+    batch_id, task_id = (
+        submit_list(service, [f"{origin.base}/one"]),
+        service.submit(f"{origin.base}/one"),
+    )
     wait_for_batch(service, batch_id)
-    headers = export(service, batch_id, format=name).headers
-    assert headers["Content-Type"] == media_type
-    assert headers["Content-Disposition"] == f'attachment; filename="{batch_id}.{extension}"'
+    service.wait_for_end(task_id)
+    for each in (batch_id, task_id):
+        answer = export(service, each, format=name)
+        headers = answer.headers
+        assert headers["Content-Type"] == media_type
+        assert headers["Content-Disposition"] == f'attachment; filename="{each}.{extension}"'
+        only_head = requests.head(answer.url, timeout=REPLY_SECONDS)
+        for field in ("Content-Type", "Content-Disposition", "ETag"):
+            assert only_head.headers[field] == headers[field]
+        assert not headers["ETag"].startswith("W/")
+        known = {"If-None-Match": headers["ETag"]}
+        again = requests.get(answer.url, headers=known, timeout=REPLY_SECONDS)
+        assert (again.status_code, again.content) == (HTTPStatus.NOT_MODIFIED, b"")
+
+
+def test_each_export_has_a_validator_of_its_own(embedded: System, serve: Serve) -> None:
+    service, origin = embedded.start(), serve(FILES)
+    batch_ids = [submit_list(service, [f"{origin.base}/one"]) for _ in range(2)]
+    options: list[dict[str, str]] = [
+        *({"format": name} for name in ("csv", "ndjson", "md5sum", "sts")),
+        {"format": "md5sum", "digest": "sha256"},
+        {"format": "md5sum", "names": "url"},
+    ]
+    for batch_id in batch_ids:
+        wait_for_batch(service, batch_id)
+    tags = [
+        export(service, batch_id, **each).headers["ETag"]
+        for batch_id in batch_ids
+        for each in options
+    ]
+    assert len(set(tags)) == len(tags) == 12
+
+
+def test_json_lines_are_what_check_returns(embedded: System, serve: Serve, tmp_path: Path) -> None:
+    service, origin = embedded.start(), serve(FILES)
+    urls = [f"{origin.base}/{name}" for name in ("one", "missing", "one")]
+    batch_id = submit_list(service, urls)
+    wait_for_batch(service, batch_id)
+    (tmp_path / "results").write_bytes(export(service, batch_id, format="ndjson").content)
+    read = subprocess.run(
+        [find_program("jq"), "-es", ".", "results"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    lines = json.loads(read.stdout)
+    assert [each.pop("filename") for each in lines] == [
+        f"{origin.base.removeprefix('http://')}/{name}" for name in ("one", "missing", "one")
+    ]
+    assert [service.check(each["id"]).json() for each in lines] == [
+        {name: value for name, value in each.items() if name != "id"} for each in lines
+    ]
 
 
 def test_list_for_a_transfer_is_sorted_and_without_repetitions(
@@ -337,6 +390,28 @@ def test_an_export_waits_for_the_end(embedded: System, serve: Serve) -> None:
     assert only_head.headers["ETag"] == first.headers["ETag"]
     assert export(service, str(uuid.uuid4())).status_code == HTTPStatus.NOT_FOUND
     assert export(service, batch_id, format="xml").status_code == HTTPStatus.BAD_REQUEST
+
+
+LONG_LIST = [f"http://127.0.0.1:1025/{'x' * 350}/{number}" for number in range(10_000)]
+
+
+def test_long_list_takes_little_memory(system: System) -> None:
+    service = system.start_service()
+    submit_list(service, LONG_LIST[:100])
+    before = service.peak_memory()
+    submit_list(service, LONG_LIST)
+    assert service.peak_memory() < before + 50 * 2**20
+
+
+def test_memory_does_not_grow_with_an_export(system: System) -> None:
+    service = system.start_service()
+    short, long = (insert_batch(system.store, LONG_LIST[:count]) for count in (1000, 10_000))
+    for name in ("csv", "sts"):
+        export(service, short, format=name)
+    before = service.peak_memory()
+    for name in ("csv", "sts"):
+        assert len(export(service, long, format=name).content) > 350 * 10_000
+    assert service.peak_memory() < before + 4 * 2**20
 
 
 def test_an_export_of_a_batch_that_has_lost_results(system: System) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from devtools.waiting import wait_for
 from tasks.batch import PARKED, Lane, Tally
 from tasks.failure import Failure, FailureCode
 from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded
@@ -349,6 +350,19 @@ def test_members_expire_at_a_given_moment(store: TaskStore) -> None:
     expires_at = store.now() + MINUTE
     store.members.expire(stored.group, expires_at)
     assert get(store, stored.members[0]).expires_at == expires_at
+
+
+def test_leftovers_of_a_list_vanish(store: TaskStore) -> None:
+    """The service was killed before it stored the batch itself."""
+    leftovers, kept = store_batch(store, LINES, is_active=False), store_batch(store, LINES)
+    store.members.expire(leftovers.group, store.now() - MINUTE)
+
+    def is_gone() -> bool:
+        store.take_due(store.now(), HOLD, 1)  # a sweep
+        return store.members.count(leftovers.group) == 0
+
+    wait_for(is_gone)
+    assert store.members.count(kept.group) == len(LINES)
 
 
 def test_lanes_are_not_in_the_backlog(store: TaskStore) -> None:

@@ -72,14 +72,24 @@ def test_names_in_text_formats_are_utf_8(path: str, name: str) -> None:
     assert f"example.com/{name}" in row
 
 
-def test_cells_that_a_spreadsheet_would_run_get_an_apostrophe() -> None:
-    task = replace(FAILED, url="=cmd|' /C calc'!A0")
-    (row,) = csv.reader(io.StringIO(CSV.line(task, None)))
-    assert row[0] == "'=cmd|' /C calc'!A0"
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
+def test_cells_that_a_spreadsheet_would_run_get_an_apostrophe(begin: str) -> None:
+    task = replace(FAILED, url=f"{begin}cmd|' /C calc'!A0")
+    (row,) = csv.reader(io.StringIO(CSV.line(task, None), newline=""))
+    assert row[0] == f"'{begin}cmd|' /C calc'!A0"
+
+
+def test_file_name_that_a_spreadsheet_would_run_gets_an_apostrophe() -> None:
+    (row,) = csv.reader(io.StringIO(CSV.line(replace(DONE, url="http://-a.example/"), None)))
+    assert "'-a.example/index.html" in row
 
 
 def test_csv_has_the_columns_of_its_heading() -> None:
     (heading,) = csv.reader(io.StringIO(CSV.heading))
+    assert heading == [
+        *("url", "status", "md5", "sha1", "sha256", "sha512", "size", "filename", "final_url"),
+        *("length_verified", "verified", "origin_verified", "error", "finished_at"),
+    ]
     for task in (DONE, FAILED):
         (row,) = csv.reader(io.StringIO(CSV.line(task, None)))
         cells = dict(zip(heading, row, strict=True))

@@ -14,7 +14,7 @@ from tests.batches import StoredBatch, store_batch
 from tests.examples import DIGEST, LEASE, RETENTION
 from tests.fakes import ScriptedStore
 from worker.leases import Claim
-from worker.steps.run_batch import RunBatch, pause_after
+from worker.steps.run_batch import MAIL_TIME, RunBatch, pause_after
 
 LINES = ["http://a.example/1", "http://a.example/2"]
 
@@ -65,6 +65,31 @@ def test_a_batch_ends_although_its_members_have_expired_before_they_were_activat
     assert ended.finished_at is not None
     assert ended.batch is not None
     assert ended.batch.tally == Tally(failed=2)
+
+
+@pytest.mark.parametrize(
+    ("email", "longer"), [(None, timedelta(0)), ("someone@example.com", MAIL_TIME)]
+)
+def test_members_expire_with_their_batch(
+    email: str | None, longer: timedelta, store: ScriptedStore
+) -> None:
+    """Those of a batch with a mail may outlive it: their results belong to the mail."""
+    store.time = store.now()  # it stands still
+    stored = store_batch(store, LINES, email=email)
+    claimed = store.members.claim(
+        stored.lane_of("a.example"), 8, now=store.now(), lease=LEASE, token="token"
+    )
+    ended = [task.ended(Succeeded(DIGEST), store.now(), retention=RETENTION) for task in claimed]
+    assert len(store.members.save_all(ended)) == len(LINES)
+
+    batch = look(store, stored, Succeeded)
+
+    expected = store.now() + RETENTION
+    assert batch.expires_at == (None if email else expected)
+    for member in stored.members:
+        kept = store.get(member.id)
+        assert kept is not None
+        assert kept.expires_at == expected + longer
 
 
 def test_a_batch_ends_after_the_members_that_are_left(store: ScriptedStore) -> None:
