@@ -9,7 +9,7 @@ LIST = "urls"  # the field that may be a file, or a list of strings
 MAX_FIELDS = 100
 # All texts together are kept up to this length. A request with more is refused.
 MAX_TEXT_LENGTH = 128 * 1024
-MAX_NAME_LENGTH = 1000  # is kept of a name, which is then not that of a parameter
+MAX_NAME_LENGTH = 1000  # Longer names are truncated. No parameter has one.
 
 # Bytes that are not UTF-8 become lone surrogates, which every rule for a parameter refuses.
 UNDECODABLE = "surrogateescape"
@@ -41,8 +41,8 @@ class Text:
 class Fields:
     """The fields of a request, in their order."""
 
-    def __init__(self, most_lines: int) -> None:
-        """Read at most `most_lines` lines of a list. Count the others."""
+    def __init__(self, most_lines: int | None) -> None:
+        """Read at most `most_lines` of a list, and count the others. None: there is no list."""
         self.all: list[tuple[str, Text | LineReader]] = []
         self.are_truncated = False
         self._most_lines = most_lines
@@ -52,7 +52,8 @@ class Fields:
         """Return the value of a further field, which is empty so far."""
         if len(self.all) == MAX_FIELDS:
             self.refuse_number()
-        value = LineReader(self._most_lines) if name == LIST else Text(self)
+        is_list = name == LIST and self._most_lines is not None
+        value = LineReader(self._most_lines) if is_list else Text(self)
         self.all.append((name[:MAX_NAME_LENGTH], value))
         return value
 

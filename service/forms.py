@@ -50,7 +50,7 @@ class FormParser:
         self._count = 1
         self._name = b""  # as far as it has arrived
         self._value: _TextDecoder | None = None  # None: still in the name
-        self._escape = b""  # one that is not complete yet
+        self._escape = b""  # an incomplete one
 
     def feed(self, data: bytes) -> None:
         *ended, last = data.split(b"&", MAX_FIELDS)

@@ -12,10 +12,10 @@ from service.fields import LIST, MAX_FIELDS, MAX_NAME_LENGTH, Fields, not_a_stri
 from service.lines import LineReader
 
 MAX_ITEMS = 400_000  # of a list: more than the shortest URLs that fit into a body
-MAX_SKIPPED = 10_000  # events in a value that is not a string
+MAX_SKIPPED = 1000  # events in a value that is not a string
 
-# As much as ends behind a string.
-_STRINGS = re.compile(rb'.*"[ \t\r\n]*,', re.DOTALL)
+# Matches up to the last string that has ended, and what follows it.
+_STRINGS = re.compile(rb'.*"[ \t\r\n]*[,:\]}]', re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 # The other backends of ijson replace lone surrogates, which would be another URL.
 _BACKEND = ijson.get_backend("python")
@@ -24,8 +24,8 @@ _BACKEND = ijson.get_backend("python")
 class JSONParser:
     """Reads a JSON object of strings. The list may also be a list of strings.
 
-    A string is kept until its end has come. ijson also keeps everything before an incomplete
-    string, so the pieces that it gets end behind a string if possible.
+    A string is kept until its end has come. ijson would also keep everything before an incomplete
+    string, and as text, so the pieces that it gets end behind a string if possible.
     """
 
     def __init__(self, fields: Fields) -> None:
@@ -33,7 +33,7 @@ class JSONParser:
         next(reader)
         self._events = _BACKEND.basic_parse_coro(reader)
         self._begin: bytes | None = b""  # as long as it may be the beginning of a BOM
-        self._rest = b""
+        self._rest = b""  # with the beginning of a string
         self._is_over = False
 
     def feed(self, data: bytes) -> None:
@@ -42,9 +42,14 @@ class JSONParser:
             self._begin = data if _BOM.startswith(data) else None
             data = b"" if self._begin else data.removeprefix(_BOM)
         strings = _STRINGS.match(data)
-        end = strings.end() if strings else len(data)
-        complete, self._rest = self._rest + data[:end], data[end:]
-        self._send(complete)
+        end = strings.end() if strings else 0
+        is_in_string = b'"' in data[end:] or (bool(self._rest) and not strings)
+        if not is_in_string:
+            end = len(data)
+        if end:
+            self._send(self._rest + data[:end])
+            self._rest = b""
+        self._rest += data[end:]
 
     def close(self) -> None:
         rest, self._rest = self._rest, b""
@@ -92,8 +97,9 @@ def _read_object(fields: Fields) -> _Events:
         elif event == "start_array" and isinstance(value, LineReader):
             yield from _read_items(value)
         else:
-            value.fail(not_a_string(name))
-            yield from _skip(int(event.startswith("start_")))
+            error = not_a_string(name)
+            value.fail(error)
+            yield from _skip(int(event.startswith("start_")), error)
         event, name = yield
     yield  # at the end of the object
 
@@ -105,8 +111,9 @@ def _read_items(lines: LineReader) -> _Events:
         number += 1
         if event != "string" or "\n" in item:
             message = f"Item {number} of {LIST} must be a string of one line."
-            lines.fail(BadRequestError("invalid_parameter", message, LIST))
-            return (yield from _skip(1 + event.startswith("start_")))
+            error = BadRequestError("invalid_parameter", message, LIST)
+            lines.fail(error)
+            return (yield from _skip(1 + event.startswith("start_"), error))
         if number > MAX_ITEMS:
             rule = f"must not have more than {MAX_ITEMS:,} items"
             raise BadRequestError.of_field("invalid_parameter", LIST, rule)
@@ -114,11 +121,14 @@ def _read_items(lines: LineReader) -> _Events:
         event, item = yield
 
 
-def _skip(depth: int) -> _Events:
-    """Skip what is left of lists and objects, of which `depth` are open."""
+def _skip(depth: int, error: BadRequestError) -> _Events:
+    """Skip what is left of lists and objects, of which `depth` are open.
+
+    Raises the error if that is too much.
+    """
     for _ in range(MAX_SKIPPED):
         if not depth:
             return
         event, _ = yield
         depth += event.startswith("start_") - event.startswith("end_")
-    refuse_body("The body must be a JSON object of strings.")
+    raise error

@@ -86,17 +86,20 @@ class LineReader:
         return self._entries
 
     def _keep(self, text: str) -> None:
-        """Keep a piece of a line, so far as to see whether it is too long."""
+        """Keep a piece of a line, up to one character more than is allowed."""
         self._unfinished_line += text[: MAX_LINE_LENGTH + 1 - len(self._unfinished_line)]
 
     def _end_line(self) -> None:
-        line, self._unfinished_line = self._unfinished_line.removesuffix("\r"), ""
+        line, self._unfinished_line = self._unfinished_line, ""
+        is_truncated = len(line) > MAX_LINE_LENGTH
+        if not is_truncated:
+            line = line.removesuffix("\r")
         self._line_number += 1
         if self._line_number == 1:
             line = line.removeprefix(_BOM)
             if line == STS_HEADING:
                 return
-        if line.strip() and not line.startswith("#"):
+        if (line.strip() or is_truncated) and not line.startswith("#"):
             self.count += 1
             if self._most is None or self.count <= self._most:
                 self._read(line)

@@ -30,8 +30,8 @@ class Parameters:
 class ParameterReader:
     """Reads the parameters of a request while its body arrives. It must be closed."""
 
-    def __init__(self, request: Request, most_lines: int = 0) -> None:
-        """Read at most `most_lines` of a list. The others are counted."""
+    def __init__(self, request: Request, most_lines: int | None = None) -> None:
+        """Read at most `most_lines` of a list, and count the others. None: there is no list."""
         self.size = 0  # of the body so far, in bytes
         self._content_type = request.content_type or ""
         self._fields = Fields(most_lines)
@@ -56,8 +56,7 @@ class ParameterReader:
         another name is most often the rest of a URL whose `&` was not encoded. Raises
         BadRequestError if the body cannot be read.
         """
-        if self._parser is not None:
-            self._try(self._parser.close)
+        self.close()
         if self._error is not None:
             raise self._error
         counts = Counter(name for name, _ in self._fields.all)

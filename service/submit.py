@@ -64,20 +64,22 @@ async def _read(request: Request) -> Submission | BatchSubmission:
     threads: ThreadPoolExecutor = request.app.ctx.parsing_threads
     in_thread = partial(asyncio.get_running_loop().run_in_executor, threads)
     reader = ParameterReader(request, most_lines(request.app.ctx.settings))
+    size = 0
     try:
         try:
             async for piece in _pieces(request):
-                if reader.size + len(piece) <= SHORT_BYTES:
+                size += len(piece)
+                if size <= SHORT_BYTES:
                     reader.feed(piece)
                 else:
                     await in_thread(reader.feed, piece)
         finally:
             await metrics.start_timer(request)  # how fast the client sends is not our doing
-        if reader.size <= SHORT_BYTES:
+        if size <= SHORT_BYTES:
             return read_submission(request, reader)
         return await in_thread(read_submission, request, reader)
     finally:
-        if reader.size <= SHORT_BYTES:
+        if size <= SHORT_BYTES:
             reader.close()
         else:  # a thread may still read a piece although the client has left
             threads.submit(reader.close)
