@@ -62,6 +62,7 @@ def test_the_job_of_a_list_whose_results_are_gone_ends_with_an_error(
         curl, embedded.start_service(), tmp_path, {"id=$id": f"id={uuid.uuid4()}", "86400": "1"}
     )
     assert (job.returncode, job.stdout) == (1, "")
+    assert job.stderr.startswith("no results of ")
     assert not (tmp_path / "MD5SUMS").exists()
 
 
