@@ -14,9 +14,11 @@ from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from pymongo import MongoClient
 
 from bench.export import insert_batch
 from devtools.servers.deployment import System
@@ -157,6 +159,24 @@ def test_each_format_has_its_type_and_file_name(
         known = {"If-None-Match": headers["ETag"]}
         again = requests.get(answer.url, headers=known, timeout=REPLY_SECONDS)
         assert (again.status_code, again.content) == (HTTPStatus.NOT_MODIFIED, b"")
+
+
+def test_check_of_a_batch_is_one_query(distributed: System, serve: Serve) -> None:
+    service, origin = distributed.start(), serve(numbered(300))
+    batch_id = submit_list(service, [f"{origin.base}/{number}" for number in range(300)])
+    wait_for_batch(service, batch_id)
+    distributed.stop()
+    service = distributed.start_service()
+    with MongoClient[dict[str, Any]](distributed.environ["MONGODB_URL"]) as client:
+
+        def queries() -> int:
+            return int(client.admin.command("serverStatus")["opcounters"]["query"])
+
+        service.check(batch_id)
+        before = queries()
+        for _ in range(100):
+            service.check(batch_id)
+        assert 100 <= queries() - before < 120  # others are those of the service itself
 
 
 def test_each_export_has_a_validator_of_its_own(embedded: System, serve: Serve) -> None:

@@ -113,7 +113,7 @@ def test_example_of_an_export_is_what_the_service_writes(
 
 def test_page_has_the_examples_of_bodies_and_files() -> None:
     page = unescape(render(DOCUMENT))
-    for part in (f'"urls": [\n    "{URL[:20]}', "TsvHttpData-1.0\n", "unfinished"):
+    for part in (f'"urls": [\n    "{URL[:20]}', "TsvHttpData-1.0\n", '"code": "unfinished"'):
         assert part in page
 
 

@@ -73,7 +73,7 @@ def test_a_batch_ends_although_its_members_have_expired_before_they_were_activat
 def test_members_expire_with_their_batch(
     email: str | None, longer: timedelta, store: ScriptedStore
 ) -> None:
-    """Those of a batch with a mail may outlive it: their results belong to the mail."""
+    """Members of a batch with a mail may outlive it: their results belong to the mail."""
     store.time = store.now()  # it stands still
     stored = store_batch(store, LINES, email=email)
     claimed = store.members.claim(
