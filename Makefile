@@ -22,7 +22,7 @@ coverage: $(VENV)/dev.stamp services  ## all tests but those of growth, measured
 	$(BIN)/coverage report
 
 test-fast: $(VENV)/dev.stamp  ## the tests that need no server
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+	$(BIN)/python -m pytest -n 4 --dist loadfile tests/unit
 
 fuzz: $(VENV)/dev.stamp  ## the downloads against damaged answers, for minutes
 	$(BIN)/python -m pytest --hypothesis-profile=minutes --timeout 3600 tests/unit/fetch/test_fuzz.py
