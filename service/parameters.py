@@ -12,7 +12,7 @@ from sanic import Request
 
 from service.broken_rules import BrokenRules
 from service.errors import BadRequestError
-from service.fields import Fields, Parser, Text, is_of_list, refuse_list
+from service.fields import UNDECODABLE, Fields, Parser, Text, is_of_list, refuse_list
 from service.forms import FormParser, MultipartParser
 from service.json_bodies import JSONParser
 from service.lines import LineReader
@@ -39,7 +39,7 @@ class ParameterReader:
         self._error: BadRequestError | None = None
         self._lock = threading.Lock()  # a client may leave while a thread reads a piece
         query = FormParser(self._fields)
-        self._try(lambda: query.feed(request.query_string.encode(errors="surrogateescape")))
+        self._try(lambda: query.feed(request.query_string.encode(errors=UNDECODABLE)))
         self._try(query.close)
 
     def feed(self, data: bytes) -> None:

@@ -33,6 +33,17 @@ def news(page: Page) -> Locator:
     return page.locator("[aria-live=polite]")
 
 
+def tab(page: Page, count: int) -> list[str]:
+    """Press Tab `count` times, and return the names of the elements, whose focus is visible."""
+    names = []
+    for _ in range(count):
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        names.append(focused.get_attribute("aria-label") or focused.inner_text())
+        assert focused.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    return names
+
+
 def answer(status: int, body: object, **headers: str) -> Callable[[Route], None]:
     def fulfill(route: Route) -> None:
         route.fulfill(status=status, json=body, headers=headers)

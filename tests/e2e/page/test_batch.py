@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.e2e.page.actions import BODY, ID, MD5, Serve, news
+from tests.e2e.page.actions import BODY, ID, MD5, Serve, news, tab
 
 pytestmark = pytest.mark.services
 
@@ -119,12 +119,7 @@ def test_list_with_the_keyboard_alone(page: Page, serve: Serve) -> None:
     keyboard.press("Enter")
     task = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="2 files"))
     expect(task).to_contain_text("missing: The server answered 404")
-    names = []
-    for _ in range(7):
-        keyboard.press("Tab")
-        focused = page.locator(":focus")
-        names.append(focused.get_attribute("aria-label") or focused.inner_text())
-        assert focused.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    names = tab(page, 7)
     formats = ("CSV", "JSON lines", "md5sum", "Storage Transfer Service")
     assert names[-5:-1] == [f"{each}: results of the list of 2 files" for each in formats]
 
