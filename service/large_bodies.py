@@ -1,13 +1,16 @@
-"""Limits how many bodies that may hold a list are in memory at once."""
+"""Limits how many bodies of more than a few URLs are in memory at once."""
 
 import asyncio
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from http import HTTPStatus
+from itertools import chain
 
 from service.errors import RefusedError
 
 MOST = 32
 MOST_OF_CLIENT = 4
+MOST_OF_SITE = 16  # of a /48 of IPv6, which may have several clients
 PATIENCE_SECONDS = 20.0  # shorter than REQUEST_TIMEOUT by default
 RETRY_SECONDS = 5
 
@@ -21,24 +24,26 @@ class LargeBodies:
     def __init__(
         self,
         most: int = MOST,
-        most_of_client: int = MOST_OF_CLIENT,
+        most_of_network: Sequence[int] = (MOST_OF_CLIENT, MOST_OF_SITE),
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Allow `most` bodies in all, and `most_of_client` of each client."""
+        """Allow `most` bodies in all, and of each network of a client, the narrowest first."""
         self._most = most
-        self._most_of_client = most_of_client
+        self._most_of_network = most_of_network
         self._patience = patience
-        self._clients: dict[Hashable, str] = {}  # by connection
+        self._networks: dict[Hashable, tuple[str, ...]] = {}  # by connection
         self._freed = asyncio.Event()
 
-    async def enter(self, connection: Hashable, client: str) -> None:
-        """Wait until the body of a connection may be read.
+    async def enter(self, connection: Hashable, networks: tuple[str, ...]) -> None:
+        """Wait until the body of a connection may be read further. It may be repeated.
 
-        Raises RefusedError if that takes too long.
+        `networks` are those of the client. Raises RefusedError if it takes too long.
         """
+        if connection in self._networks:
+            return
         try:
             async with asyncio.timeout(self._patience):
-                while self._is_full(client):
+                while self._is_full(networks):
                     await self._freed.wait()
         except TimeoutError:
             raise RefusedError(
@@ -47,14 +52,18 @@ class LargeBodies:
                 "Too many lists are being submitted. Please try again.",
                 {"Retry-After": str(RETRY_SECONDS)},
             ) from None
-        self._clients[connection] = client
+        self._networks[connection] = networks
 
     def leave(self, connection: Hashable) -> None:
         """Forget the body of a connection, if it has a large one."""
-        if self._clients.pop(connection, None) is not None:
+        if self._networks.pop(connection, None) is not None:
             self._freed.set()
             self._freed = asyncio.Event()
 
-    def _is_full(self, client: str) -> bool:
-        clients = list(self._clients.values())
-        return len(clients) >= self._most or clients.count(client) >= self._most_of_client
+    def _is_full(self, networks: tuple[str, ...]) -> bool:
+        if len(self._networks) >= self._most:
+            return True
+        taken = Counter(chain.from_iterable(self._networks.values()))
+        # An IPv4 address is its only network.
+        limits = zip(networks, self._most_of_network, strict=False)
+        return any(taken[network] >= most for network, most in limits)

@@ -8,6 +8,7 @@ from functools import partial
 from http import HTTPStatus
 
 from sanic import HTTPResponse, Request, json, redirect
+from sanic.exceptions import InvalidUsage, PayloadTooLarge
 from sanic.http import Http
 
 from service import html, metrics
@@ -17,12 +18,12 @@ from service.check import status_of
 from service.client_networks import networks_of
 from service.deadlines import in_time
 from service.errors import BadRequestError, TooLargeError
+from service.large_bodies import LargeBodies
 from service.negotiation import prefers_html
 from service.parameters import ParameterReader
 from service.representation import AcceptedBody, represent
 from service.submission import (
     MAX_LIST_BYTES,
-    MAX_SINGLE_BYTES,
     CountedOnly,
     Submission,
     most_lines,
@@ -33,7 +34,7 @@ from service.waiting import begin_wait, wait_for_end
 from tasks.errors import StoreUnavailableError
 
 PIECE_BYTES = 64 * 1024  # of a body, read at once
-SHORT_BYTES = 16 * 1024  # longer bodies are read in a thread
+SHORT_BYTES = 16 * 1024  # longer bodies wait for their turn, and are read in a thread
 
 
 async def submit(request: Request) -> HTTPResponse:
@@ -41,7 +42,7 @@ async def submit(request: Request) -> HTTPResponse:
     writer: SubmissionWriter = request.app.ctx.submission_writer
     try:
         submission = await _read(request)
-    except (BadRequestError, TooLargeError):
+    except (BadRequestError, TooLargeError, InvalidUsage, PayloadTooLarge):
         invalid = CountedOnly(networks_of(request.client_ip))
         with suppress(StoreUnavailableError):  # the client still learns which rule it broke
             await in_time(writer.count(invalid))
@@ -63,6 +64,8 @@ async def _read(request: Request) -> Submission | BatchSubmission:
     """Return the submission of a request. A long list must not hold up the event loop."""
     threads: ThreadPoolExecutor = request.app.ctx.parsing_threads
     in_thread = partial(asyncio.get_running_loop().run_in_executor, threads)
+    large_bodies: LargeBodies = request.app.ctx.large_bodies
+    networks = networks_of(request.client_ip)
     reader = ParameterReader(request, most_lines(request.app.ctx.settings))
     size = 0
     try:
@@ -72,6 +75,7 @@ async def _read(request: Request) -> Submission | BatchSubmission:
                 if size <= SHORT_BYTES:
                     reader.feed(piece)
                 else:
+                    await large_bodies.enter(request.protocol, networks)
                     await in_thread(reader.feed, piece)
         finally:
             await metrics.start_timer(request)  # how fast the client sends is not our doing
@@ -86,17 +90,10 @@ async def _read(request: Request) -> Submission | BatchSubmission:
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """Yield the body in pieces of about PIECE_BYTES, as what arrives may be far smaller.
-
-    A body that may have a list waits for its turn first.
-    """
+    """Yield the body in pieces of about PIECE_BYTES, as what arrives may be far smaller."""
     stream = request.stream
     assert isinstance(stream, Http)
     stream.request_max_size = MAX_LIST_BYTES  # Sanic has just lifted it
-    is_chunked = "transfer-encoding" in request.headers
-    if is_chunked or (stream.request_bytes_left or 0) > MAX_SINGLE_BYTES:
-        client = networks_of(request.client_ip)[0]
-        await request.app.ctx.large_bodies.enter(request.protocol, client)
     piece = bytearray()
     while data := await stream.read():
         piece += data

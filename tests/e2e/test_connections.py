@@ -125,6 +125,17 @@ def test_large_bodies_of_one_client_wait_for_each_other(patient: Service) -> Non
         assert status_of(read_to_end(waiting)) == 400
 
 
+def test_body_that_does_not_arrive_keeps_no_other_waiting(patient: Service) -> None:
+    """A client that announces many large bodies could keep others from submitting lists."""
+    announced = [b"Transfer-Encoding: chunked", b"Content-Length: 4000000"] * MOST_OF_CLIENT
+    body = b"urls=" + b"%23" * 2**15
+    with ExitStack() as kept:
+        for each in announced:
+            kept.enter_context(connect(patient, 20)).sendall(POST + each + b"\r\n\r\n")
+        head = POST + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+        assert status_of(exchange(patient, head + body, 20)) == 400
+
+
 @pytest.mark.parametrize("kind", ["form", "multipart", "JSON"])
 def test_body_is_not_kept_while_it_arrives(kind: str, patient: Service) -> None:
     """Clients that send the largest lists at the same time take hardly any memory."""

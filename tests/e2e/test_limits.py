@@ -13,6 +13,7 @@ from devtools.servers.origin import Origin
 from devtools.servers.system import Service
 from devtools.waiting import wait_for, wait_for_a_fresh_minute
 from tests.e2e.batches import try_to_submit_list
+from tests.wire import exchange, status_of
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -54,6 +55,19 @@ def test_refused_submissions_count(lone: System) -> None:
         assert answer.json()["error"]["code"] == "rate_limited"
         assert int(answer.headers["Retry-After"]) > 0
     assert service.check("x").status_code == 404
+
+
+def test_bodies_that_are_too_large_count(lone: System) -> None:
+    """Also one whose length is not known before it has arrived."""
+    service = lone.start_service(SUBMITS_PER_MINUTE="2")
+    wait_for_a_fresh_minute()
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = (b"urls=" + b"%23" * 2**20 for _ in range(2))  # in chunks
+    answer = requests.post(f"{service.base}/submit", data=body, headers=form, timeout=10)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+    bad = b"POST /submit HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnope\r\n"
+    assert status_of(exchange(service, bad, seconds=20)) == 400
+    assert submit(service).status_code == 429
 
 
 def test_processes_count_together(lone: System) -> None:
