@@ -33,7 +33,7 @@ async def submit_batch(request: Request, submission: BatchSubmission) -> str:
     ctx = request.app.ctx
     store: TaskStore = ctx.store
     per_host: int = ctx.settings.batch_per_host
-    parts = await in_thread(request, lambda: submission.parts(store.now(), per_host))
+    parts = await in_thread(request, lambda: submission.parts(store.now(), per_host), BATCH_SECONDS)
     activate = partial(store.members.activate, parts.group)
     writer: SubmissionWriter = ctx.submission_writer
     repetition = CountedOnly(submission.networks)

@@ -130,7 +130,7 @@ def _read_line(line: str) -> Entry:
         if algorithm is None:
             raise _InvalidLineError("a digest must have 32, 40, 64 or 128 hexadecimal digits")
         return Entry(_read_url(match[2]), Expected({algorithm: match[1].lower()}))
-    return Entry(_read_url(line.strip(" ")), NOTHING_EXPECTED)
+    return Entry(_read_url(line), NOTHING_EXPECTED)
 
 
 def _read_sts(line: str) -> Entry:
@@ -152,6 +152,6 @@ def _read_sts(line: str) -> Entry:
 
 def _read_url(text: str) -> str:
     try:
-        return parse_url(text)
+        return parse_url(text.strip(" "))
     except InvalidURLError as error:
         raise _InvalidLineError(f"url {str(error).removesuffix('.')}") from None

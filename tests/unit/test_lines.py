@@ -20,6 +20,7 @@ MD5 = Expected({Algorithm.MD5: EMPTY["md5"]})
         (f"  {URL} ", NOTHING_EXPECTED),
         (f"{EMPTY['md5']}  {URL}", MD5),
         (f"{EMPTY['md5']} *{URL}", MD5),
+        (f"{EMPTY['md5']}  {URL} ", MD5),
         (f"{EMPTY['md5'].upper()}  {URL}", MD5),
         (f"{EMPTY['sha1']}  {URL}", Expected({Algorithm.SHA1: EMPTY["sha1"]})),
         (f"{EMPTY['sha256']}  {URL}", Expected({Algorithm.SHA256: EMPTY["sha256"]})),
