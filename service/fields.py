@@ -10,6 +10,7 @@ MAX_FIELDS = 100
 # All texts together are kept up to this length. A request with more is refused.
 MAX_TEXT_LENGTH = 128 * 1024
 MAX_NAME_LENGTH = 1000  # Longer names are truncated. No parameter has one.
+SHOWN = 100  # characters of a name in a message
 
 # Bytes that are not UTF-8 become lone surrogates, which every rule for a parameter refuses.
 UNDECODABLE = "surrogateescape"
@@ -52,10 +53,16 @@ class Fields:
         """Return the value of a further field, which is empty so far."""
         if len(self.all) == MAX_FIELDS:
             self.refuse_number()
-        is_list = name == LIST and self._most_lines is not None
-        value = LineReader(self._most_lines) if is_list else Text(self)
+        value = self._new_list() if name == LIST else Text(self)
         self.all.append((name[:MAX_NAME_LENGTH], value))
         return value
+
+    def _new_list(self) -> Text | LineReader:
+        if self._most_lines is None:
+            return Text(self)
+        # A second list is refused once the body has arrived, so its entries are not kept.
+        is_repeated = any(name == LIST for name, _ in self.all)
+        return LineReader(0 if is_repeated else self._most_lines)
 
     def truncate(self, text: str) -> str:
         """Return as much of a text as may still be kept."""
@@ -98,4 +105,4 @@ def refuse_body(message: str) -> NoReturn:
 
 def not_a_string(name: str) -> BadRequestError:
     """Return the error for a value of another type."""
-    return BadRequestError.of_field("invalid_parameter", name, "must be a string")
+    return BadRequestError.of_field("invalid_parameter", name[:SHOWN], "must be a string")

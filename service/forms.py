@@ -3,13 +3,11 @@
 import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from urllib.parse import unquote_to_bytes
 
 from multipart import (
     MultipartError,
     MultipartSegment,
-    ParserError,
     PushMultipartParser,
     parse_options_header,
 )
@@ -105,22 +103,18 @@ class MultipartParser:
             refuse_body("The Content-Type of a multipart body must have a boundary.")
         self._fields = fields
         self._value: _TextDecoder | None = None  # of the part that has begun, if it has a text
-        self._is_complete = False
         with _refused_errors():
             self._parser = PushMultipartParser(
                 boundary.encode(errors=UNDECODABLE),
                 max_header_count=MAX_PART_HEADERS,
                 max_segment_count=MAX_FIELDS,
-                strict=True,
+                header_charset="latin-1",  # the name of a file may have any encoding
             )
 
     def feed(self, data: bytes) -> None:
-        if self._is_complete:  # what follows the last part is to be ignored, RFC 2046 § 5.1.1
-            return
         with _refused_errors():
             for event in self._parser.parse(data):
                 self._take(event)
-        self._is_complete = self._value is None and self._has_ended()
 
     def close(self) -> None:
         with _refused_errors():
@@ -128,26 +122,18 @@ class MultipartParser:
 
     def _take(self, event: MultipartSegment | bytes | None) -> None:
         if isinstance(event, MultipartSegment):
-            value = self._fields.add(event.name)
-            if event.filename is None or event.name == LIST:
+            if not event.name:
+                refuse_body("Each part of a multipart body must have a name.")
+            name = event.name.encode("latin-1").decode(errors=UNDECODABLE)
+            value = self._fields.add(name)
+            if event.filename is None or name == LIST:
                 self._value = _TextDecoder(value)
             else:
-                value.fail(not_a_string(event.name))
+                value.fail(not_a_string(name))
         elif self._value is not None:
             self._value.feed(bytes(event or b""), is_last=event is None)
             if event is None:
                 self._value = None
-
-    def _has_ended(self) -> bool:
-        """Whether the last part has ended.
-
-        The parser says so only when it is closed, and then reads nothing more. So a copy is closed.
-        """
-        try:
-            copy(self._parser).close()
-        except ParserError:
-            return False
-        return True
 
 
 @contextmanager

@@ -12,8 +12,9 @@ import pytest
 
 from service.broken_rules import BrokenRules
 from service.errors import BadRequestError
-from service.fields import MAX_FIELDS
+from service.fields import MAX_FIELDS, Fields
 from service.json_bodies import MAX_ITEMS
+from service.lines import LineReader
 from service.parameters import ParameterReader, Parameters, read_parameters
 from tests.growth import assert_linear
 
@@ -57,6 +58,42 @@ def test_boundary_is_read(boundary: str) -> None:
 
 
 FIELD = part('Content-Disposition: form-data; name="url"')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"before the first part\r\n" + FIELD + b"--limit--\r\n",  # RFC 2046, section 5.1.1
+        FIELD + b"--limit--\r\nbehind the last part",
+        part('Content-Disposition: form-data;\r\n name="url"') + b"--limit--\r\n",
+    ],
+)
+def test_what_surrounds_the_parts_is_ignored(body: bytes) -> None:
+    assert read(body) == {"url": URL}
+
+
+def test_name_of_a_file_may_have_any_encoding() -> None:
+    header = 'Content-Disposition: form-data; name="urls"; filename="é"'.encode("latin-1")
+    body = b"--limit\r\n" + header + b"\r\n\r\n" + URL.encode() + b"\r\n--limit--\r\n"
+    lines = read_pieces([body], FORM_DATA).lines
+    assert lines is not None
+    assert [entry.url for entry in lines.entries()] == [URL]
+
+
+def test_name_of_a_part_is_utf8() -> None:
+    body = part('Content-Disposition: form-data; name="é"') + b"--limit--\r\n"
+    with pytest.raises(BadRequestError, match=r"^é is not a parameter"):
+        read(body)
+
+
+def test_entries_of_a_repeated_list_are_not_kept() -> None:
+    """A body with many lists would take far more memory than one list."""
+    fields = Fields(most_lines=10)
+    lists = [fields.add("urls") for _ in range(3)]
+    for each in lists:
+        each.feed(f"{URL}\n{URL}\n")
+    assert all(isinstance(each, LineReader) and each.count == 2 for each in lists)
+    assert [len(each.entries()) for each in lists if isinstance(each, LineReader)] == [2, 0, 0]
 
 
 @pytest.mark.parametrize(
