@@ -6,17 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from service.lines import Entry
-from tasks.batch import Batch, Lane, Member
+from tasks.batch import NAMESPACE, Batch, Member
 from tasks.digests import Algorithm
+from tasks.lanes import new_lanes
 from tasks.task import Task
 from tasks.url import host_of
 
-_NAMESPACE = uuid.UUID("6d2a1c32-0c61-4a29-a8f2-2f7a3b0b5a57")  # ours, for ids of members
 # Members without a batch are removed after this time.
 LEFTOVER_TIME = timedelta(days=1)
-MOST_LANES = 1000  # of a host with no other limit: more than the threads of most deployments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +41,12 @@ class BatchSubmission:
         the entries.
         """
         batch_id = self.task_id or str(uuid.uuid4())
-        group = str(uuid.uuid5(_NAMESPACE, f"{batch_id} {self._fingerprint()}"))
+        group = str(uuid.uuid5(NAMESPACE, f"{batch_id} {self._fingerprint()}"))
         is_expecting = any(entry.expected.is_something for entry in self.entries)
         batch = Batch(group=group, total=self.size, is_expecting=is_expecting)
         hosts = [host_of(entry.url) for entry in self.entries]
-        lanes = [
-            Task.new(
-                "",
-                now,
-                task_id=str(uuid.uuid5(_NAMESPACE, f"{group} {host} {number}")),
-                lane=Lane(group=group, host=host, batch_id=batch_id),
-                **_hidden(now),
-            )
-            for host, count in Counter(hosts).items()
-            for number in range(min(count, per_host or MOST_LANES))
-        ]
         task = Task.new("", now, task_id=batch_id, email=self.email, batch=batch, active_at=now)
+        lanes = new_lanes(task, Counter(hosts), per_host, now, **_hidden(now))
         return Parts(task, group, self.entries, self.requested, hosts, lanes)
 
     def _fingerprint(self) -> str:
@@ -90,7 +80,7 @@ class Parts:
             yield Task.new(
                 entry.url,
                 self.batch.submitted_at,
-                task_id=str(uuid.uuid5(_NAMESPACE, f"{self.group} {position}")),
+                task_id=str(uuid.uuid5(NAMESPACE, f"{self.group} {position}")),
                 expected=entry.expected,
                 requested=self.requested,
                 member=Member(group=self.group, host=host, position=position, rank=rank),
@@ -98,6 +88,6 @@ class Parts:
             )
 
 
-def _hidden(now: datetime) -> dict[str, datetime | None]:
+def _hidden(now: datetime) -> dict[str, Any]:
     """Return the fields by which a new task is invisible, and removed if it stays so."""
     return {"wake_at": None, "expires_at": now + LEFTOVER_TIME}

@@ -6,9 +6,11 @@ them, one after the other. A lane is a task as well, for one host of one batch, 
 lanes is the limit on concurrent downloads from that host.
 """
 
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+NAMESPACE = uuid.UUID("6d2a1c32-0c61-4a29-a8f2-2f7a3b0b5a57")  # ours, for ids derived from others
 # The `wake_at` of a member that waits for its lane.
 PARKED = datetime(9000, 1, 1, tzinfo=UTC)
 

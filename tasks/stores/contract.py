@@ -212,6 +212,9 @@ class Members(Protocol):
     def is_running(self, group: str) -> bool:
         """Whether a member is being downloaded. It costs the same for any number of members."""
 
+    def has_lane(self, group: str) -> bool:
+        """Whether a lane has not ended. Takes time in proportion to the lanes."""
+
     def count(self, group: str) -> int:
         """Count the members, in one query."""
 

@@ -175,6 +175,11 @@ class MongoMembers:
         with self._guard():
             return self._tasks.find_one(running, {"_id": True}) is not None
 
+    def has_lane(self, group: str) -> bool:
+        unfinished = {"lane.group": group, "lane_status": {"$in": _UNFINISHED}}
+        with self._guard():
+            return self._tasks.find_one(unfinished, {"_id": True}) is not None
+
     def count(self, group: str) -> int:
         with self._guard():
             self._ensure_indexes()

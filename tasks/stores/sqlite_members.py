@@ -150,6 +150,15 @@ class SQLiteMembers:
             ).fetchone()
         return found is not None
 
+    def has_lane(self, group: str) -> bool:
+        with self._read() as connection:
+            found = connection.execute(
+                f"SELECT 1 FROM tasks WHERE group_id = ? AND {_POSITION} IS NULL"
+                f" AND {_LANE_STATUS} IN ('queued', 'running') LIMIT 1",
+                (group,),
+            ).fetchone()
+        return found is not None
+
     def count(self, group: str) -> int:
         with self._read() as connection:
             (count,) = connection.execute(

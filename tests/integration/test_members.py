@@ -323,6 +323,18 @@ def test_lane_has_nothing_left_when_no_member_waits(store: TaskStore) -> None:
     assert not store.members.is_unfinished(stored.group)
 
 
+def test_group_has_a_lane_until_all_have_ended(store: TaskStore) -> None:
+    stored, other = (store_batch(store, LINES, per_host=1) for _ in range(2))
+    for lane in stored.lanes:
+        assert store.members.has_lane(stored.group)
+        claimed = store.save(get(store, lane).claimed(store.now(), LEASE))
+        assert claimed is not None
+        assert store.members.has_lane(stored.group)
+        assert store.save(claimed.ended(Succeeded(), store.now(), retention=RETENTION))
+    assert not store.members.has_lane(stored.group)
+    assert store.members.has_lane(other.group)
+
+
 def test_a_group_is_running_while_a_member_is_claimed(store: TaskStore) -> None:
     stored = store_batch(store, LINES)
     assert not store.members.is_running(stored.group)

@@ -25,7 +25,7 @@ def look(store: SQLiteStore, stored: StoredBatch, kind: type[Outcome] = Unfinish
     assert task is not None
     claimed = store.save(task.claimed(store.now(), LEASE))
     assert claimed is not None
-    step = RunBatch(store, RETENTION, threading.Event())
+    step = RunBatch(store, RETENTION, 4, threading.Event())
     outcome = step.attempt(Claim(store, claimed, LEASE))
     assert isinstance(outcome, kind)
     looked_at = store.save(claimed.ended(outcome, store.now(), retention=RETENTION))
@@ -112,6 +112,68 @@ def test_a_batch_ends_after_the_members_that_are_left(store: ScriptedStore) -> N
 
     assert ended.batch is not None
     assert ended.batch.tally == Tally(done=1, failed=1, bytes_done=DIGEST.size)
+
+
+def test_a_member_that_ends_during_the_count_is_not_missing(
+    store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that counts may have passed its new place before it ended."""
+    stored = store_batch(store, LINES)
+    first, second = store.members.claim(
+        stored.lane_of("a.example"), 2, now=store.now(), lease=LEASE, token="token"
+    )
+
+    def end(member: Task) -> None:
+        store.members.save_all([member.ended(Succeeded(DIGEST), store.now(), retention=RETENTION)])
+
+    def count_without_the_second(_group: str) -> int:
+        end(second)
+        return 1
+
+    end(first)
+    look(store, stored)
+    monkeypatch.setattr(store.members, "count", count_without_the_second)
+    look(store, stored)
+    ended = look(store, stored, Succeeded)
+    assert ended.batch is not None
+    assert ended.batch.tally == Tally(done=2, bytes_done=2 * DIGEST.size)
+
+
+def end_lanes(store: SQLiteStore, stored: StoredBatch) -> None:
+    for lane in stored.lanes:
+        claimed = lane.claimed(store.now(), LEASE)
+        assert store.save(claimed.ended(Succeeded(), store.now(), retention=RETENTION))
+
+
+def test_lanes_that_are_missing_are_replaced(store: ScriptedStore) -> None:
+    """For example those that expired because a service was killed before it activated them."""
+    stored = store_batch(store, [*LINES, "http://b.example/1"])
+    (member,) = store.members.claim(
+        stored.lane_of("b.example"), 1, now=store.now(), lease=LEASE, token="token"
+    )
+    store.members.save_all([member.ended(Succeeded(DIGEST), store.now(), retention=RETENTION)])
+    store.take_due(store.now(), store.now() + timedelta(days=1), 9)
+    end_lanes(store, stored)
+
+    look(store, stored)  # which finds that a member has ended
+    assert not store.members.has_lane(stored.group)
+    for _ in range(2):
+        look(store, stored)
+
+    due = store.take_due(store.now(), store.now() + timedelta(days=1), 9)
+    hosts = [task.lane.host for task in due if task.lane]
+    assert hosts == ["a.example"] * len(LINES)
+
+
+def test_lanes_are_not_replaced_while_one_is_left_or_a_member_runs(store: ScriptedStore) -> None:
+    stored = store_batch(store, LINES)
+    look(store, stored)
+    store.members.claim(stored.lane_of("a.example"), 1, now=store.now(), lease=LEASE, token="token")
+    store.take_due(store.now(), store.now() + timedelta(days=1), 9)
+    end_lanes(store, stored)
+    for _ in range(2):
+        look(store, stored)
+    assert not store.members.has_lane(stored.group)
 
 
 def test_a_batch_of_an_earlier_version_is_active_from_the_first_look(store: SQLiteStore) -> None:

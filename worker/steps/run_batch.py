@@ -2,12 +2,17 @@
 
 import logging
 import threading
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 from tasks.batch import NOTHING_ENDED, Batch, Tally
+from tasks.lanes import new_lanes
 from tasks.outcome import Outcome, Succeeded, Unfinished
 from tasks.stores.contract import TaskStore
+from tasks.stores.paging import in_pages
+from tasks.task import Task
 from worker.leases import Claim
 from worker.resources import Resources
 from worker.retrying import until_available
@@ -21,6 +26,7 @@ LONGEST_PAUSE = timedelta(minutes=1)
 MEMBERS_PER_SECOND = 1000
 LOOKS = 100
 AGE_DIVISOR = 8
+PAGE = 500  # tasks read or inserted at once
 # A batch with a mail expires later than without, so its members have to stay for longer.
 MAIL_TIME = timedelta(days=3)
 
@@ -33,6 +39,7 @@ class RunBatch:
 
     store: TaskStore
     retention: timedelta
+    per_host: int  # BATCH_PER_HOST
     stopping: threading.Event
 
     def attempt(self, claim: Claim) -> Outcome:
@@ -52,6 +59,8 @@ class RunBatch:
         if tally.ended < batch.total:
             pause = pause_after(tally, batch.total, now - claim.task.submitted_at)
             is_active = until_available(lambda: members.is_running(batch.group), self.stopping)
+            if not is_active and tally == batch.tally:
+                until_available(lambda: self._replace_lanes(claim.task, batch), self.stopping)
             return Unfinished(pause, tally, is_active)
         kept = self.retention + (MAIL_TIME if claim.task.email else timedelta(0))
         until_available(lambda: members.expire(batch.group, now + kept), self.stopping)
@@ -66,8 +75,40 @@ class RunBatch:
         """
         if tally != batch.tally:
             return False
-        count = until_available(lambda: self.store.members.count(batch.group), self.stopping)
-        return count < batch.total and count <= tally.ended
+        members = self.store.members
+        count = until_available(lambda: members.count(batch.group), self.stopping)
+        if count == batch.total or count > tally.ended:
+            return False
+        # A member that ends during the count may be in none of its parts.
+        if until_available(lambda: members.is_unfinished(batch.group), self.stopping):
+            return False
+        return tally == until_available(lambda: members.tally(batch.group), self.stopping)
+
+    def _replace_lanes(self, task: Task, batch: Batch) -> None:
+        """Insert new lanes if no lane is left for the members that wait.
+
+        Lanes can expire like members, before they were activated. Those that end or expire later
+        leave no member behind.
+        """
+        members = self.store.members
+        if members.has_lane(batch.group):
+            return
+        read = partial(members.pages, batch.group, "position", PAGE)
+        waiting = Counter(
+            each.member.host
+            for page in in_pages(read, "position")
+            for each in page
+            if each.member and each.finished_at is None
+        )
+        if not waiting:
+            return
+        now = self.store.now()
+        lanes = new_lanes(
+            task, waiting, self.per_host, now, generation=f" {task.version}", wake_at=now
+        )
+        for first in range(0, len(lanes), PAGE):
+            self.store.insert_all(lanes[first : first + PAGE])
+        _log.warning("%d lanes of a batch were missing, and are replaced", len(lanes))
 
 
 def pause_after(tally: Tally, total: int, age: timedelta) -> timedelta:
@@ -79,5 +120,6 @@ def pause_after(tally: Tally, total: int, age: timedelta) -> timedelta:
 
 def build(resources: Resources) -> RunBatch:
     """Return the step of this worker."""
-    retention = timedelta(seconds=resources.settings.retention)
-    return RunBatch(resources.store, retention, resources.stopping)
+    settings = resources.settings
+    retention = timedelta(seconds=settings.retention)
+    return RunBatch(resources.store, retention, settings.batch_per_host, resources.stopping)
