@@ -54,6 +54,8 @@ def _cancel_batch(store: TaskStore, task: Task, retention: timedelta) -> Task:
     assert task.batch is not None
     group = task.batch.group
     task, _ = _change(store, task, Task.without_deliveries)
+    if task.finished_at is not None:  # at this moment, and its mail may need its members
+        return task
     for _ in range(MAX_TRIES):
         count = store.members.cancel(group, store.now())
         metrics.ended.inc(Status.FAILED, CANCELLED.code, amount=count)
