@@ -1,5 +1,8 @@
 import threading
+from concurrent.futures import Executor, Future
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -165,6 +168,31 @@ def test_long_download_holds_up_no_other_member(
     lanes.during_download = download
     lanes.run(stored.lanes[0])
     assert lanes.downloaded[:2] == [first.url, second.url]
+
+
+def test_results_are_written_although_no_thread_can_be_started(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    class Exhausted(Executor):
+        def submit(self, *_: object, **__: object) -> Future[Any]:
+            raise RuntimeError("can't start new thread")
+
+    lanes.claim_all_at_once()
+    lanes.step = replace(lanes.step, writers=Exhausted())
+    first, second, *_ = stored.members
+
+    def is_written() -> bool:
+        assert not lanes.is_stopping()
+        kept = store.get(first.id)
+        return kept is not None and kept.status is Status.DONE
+
+    def download(claim: Claim) -> None:
+        if claim.task.id == second.id:
+            wait_for(is_written)
+
+    lanes.during_download = download
+    lanes.run(stored.lanes[0])
+    assert store.members.tally(stored.group).done == len(stored.members)
 
 
 def test_outage_does_not_stop_the_download_under_way(

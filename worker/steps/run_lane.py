@@ -113,7 +113,11 @@ class RunLane:
             if claim.seconds > TURN_SECONDS:
                 self.relieve(thread)
             if claimed.ended and claimed.is_time_to_write:
-                claimed.writes.append(self.writers.submit(self._settle, claimed.take_ended()))
+                ended = claimed.take_ended()
+                try:
+                    claimed.writes.append(self.writers.submit(self._settle, ended))
+                except RuntimeError:  # no thread can be started
+                    self._settle(ended)
             return False
 
         if is_cancelled():
