@@ -43,6 +43,7 @@ _CLAIM_ORDER = [("retry_at", 1), ("member.position", 1)]
 _IS_MEMBER = {"member.group": {"$exists": True}}
 _IS_LANE = {"lane.group": {"$exists": True}}
 _UNCLAIMED_FIELDS = ("retry_at", "dispatched_at", "bytes_done", "bytes_total")
+CLAIM_TRIES = 3  # if other lanes claim all that was found
 _UNFINISHED = [Status.QUEUED.value, Status.RUNNING.value]
 _DUE = datetime(1970, 1, 2, tzinfo=UTC)
 
@@ -98,27 +99,31 @@ class MongoMembers:
             "wake_at": PARKED,
             **READABLE,
         }
+        update = {
+            "$set": {"status": Status.RUNNING.value, "wake_at": now + lease, "claim": token},
+            "$inc": {"version": 1, "attempt": 1},
+            "$unset": dict.fromkeys(_UNCLAIMED_FIELDS, ""),
+        }
         with self._guard():
             self._ensure_indexes()
             if self._rest_end(lane) > now:
                 return []
-            waiting = self._waiting({**_of(lane), **is_due, "retry_at": None}, limit)
-            if len(waiting) < limit:
-                is_due_again = {**_of(lane), **is_due, "retry_at": {"$lte": now}}
-                waiting += self._waiting(is_due_again, limit - len(waiting))
-            if not waiting:
-                return []
-            among = {"_id": {"$in": [task.id for task in waiting]}}
-            update = {
-                "$set": {"status": Status.RUNNING.value, "wake_at": now + lease, "claim": token},
-                "$inc": {"version": 1, "attempt": 1},
-                "$unset": dict.fromkeys(_UNCLAIMED_FIELDS, ""),
-            }
-            result = self._hints.update_many({**among, **is_due}, update, hint="_id_")
-            # If one was claimed and given back in between, its next save finds the claim lost.
-            if result.modified_count == len(waiting):
-                return [task.claimed(now, lease, token) for task in waiting]
-            return sorted(read_all(self._hints.find({**among, "claim": token})), key=_position)
+            for _ in range(CLAIM_TRIES):
+                waiting = self._waiting({**_of(lane), **is_due, "retry_at": None}, limit)
+                if len(waiting) < limit:
+                    is_due_again = {**_of(lane), **is_due, "retry_at": {"$lte": now}}
+                    waiting += self._waiting(is_due_again, limit - len(waiting))
+                if not waiting:
+                    return []
+                among = {"_id": {"$in": [task.id for task in waiting]}}
+                result = self._hints.update_many({**among, **is_due}, update, hint="_id_")
+                # If one was claimed and given back in between, its next save finds the claim lost.
+                if result.modified_count == len(waiting):
+                    return [task.claimed(now, lease, token) for task in waiting]
+                if result.modified_count:
+                    found = self._hints.find({**among, "claim": token})
+                    return sorted(read_all(found), key=_position)
+            return []
 
     def _waiting(self, which: Document, limit: int) -> list[Task]:
         found = self._hints.find(which).sort(_CLAIM_ORDER).limit(limit).hint(_TALLY_INDEX)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pymongo
@@ -16,8 +17,11 @@ from settings import Settings
 from tasks.errors import StoreUnavailableError
 from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
+from tasks.stores.document import Document
 from tasks.stores.mongodb import MongoStore
 from tasks.stores.open import open_store
+from tasks.task import Task
+from tests.batches import store_batch
 from tests.examples import (
     LEASE,
     NOW,
@@ -42,6 +46,26 @@ OLD_INDEXES = {
     "wake_at_1_status_1_submitted_at_1",
     "wake_at_1_status_1_submitted_at_1_due_since_1",
 }
+
+
+@pytest.mark.services
+def test_claim_that_finds_only_what_another_lane_has_claimed_looks_again(
+    mongod: Mongod, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise its lane would sleep although members wait."""
+    store = connect(mongod_url(mongod))
+    stored = store_batch(store, [f"http://a.example/{number}" for number in range(6)])
+    claim = partial(store.members.claim, stored.lane_of("a.example"), now=store.now(), lease=LEASE)
+    waiting = store.members._waiting
+
+    def claim_what_is_found(which: Document, limit: int) -> list[Task]:
+        monkeypatch.setattr(store.members, "_waiting", waiting)
+        found = waiting(which, limit)
+        assert ids(claim(limit, token="another")) == ids(found)
+        return found
+
+    monkeypatch.setattr(store.members, "_waiting", claim_what_is_found)
+    assert [task.url[-1] for task in claim(2, token="token")] == ["2", "3"]
 
 
 @pytest.mark.services
