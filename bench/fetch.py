@@ -43,11 +43,15 @@ def main() -> None:
     json.dump(figures, sys.stdout)
 
 
+def _ignore(*_: object) -> None:
+    """Take no note of how a download goes on."""
+
+
 def _downloader(algorithms: Sequence[Algorithm]) -> Callable[[str], tuple[int, str]]:
     fetch = Downloader(Settings.from_env(os.environ), KeptConnections()).fetch
 
     def download(url: str) -> tuple[int, str]:
-        digest = fetch(url, algorithms, lambda _done, _total: None, lambda: False, math.inf)
+        digest = fetch(url, algorithms, _ignore, lambda: False, math.inf, _ignore)
         return digest.size, digest.md5
 
     return download

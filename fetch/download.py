@@ -39,15 +39,16 @@ def download(  # noqa: PLR0913  most have defaults
     algorithms: Sequence[Algorithm] = ALWAYS,
     progress: Progress = lambda _done, _total: None,
     is_cancelled: Callable[[], bool] = lambda: False,
+    on_break: Callable[[FetchError], None] = lambda _error: None,
 ) -> Digest:
     """Fetch the URL and hash the bytes of its body as they are sent.
 
     Redirects are followed, and only a 200 counts. After a break the download resumes if the origin
-    can prove that the rest belongs to the same version of the file. Raises FetchError, and
-    FetchCancelledError once `is_cancelled()` is true.
+    can prove that the rest belongs to the same version of the file. `on_break` is called with the
+    error before that. Raises FetchError, and FetchCancelledError once `is_cancelled()` is true.
     """
     transport.bounds = Bounds(limits, is_cancelled)
-    with closing(_Download(url, transport, limits, progress, algorithms)) as under_way:
+    with closing(_Download(url, transport, limits, progress, on_break, algorithms)) as under_way:
         return under_way.run()
 
 
@@ -65,18 +66,20 @@ class _Body:
 
 
 class _Download:
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  those of `download`
         self,
         url: str,
         transport: Transport,
         limits: Limits,
         progress: Progress,
+        on_break: Callable[[FetchError], None],
         algorithms: Sequence[Algorithm],
     ) -> None:
         self._url = url
         self._transport = transport
         self._limits = limits
         self._progress = progress
+        self._on_break = on_break
         self._algorithms = algorithms
         self._cookies = CookieJar()
         self._patience = Patience()
@@ -96,6 +99,7 @@ class _Download:
                 if pause is None:
                     raise
                 self._body.hash.pause()
+                self._on_break(error)
                 self._transport.bounds.pause(pause)
 
     def close(self) -> None:

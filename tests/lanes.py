@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 from tasks.outcome import GivenBack, Outcome, Succeeded
 from tasks.step import StepKind
@@ -24,6 +25,7 @@ class Lanes:
         self.woken: list[str] = []
         self.during_download: Callable[[Claim], object] = lambda _claim: None
         self.is_stopping: Callable[[], bool] = lambda: False
+        self.leave_alone: Callable[[timedelta], None] = lambda _rest: None
         self.outcome: Callable[[Task], Outcome] = lambda _task: Succeeded(DIGEST)
         leases = LeaseKeeper(store, LEASE.total_seconds())
         self.runner = StepRunner(store, leases, RETENTION, stopping)
@@ -48,10 +50,15 @@ class Lanes:
     def run(self, lane: Task) -> Task | None:
         return self.runner.run(lane.id, StepKind.RUN_LANE, self.step.attempt)
 
-    def _download(self, claim: Claim, is_stopping: Callable[[], bool]) -> Outcome:
+    def _download(
+        self,
+        claim: Claim,
+        is_stopping: Callable[[], bool],
+        leave_alone: Callable[[timedelta], None],
+    ) -> Outcome:
         if is_stopping():
             return GivenBack()
         self.downloaded.append(claim.task.url)
-        self.is_stopping = is_stopping
+        self.is_stopping, self.leave_alone = is_stopping, leave_alone
         self.during_download(claim)
         return self.outcome(claim.task)

@@ -7,6 +7,7 @@ from typing import cast
 
 from fetch.bounds import Limits
 from fetch.download import Progress, download
+from fetch.errors import FetchError
 from fetch.guard import Guard
 from fetch.kept import KeptConnections
 from fetch.lookup import Resolver
@@ -29,13 +30,14 @@ class Downloader:
         self._transports: dict[threading.Thread, Transport] = {}
         self._lock = threading.Lock()
 
-    def fetch(
+    def fetch(  # noqa: PLR0913, PLR0917  the call has them all
         self,
         url: str,
         algorithms: Sequence[Algorithm],
         progress: Progress,
         is_cancelled: Callable[[], bool],
         seconds_left: float,
+        on_break: Callable[[FetchError], None],
     ) -> Digest:
         """Download once. Raises FetchError and FetchCancelledError."""
         bytes_done = 0
@@ -57,6 +59,7 @@ class Downloader:
                 algorithms=algorithms,
                 progress=record_progress,
                 is_cancelled=is_cancelled,
+                on_break=on_break,
             )
 
     def _transport(self) -> Transport:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fetch.errors import FetchError
 from settings import Settings
 from tasks.digests import Algorithm, Digest
 from tasks.stores.contract import TaskStore
@@ -11,8 +12,8 @@ from worker.leases import LeaseKeeper
 from worker.mail.mailer import Mailer
 
 # Downloads a URL. Its arguments after the URL: the digests to compute, a callable that takes the
-# bytes done and the total, one that returns whether the download is cancelled, and the seconds
-# that it may take.
+# bytes done and the total, one that returns whether the download is cancelled, the seconds that it
+# may take, and a callable that takes the reason why it has to resume.
 Fetch = Callable[
     [
         str,
@@ -20,6 +21,7 @@ Fetch = Callable[
         Callable[[int, int | None], None],
         Callable[[], bool],
         float,
+        Callable[[FetchError], None],
     ],
     Digest,
 ]

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from fetch.errors import FetchError
 from settings import Settings
 from tasks.digests import Algorithm, Digest
 from tasks.failure import FailureCode
-from tasks.outcome import Failed, RetryLater
+from tasks.outcome import Failed, RetryLater, Succeeded
 from tasks.step import Status, StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
@@ -62,6 +63,7 @@ class Origin:
         _progress: Callable[[int, int | None], None],
         _is_cancelled: Callable[[], bool],
         seconds_left: float,
+        _on_break: Callable[[FetchError], None],
     ) -> Digest:
         self.allowed.append(seconds_left)
         self.clock.now += min(self.seconds, seconds_left)
@@ -162,6 +164,24 @@ def test_only_an_overloaded_server_asks_for_a_rest(
     outcome = step.attempt(Claim(store, task, LEASE))
     assert isinstance(outcome, RetryLater | Failed)
     assert outcome.rest == (timedelta(seconds=9) if is_asked else None)
+
+
+def test_server_asks_for_a_rest_before_it_sends_the_rest_of_a_file(store: SQLiteStore) -> None:
+    busy = FetchError(FailureCode.HTTP_STATUS, "refused", http_status=503, retry_after=9)
+    broken = FetchError(FailureCode.CONNECT_ERROR, "broken")
+
+    def fetch(*arguments: Any) -> Digest:
+        *_, on_break = arguments
+        for error in (broken, busy):
+            on_break(error)
+        return DIGEST
+
+    rests: list[timedelta] = []
+    task = make_task().claimed(NOW, LEASE)
+    step = ComputeMD5(fetch, Settings(), threading.Event())
+    outcome = step.download(Claim(store, task, LEASE), lambda: False, rests.append)
+    assert outcome == Succeeded(DIGEST)
+    assert rests == [timedelta(seconds=9)]
 
 
 def test_a_server_asks_for_no_rest_of_the_host_that_redirected_to_it(

@@ -24,7 +24,7 @@ def test_thread_takes_over_the_connections_of_one_that_has_ended() -> None:
     with RawOrigin(script) as origin:
 
         def fetch() -> None:
-            downloader.fetch(origin.base, ALWAYS, lambda *_: None, lambda: False, math.inf)
+            downloader.fetch(origin.base, ALWAYS, lambda *_: None, lambda: False, math.inf, print)
 
         in_new_thread(fetch)
         fetch()

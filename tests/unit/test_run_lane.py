@@ -119,6 +119,32 @@ def test_lane_sleeps_until_its_host_has_rested(
     assert began + rest <= lane.retry_at <= store.now() + rest
 
 
+def test_host_rests_while_a_download_waits_for_it(
+    lanes: Lanes, stored: StoredBatch, store: ScriptedStore
+) -> None:
+    """The server has cut off a file, and asks for a rest before it sends what is left of it."""
+    lanes.claim_all_at_once()
+    lane = stored.lane_of("a.example")
+    rest = timedelta(hours=1)
+    rest_end = store.now() + rest
+
+    def is_resting() -> bool:
+        assert not lanes.is_stopping()
+        due_at = store.members.due_at(lane)
+        return due_at is not None and due_at >= rest_end
+
+    def download(_claim: Claim) -> None:
+        lanes.leave_alone(rest)
+        wait_for(is_resting)
+
+    lanes.during_download = download
+    ended = lanes.run(stored.lanes[0])
+    assert lanes.downloaded == [stored.members[0].url], "the others wait without an attempt"
+    assert store.members.tally(stored.group).done == 1
+    assert ended is not None
+    assert ended.retry_at is not None
+
+
 @pytest.mark.parametrize("seconds", [0.0, 2 * run_lane.RESULT_SECONDS])
 def test_members_in_hand_are_given_back_when_their_host_rests(
     seconds: float, lanes: Lanes, stored: StoredBatch, store: ScriptedStore

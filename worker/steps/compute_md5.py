@@ -34,10 +34,18 @@ class ComputeMD5:
 
     def attempt(self, claim: Claim) -> Outcome:
         """Download the file once."""
-        return self.download(claim, self.stopping.is_set)
+        return self.download(claim, self.stopping.is_set, lambda _rest: None)
 
-    def download(self, claim: Claim, is_stopping: Callable[[], bool]) -> Outcome:
-        """Download the file once. It is given back once `is_stopping()` is true."""
+    def download(
+        self,
+        claim: Claim,
+        is_stopping: Callable[[], bool],
+        leave_alone: Callable[[timedelta], None],
+    ) -> Outcome:
+        """Download the file once. It is given back once `is_stopping()` is true.
+
+        `leave_alone` is called with the rest that the host asks for while the download goes on.
+        """
         task = claim.task
         seconds_left = self._seconds_left(task)
         if seconds_left <= 0:
@@ -46,9 +54,13 @@ class ComputeMD5:
         def is_cancelled() -> bool:
             return claim.is_lost or is_stopping()
 
+        def on_break(error: FetchError) -> None:
+            if rest := _rest_after(error):
+                leave_alone(rest)
+
         try:
             digest = self.fetch(
-                task.url, task.algorithms, claim.progress, is_cancelled, seconds_left
+                task.url, task.algorithms, claim.progress, is_cancelled, seconds_left, on_break
             )
         except FetchCancelledError:
             _log.info("given back in attempt %d", task.attempt)
@@ -71,8 +83,7 @@ class ComputeMD5:
     def _failed(self, task: Task, error: FetchError) -> Outcome:
         """Return what a failed attempt means: another attempt, or the end of the task."""
         failure = error.failure
-        is_overloaded = failure.http_status in OVERLOADED and not error.is_of_other_host
-        rest = timedelta(seconds=error.retry_after) if is_overloaded and error.retry_after else None
+        rest = _rest_after(error)
         if error.is_permanent or task.attempt >= self.settings.max_attempts:
             _log.info("%s in attempt %d, failed", failure.code, task.attempt)
             # Otherwise mails to strangers could be triggered without any server to download from.
@@ -97,6 +108,12 @@ class ComputeMD5:
         """Return the seconds before the next attempt. They double, with up to half as jitter."""
         doubled = self.settings.retry_base * 2.0 ** (attempt - 1)
         return doubled * random.uniform(1, 1.5)  # noqa: S311
+
+
+def _rest_after(error: FetchError) -> timedelta | None:
+    """Return for how long the host of a task asks to be left alone."""
+    is_overloaded = error.failure.http_status in OVERLOADED and not error.is_of_other_host
+    return timedelta(seconds=error.retry_after) if is_overloaded and error.retry_after else None
 
 
 def build(resources: Resources) -> ComputeMD5:

@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from tasks.batch import Lane
 from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded, Unfinished
@@ -36,13 +37,17 @@ LONGEST_PAUSE = timedelta(minutes=1)
 BUSY_PAUSE = timedelta(seconds=5)  # while other lanes have the last members of the host
 
 
+# Takes a claim, whether to stop, and what to call when the host asks for a rest.
+Download = Callable[[Claim, Callable[[], bool], Callable[[timedelta], None]], Outcome]
+
+
 @dataclass(frozen=True, slots=True)
 class RunLane:
     """What a lane needs: the same for every lane of a worker."""
 
     store: TaskStore
     leases: LeaseKeeper
-    download: Callable[[Claim, Callable[[], bool]], Outcome]
+    download: Download
     wake_batch: Callable[[str], None]
     relieve: Callable[[threading.Thread], None]
     pace: Pace
@@ -100,7 +105,8 @@ class RunLane:
         However slow it is, a download asks several times a second whether it may go on. Other
         threads then write the results, so that an outage of the store does not stop it.
         """
-        thread = threading.current_thread()
+        thread, lane = threading.current_thread(), lane_claim.task.lane
+        assert lane is not None
 
         def is_cancelled() -> bool:
             return claim.is_lost or lane_claim.is_lost or self.stopping.is_set()
@@ -113,20 +119,27 @@ class RunLane:
             if claim.seconds > TURN_SECONDS:
                 self.relieve(thread)
             if claimed.ended and claimed.is_time_to_write:
-                ended = claimed.take_ended()
-                try:
-                    claimed.writes.append(self.writers.submit(self._settle, ended))
-                except RuntimeError:  # no thread can be started
-                    self._settle(ended)
+                self._write_elsewhere(claimed, partial(self._settle, claimed.take_ended()))
             return False
+
+        def leave_alone(rest: timedelta) -> None:
+            claimed.give_back_waiting()
+            self._write_elsewhere(claimed, partial(self._leave_alone, lane, rest))
 
         if is_cancelled():
             return GivenBack()
         with logs.task_context(claim.task.id):
             claim.start()
-            outcome = self.download(claim, is_stopping)
+            outcome = self.download(claim, is_stopping, leave_alone)
             claim.stop()
         return outcome
+
+    def _write_elsewhere(self, claimed: "_ClaimedMembers", write: Callable[[], None]) -> None:
+        """Write in another thread, if one can be started."""
+        try:
+            claimed.writes.append(self.writers.submit(write))
+        except RuntimeError:
+            write()
 
     def _leave_alone(self, lane: Lane, rest: timedelta) -> None:
         """Let no lane claim a member of a host that has asked for a rest."""

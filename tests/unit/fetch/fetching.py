@@ -33,6 +33,7 @@ class Fetch:
         self.transport = over
         self.is_cancelled: Callable[[], bool] = lambda: False
         self.algorithms: Sequence[Algorithm] = ALWAYS
+        self.breaks: list[FetchError] = []
 
     def __call__(self, url: str, **limits: float) -> Digest:
         # `replace` knows the fields, mypy doesn't: they are ints and floats alike.
@@ -43,6 +44,7 @@ class Fetch:
             chosen,
             algorithms=self.algorithms,
             is_cancelled=self.is_cancelled,
+            on_break=self.breaks.append,
         )
 
     def failure(self, url: str, **limits: float) -> FetchError:

@@ -487,6 +487,7 @@ class TestPatience:
         origin = originate([file], [busy], [file])
         assert fetch(origin.base).md5 == md5(BODY)
         assert pauses == [0, seconds]
+        assert [error.retry_after for error in fetch.breaks] == [None, seconds]
 
     def test_origin_that_asks_for_too_long_a_pause(
         self, originate: Originate, fetch: Fetch, pauses: list[float]
