@@ -10,10 +10,14 @@ from tasks.failure import Failure
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The step is over. `digest` is the result of a computation, `tally` that of a batch."""
+    """The step is over. `digest` is the result of a computation, `tally` that of a batch.
+
+    Without `allow_deliveries` the steps that follow are given up.
+    """
 
     digest: Digest | None = None
     tally: Tally | None = None
+    allow_deliveries: bool = True
 
 
 @dataclass(frozen=True, slots=True)

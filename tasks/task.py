@@ -246,10 +246,11 @@ class Task:
                 return self._continued(step, outcome, now)
             case Succeeded(digest) if (digest is not None) != (step.kind is StepKind.COMPUTE_MD5):
                 raise self._illegal("ended")  # the computation has a result, a delivery has none
-            case Succeeded(digest, tally):
+            case Succeeded(digest, tally, allow_deliveries):
                 succeeded = replace(step, state=StepState.SUCCEEDED)
+                over = self if allow_deliveries else self.without_deliveries()
                 changes = {"digest": digest, "failure": None} if digest else self._tallied(tally)
-                return self._over(succeeded, now, retention, **changes)
+                return over._over(succeeded, now, retention, **changes)  # noqa: SLF001  our own
             case Failed(failure, allow_deliveries):
                 failed = replace(step, state=StepState.FAILED)
                 over = self if allow_deliveries else self.without_deliveries()

@@ -7,7 +7,9 @@ import pytest
 
 from service.batch_submission import LEFTOVER_TIME
 from tasks.batch import Tally
-from tasks.outcome import Outcome, Succeeded, Unfinished
+from tasks.failure import Failure, FailureCode
+from tasks.outcome import Failed, Outcome, Succeeded, Unfinished
+from tasks.step import StepKind
 from tasks.stores.sqlite import SQLiteStore
 from tasks.task import Task
 from tests.batches import StoredBatch, store_batch
@@ -112,6 +114,28 @@ def test_a_batch_ends_after_the_members_that_are_left(store: ScriptedStore) -> N
 
     assert ended.batch is not None
     assert ended.batch.tally == Tally(done=1, failed=1, bytes_done=DIGEST.size)
+
+
+@pytest.mark.parametrize(
+    ("code", "has_mail"), [(FailureCode.BLOCKED_ADDRESS, False), (FailureCode.DNS_ERROR, True)]
+)
+def test_batch_that_asked_no_server_sends_no_mail(
+    code: FailureCode, *, has_mail: bool, store: SQLiteStore
+) -> None:
+    stored = store_batch(store, LINES, email="someone@example.com")
+    claimed = store.members.claim(
+        stored.lane_of("a.example"), 2, now=store.now(), lease=LEASE, token="token"
+    )
+    codes = [FailureCode.BLOCKED_ADDRESS, code]
+    outcomes = [Failed(Failure(each, "It failed.")) for each in codes]
+    store.members.save_all(
+        [
+            member.ended(outcome, store.now(), retention=RETENTION)
+            for member, outcome in zip(claimed, outcomes, strict=True)
+        ]
+    )
+    ended = look(store, stored, Succeeded)
+    assert (ended.next_step is StepKind.SEND_EMAIL) == has_mail
 
 
 def test_a_member_that_ends_during_the_count_is_not_missing(

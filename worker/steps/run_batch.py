@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from tasks.batch import NOTHING_ENDED, Batch, Tally
+from tasks.failure import FailureCode
 from tasks.lanes import new_lanes
 from tasks.outcome import Outcome, Succeeded, Unfinished
 from tasks.stores.contract import TaskStore
@@ -65,7 +66,20 @@ class RunBatch:
         kept = self.retention + (MAIL_TIME if claim.task.email else timedelta(0))
         until_available(lambda: members.expire(batch.group, now + kept), self.stopping)
         _log.info("batch done, %d of %d failed", tally.failed, batch.total)
-        return Succeeded(tally=tally)
+        # Otherwise mails to strangers could be triggered without any server to download from.
+        allow_deliveries = tally.done > 0 or until_available(
+            lambda: self._has_asked_a_server(batch), self.stopping
+        )
+        return Succeeded(tally=tally, allow_deliveries=allow_deliveries)
+
+    def _has_asked_a_server(self, batch: Batch) -> bool:
+        """Return whether a member has failed otherwise than at an address that is refused."""
+        read = partial(self.store.members.pages, batch.group, "position", PAGE)
+        return any(
+            each.failure is None or each.failure.code is not FailureCode.BLOCKED_ADDRESS
+            for page in in_pages(read, "position")
+            for each in page
+        )
 
     def _are_missing(self, batch: Batch, tally: Tally) -> bool:
         """Return whether nothing is left to do although members are missing.
