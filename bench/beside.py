@@ -24,7 +24,7 @@ CLIENTS = 1000
 BATCHES = 100
 POLL_SECONDS = 5.0  # what Retry-After says after a while
 SECONDS = 10.0
-PAUSE_SECONDS = 0.01
+INTERVAL_SECONDS = 0.01
 IDLE = "itself, idle"
 
 
@@ -100,7 +100,7 @@ def _beside_submissions(
         task_id = service.submit(url)
         before = service.peak_memory()
         path = f"/check?id={task_id}"
-        checks = Request(service.base, [path], "", 1, SECONDS, PAUSE_SECONDS).start()
+        checks = Request(service.base, [path], "", 1, SECONDS, INTERVAL_SECONDS).start()
         end = time.monotonic() + SECONDS
         seconds = []
         while time.monotonic() < end:

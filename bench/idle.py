@@ -11,7 +11,7 @@ from devtools.servers.system import Service
 
 MOST_CLIENTS = 10_000
 OTHERS = 100  # descriptors of the service for all else, at most
-CONNECTIONS, PAUSE_SECONDS = 4, 0.01
+CONNECTIONS, INTERVAL_SECONDS = 4, 0.01
 SECONDS = 5.0
 
 
@@ -39,4 +39,4 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 def _ask(service: Service, task_id: str) -> Load:
     path = f"/check?id={task_id}"
-    return Request(service.base, [path], "", CONNECTIONS, SECONDS, PAUSE_SECONDS).run()
+    return Request(service.base, [path], "", CONNECTIONS, SECONDS, INTERVAL_SECONDS).run()

@@ -1,6 +1,8 @@
 """A load generator over kept connections, in a process of its own: `python -m bench.load`.
 
-Each connection sends its next request when the last one is answered, or after a pause.
+Each connection sends its next request when the last one is answered, or at fixed intervals. If an
+answer takes longer than the interval, the requests that it holds up count from the moment at which
+they were due, so that a long stall counts for all of them.
 """
 
 import asyncio
@@ -39,7 +41,8 @@ class Load:
 class Request:
     """GETs, or POSTs with a form; how many connections repeat them, and for how long.
 
-    The paths are shared out among the connections. Each of these pauses after an answer.
+    The paths are shared out among the connections. Without an interval, a connection sends its next
+    request as soon as it has an answer.
     """
 
     base: str
@@ -47,7 +50,7 @@ class Request:
     form: str
     connections: int
     seconds: float
-    pause_seconds: float = 0.0
+    interval_seconds: float = 0.0
 
     def encode(self, number: int) -> bytes:
         """Return the request of a connection, counted from 0."""
@@ -89,10 +92,10 @@ class _Client(asyncio.Protocol):
     """One connection; `ended` has an exception after an answer that is none of success."""
 
     def __init__(
-        self, request: bytes, pause_seconds: float, latencies: list[tuple[float, float]]
+        self, request: bytes, interval_seconds: float, latencies: list[tuple[float, float]]
     ) -> None:
         self._request = request
-        self._pause_seconds = pause_seconds
+        self._interval_seconds = interval_seconds
         self._latencies = latencies
         self._answer = b""
         self._is_stopping = False
@@ -101,15 +104,23 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._is_waiting = True
-        loop = asyncio.get_running_loop()
-        # If connections pause, they begin at different times.
-        loop.call_later(random.uniform(0, self._pause_seconds), self._send)
+        # Connections with an interval begin at different times.
+        self._due_at = time.perf_counter() + random.uniform(0, self._interval_seconds)
+        self._send_when_due()
 
-    def _send(self) -> None:
+    def _send_when_due(self) -> None:
+        wait_seconds = self._due_at - time.perf_counter()
+        if self._interval_seconds and wait_seconds <= 0:
+            self._send(self._due_at)
+        else:
+            asyncio.get_running_loop().call_later(max(wait_seconds, 0), self._send)
+
+    def _send(self, began: float | None = None) -> None:
+        """Send the request. Its latency counts from `began`, by default from now."""
         if self._transport.is_closing():
             return
         self._is_waiting = False
-        self._began = time.perf_counter()
+        self._began = time.perf_counter() if began is None else began
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -125,7 +136,8 @@ class _Client(asyncio.Protocol):
         else:
             self._answer = b""
             self._is_waiting = True
-            asyncio.get_running_loop().call_later(self._pause_seconds, self._send)
+            self._due_at += self._interval_seconds
+            self._send_when_due()
 
     def connection_lost(self, _exception: Exception | None) -> None:
         if self._is_stopping:
@@ -140,7 +152,8 @@ class _Client(asyncio.Protocol):
             self._transport.close()
 
 
-async def _load(request: Request) -> Load:
+async def generate(request: Request) -> Load:
+    """Make the load in this process."""
     loop = asyncio.get_running_loop()
     host, _, port = urlsplit(request.base).netloc.partition(":")
     latencies: list[tuple[float, float]] = []
@@ -148,7 +161,7 @@ async def _load(request: Request) -> Load:
     for number in range(request.connections):
         encoded = request.encode(number)
         _, client = await loop.create_connection(
-            partial(_Client, encoded, request.pause_seconds, latencies), host, int(port)
+            partial(_Client, encoded, request.interval_seconds, latencies), host, int(port)
         )
         clients.append(client)
     begin = time.perf_counter() + WARM_UP_SECONDS
@@ -173,7 +186,7 @@ def main() -> None:
     """Make the load that the argument describes; the result goes to the standard output."""
     request = Request(**json.loads(sys.argv[1]))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        json.dump(asdict(runner.run(_load(request))), sys.stdout)
+        json.dump(asdict(runner.run(generate(request))), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""What the benchmark makes of its rows; nothing is measured here."""
+"""What the benchmark makes of its rows and of the answers to its load; nothing is measured here."""
 
+import asyncio
 import json
+from contextlib import suppress
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from bench import load
 from bench.chart import as_svg
 from bench.report import as_json, as_table
 from bench.rows import Row, alternate, percentile
@@ -98,3 +101,30 @@ def test_a_draw_is_neither_better_nor_worse() -> None:
 
 def test_a_chart_of_nothing() -> None:
     assert "<rect" not in as_svg([ALONE])
+
+
+def test_a_stall_counts_for_each_request_that_it_holds_up() -> None:
+    stall_seconds = 0.3
+
+    async def generate() -> load.Load:
+        begin = asyncio.get_running_loop().time()
+        has_stalled = False
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal has_stalled
+            with suppress(asyncio.IncompleteReadError):
+                while await reader.readuntil(b"\r\n\r\n"):
+                    elapsed = asyncio.get_running_loop().time() - begin
+                    if not has_stalled and elapsed > 2 * load.WARM_UP_SECONDS:
+                        has_stalled = True
+                        await asyncio.sleep(stall_seconds)
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            request = load.Request(f"http://127.0.0.1:{port}", ["/"], "", 1, 1.0, 0.005)
+            return await load.generate(request)
+
+    # Otherwise a single answer of more than a hundred would be late, which is not the p99.
+    assert asyncio.run(generate()).p99 > 1000 * stall_seconds / 2
