@@ -98,15 +98,25 @@ def _run(  # noqa: PLR0913, PLR0917  what two callers have in common
     ) as workers:
         cpu_seconds = _watch(tasks, workers, count, finished)
         workers.stop()
-    totals = dict(re.findall(r"process=(\d+) messages=(\d+)", workers.output))  # the last ones
-    messages = sum(map(int, totals.values()))
     ended, first, last = _first_and_last(tasks, finished)
     return Drained(
         tasks_per_second=(ended - 1) / (last - first).total_seconds(),
         seconds=(last - began).total_seconds(),
         cpu_seconds=cpu_seconds,
-        messages=messages,
+        messages=messages_of(workers),
     )
+
+
+def rate_of(tasks: Tasks, finished: Document) -> float:
+    """Return how many of these tasks finished in a second, from the first to the last."""
+    ended, first, last = _first_and_last(tasks, finished)
+    return (ended - 1) / (last - first).total_seconds()
+
+
+def messages_of(workers: Process) -> int:
+    """Return how many messages workers with `bench.counter` have taken, once they have stopped."""
+    totals = dict(re.findall(r"process=(\d+) messages=(\d+)", workers.output))  # the last ones
+    return sum(map(int, totals.values()))
 
 
 def drain_batches(

@@ -13,7 +13,7 @@ from devtools.waiting import wait_for
 NGINX_COMMAND = Path("/usr/sbin/nginx")
 TEMPORARY_FILES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 PIECE = 2**20
-HOSTS = [f"127.0.0.{number}" for number in range(1, 101)]
+HOSTS = [f"127.0.{block}.{number}" for block in range(10) for number in range(1, 101)]
 
 _CONFIGURATION = """
 {user}
@@ -21,7 +21,7 @@ daemon off;
 worker_processes 1;
 pid {folder}/pid;
 error_log {folder}/error.log;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 8192; }}
 http {{
     access_log off;
     sendfile on;
