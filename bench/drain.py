@@ -120,11 +120,17 @@ def messages_of(workers: Process) -> int:
 
 
 def drain_batches(
-    lab: Lab, batches: Sequence[Sequence[str]], *, per_host: int = 8, until: int | None = None
+    lab: Lab,
+    batches: Sequence[Sequence[str]],
+    *,
+    per_host: int = 8,
+    until: int | None = None,
+    host: str | None = None,
 ) -> Drained:
     """Insert batches of URLs, then start a worker with eight threads and watch it.
 
-    The worker is stopped when `until` tasks have ended; by default, when all have.
+    The worker is stopped when `until` tasks have ended; by default, when all have. With a `host`,
+    only its tasks count.
     """
     with lab.tasks() as (tasks, settings):
         store = MongoStore.connect(settings["MONGODB_URL"])
@@ -143,7 +149,12 @@ def drain_batches(
             lanes += [lane.id for lane in parts.lanes]
         store.take_due(store.now(), store.now() + timedelta(minutes=10), len(lanes))
         _enqueue(lab.rabbitmq.url, StepKind.RUN_LANE.value, lanes)
-        finished = {"member.group": {"$in": groups}, "status": {"$in": ["done", "failed"]}}
+        finished: Document = {
+            "member.group": {"$in": groups},
+            "status": {"$in": ["done", "failed"]},
+        }
+        if host:
+            finished["member.host"] = host
         count = until or sum(map(len, batches))
         drained = _run(lab, OURS, tasks, settings, count, finished, 1, 8)
         ended = [store.members.tally(group).ended for group in groups]

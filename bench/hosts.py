@@ -1,4 +1,4 @@
-"""Lists of as many hosts as files."""
+"""Lists of as many hosts as files, and lists of a fast and a slow host."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,15 @@ import requests
 from bench import drain
 from bench.lab import Lab
 from bench.rows import Row, alternate
+from bench.slow import slow_origin
+from tasks.url import host_of
 
 FILES = 1000
 RUNS = 3
 THREADS = 8
+FAST_FILES = 5000
+SLOW_FILES = 100  # more than are begun while the fast ones are downloaded
+SLOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,11 @@ class _Listed:
 
 def measure(lab: Lab) -> Iterator[Row]:
     """One worker process with eight threads over RabbitMQ and MongoDB."""
+    yield from _measure_many(lab)
+    yield _measure_slow(lab)
+
+
+def _measure_many(lab: Lab) -> Iterator[Row]:
     path = lab.nginx.add(2**10)
     runs = alternate(
         RUNS,
@@ -82,3 +92,26 @@ def _submit_and_wait(lab: Lab, urls: Sequence[str]) -> _Listed:
             messages_per_file=drain.messages_of(workers) / len(urls),
             submit_seconds=submit_seconds,
         )
+
+
+def _measure_slow(lab: Lab) -> Row:
+    """The slow host has as many lanes as there are threads, and its lanes come first."""
+    fast_host = lab.nginx.hosts[1]  # the slow one has the first address
+    fast = [fast_host + lab.nginx.add(2**10)] * FAST_FILES
+    drain_fast = partial(
+        drain.drain_batches, lab, per_host=THREADS, until=FAST_FILES, host=host_of(fast_host)
+    )
+    with slow_origin(lab, SLOW_SECONDS) as slow_url:
+        runs = alternate(
+            RUNS,
+            beside=partial(drain_fast, [[slow_url] * SLOW_FILES + fast]),
+            alone=partial(drain_fast, [fast]),
+        )
+    return Row(
+        name=f"fast host beside one that takes {SLOW_SECONDS:.0f} s per file, in one batch",
+        unit="files/s",
+        ours=[run.tasks_per_second for run in runs["beside"]],
+        rival_name="the fast host alone",
+        rival=[run.tasks_per_second for run in runs["alone"]],
+        is_more_better=True,
+    )
