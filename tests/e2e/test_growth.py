@@ -1,14 +1,18 @@
-"""Whether the work of the event loop grows faster than what a client sends, at each entry."""
+"""Whether the event loop has little work, and no more than grows with what a client sends."""
 
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_from_bytes
 
 import pytest
+import requests
 
 from devtools.servers.deployment import System
-from devtools.servers.system import Service
+from devtools.servers.process import free_port
+from devtools.servers.system import REPLY_SECONDS, Service
+from service.submission import MAX_LIST_BYTES
 from tests.growth import assert_linear
 from tests.wire import exchange, status_of
 
@@ -19,6 +23,7 @@ pytestmark = pytest.mark.skipif(
 TOKEN = "a-token-of-the-tests"
 HEAD_BYTES, BODY_BYTES = 15 * 1024, 63 * 1024
 MAX_SECONDS = 0.5  # of CPU time of the event loop for one request, also on a slow machine
+MAX_SHARE = 1 / 3  # of the event loop in the CPU time for a long list
 
 # What parsers stumble over: separators, escapes, brackets, and text that Unicode rules change.
 ALPHABETS = [
@@ -198,6 +203,13 @@ def closed(system: System) -> Service:
     return system.start_service(API_TOKENS=TOKEN)
 
 
+@pytest.fixture(scope="module")
+def without_workers(system: System) -> Service:
+    """A service with unreachable workers: it uses CPU time for requests alone."""
+    rabbitmq_url = f"amqp://127.0.0.1:{free_port()}"
+    return system.start_service(RABBITMQ_URL=rabbitmq_url, URLS_PER_HOUR="0")
+
+
 def assert_linear_at(service: Service, make: Entry, alphabet: str, largest: int) -> None:
     filler = alphabet.encode()
     assert_linear_requests(
@@ -232,6 +244,33 @@ def test_work_for_a_body_is_linear(service: Service, entry: str) -> None:
 
 def test_work_for_chunks_is_linear(service: Service) -> None:
     assert_linear_requests(service, chunked, BODY_BYTES)
+
+
+LONG_LIST = [f"http://example.com/{'x' * 370}/{number}" for number in range(9_999)]
+BODIES: dict[str, Callable[[list[str]], dict[str, Any]]] = {
+    "JSON": lambda lines: {"json": {"urls": lines}},
+    "form": lambda lines: {"data": {"urls": "\n".join(lines)}},
+    "multipart": lambda lines: {"files": {"urls": ("urls.txt", "\n".join(lines))}},
+}
+
+
+@pytest.mark.parametrize("kind", sorted(BODIES))
+def test_long_list_leaves_the_event_loop_free(without_workers: Service, kind: str) -> None:
+    """One list is read to its invalid last line, and the other one is also stored."""
+    service = without_workers
+    for last, status in (("nope", 400), ("http://example.com/", 202)):
+        request = requests.Request(
+            "POST", f"{service.base}/submit", **BODIES[kind]([*LONG_LIST, last])
+        ).prepare()
+        assert isinstance(request.body, str | bytes)
+        assert 0.9 * MAX_LIST_BYTES < len(request.body) < MAX_LIST_BYTES
+        loop_before, all_before = service.main_thread_seconds(), service.cpu_seconds()
+        with requests.Session() as session:
+            answer = session.send(request, timeout=REPLY_SECONDS)
+        loop_seconds = service.main_thread_seconds() - loop_before
+        all_seconds = service.cpu_seconds() - all_before
+        assert answer.status_code == status, answer.text
+        assert loop_seconds < MAX_SHARE * all_seconds, (loop_seconds, all_seconds)
 
 
 @pytest.mark.parametrize("entry", ["Authorization", "Bearer"])
