@@ -41,6 +41,7 @@ from tests.e2e.batches import (
     wait_until_some_are_done,
 )
 from tests.e2e.ledger import unsettled
+from worker.batch_workers import LONG_DOWNLOADS
 from worker.pace import MOST_CLAIMED
 
 FILES = {
@@ -54,6 +55,9 @@ FILES = {
     "/query": b"query",
 }
 PATHS = [*FILES, "/query?a=b/c%20d"]
+
+WORKER_THREADS = 10  # of each deployment
+SINGLE_SECONDS = 30  # for a download or a mail, which take less than one second
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -488,15 +492,16 @@ def test_a_batch_ends_while_all_threads_of_single_tasks_are_busy(
 
 
 def test_single_tasks_go_first(system: System, serve: Serve, inbox: Inbox) -> None:
-    service, slow = system.start(), serve(numbered(200))
+    """They need no thread of a worker whose threads for lanes are all waiting for a slow host."""
+    system.environ.update(READ_TIMEOUT="1h", BATCH_PER_HOST="0")
+    service, slow, fast = system.start(), serve(numbered(200)), serve(FILES)
     slow.may_finish.clear()
     batch_id = submit_list(service, [f"{slow.base}/{number}" for number in range(200)])
-    wait_for(lambda: slow.requests)
-    fast = serve(FILES)
+    wait_for(lambda: len(slow.requests) >= WORKER_THREADS + LONG_DOWNLOADS)
     task_id = service.submit(f"{fast.base}/one", email="someone@example.com")
-    service.wait_for_end(task_id)
-    wait_for(lambda: inbox.mails)
-    assert service.check(batch_id).status_code == HTTPStatus.ACCEPTED
+    service.wait_for_end(task_id, SINGLE_SECONDS)
+    wait_for(lambda: inbox.mails, SINGLE_SECONDS)
+    assert service.check(batch_id).json()["tasks"]["running"] == 200
     slow.may_finish.set()
     wait_for_batch(service, batch_id)
 
