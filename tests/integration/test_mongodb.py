@@ -15,6 +15,7 @@ from devtools.servers.process import free_port
 from devtools.waiting import wait_for
 from settings import Settings
 from tasks.errors import StoreUnavailableError
+from tasks.outcome import Succeeded
 from tasks.step import StepKind
 from tasks.stores.contract import TaskStore
 from tasks.stores.document import Document
@@ -23,8 +24,10 @@ from tasks.stores.open import open_store
 from tasks.task import Task
 from tests.batches import store_batch
 from tests.examples import (
+    DIGEST,
     LEASE,
     NOW,
+    RETENTION,
     STATES,
     insert,
     make_task,
@@ -162,6 +165,22 @@ def test_mongod_keeps_what_was_inserted_through_a_kill(
         insert(store, make_task())
     own_mongod.start()
     assert [get(store, task) for task in inserted] == inserted
+
+
+@pytest.mark.services
+def test_mongod_keeps_the_results_of_members_through_a_kill(
+    own_mongod: Mongod, connect: Connect
+) -> None:
+    store = connect(mongod_url(own_mongod))
+    stored = store_batch(store, [f"http://a.example/{number}" for number in range(20)])
+    lane = stored.lane_of("a.example")
+    claimed = store.members.claim(lane, 20, now=store.now(), lease=LEASE, token="token")
+    done = [task.ended(Succeeded(DIGEST), store.now(), retention=RETENTION) for task in claimed]
+    saved = store.members.save_all(done)
+    own_mongod.process.kill()
+    own_mongod.start()
+    assert len(saved) == 20
+    assert [get(store, task) for task in claimed] == saved
 
 
 @pytest.mark.parametrize("call", OPERATIONS.values(), ids=OPERATIONS)

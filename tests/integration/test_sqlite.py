@@ -108,6 +108,26 @@ def test_sqlite_waits_for_the_disk_where_it_matters(tmp_path: Path) -> None:
     store.close()
 
 
+def test_results_of_members_wait_for_the_disk(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "tasks.sqlite3")
+    stored = store_batch(store, ["http://a.example/"])
+    lane = stored.lane_of("a.example")
+    (claimed,) = store.members.claim(lane, 1, now=store.now(), lease=LEASE, token="token")
+    done = claimed.ended(Succeeded(DIGEST), store.now(), retention=RETENTION)
+    connections = (store._durable, store._hints, store._reads, store._counts)
+    statements: list[list[str]] = [[] for _ in connections]
+    for connection, its_statements in zip(connections, statements, strict=True):
+        connection.set_trace_callback(its_statements.append)
+    assert store.members.save_all([done]) == [get(store, claimed)]
+    levels = [
+        connection.execute("PRAGMA synchronous").fetchone()[0]
+        for connection, its_statements in zip(connections, statements, strict=True)
+        if "COMMIT" in its_statements
+    ]
+    assert levels == [2]  # FULL
+    store.close()
+
+
 READS: dict[str, Callable[[TaskStore], object]] = {
     "get": OPERATIONS["get"],
     "ended": OPERATIONS["ended"],
