@@ -17,7 +17,7 @@ from devtools.servers.system import Service
 from devtools.waiting import wait_for
 from service.connections import LINGER_SECONDS
 from service.large_bodies import MOST_OF_CLIENT
-from service.submission import MAX_LIST_BYTES
+from service.submission import MAX_LIST_BYTES, MAX_SINGLE_BYTES
 from tests.e2e.batches import insert_long_batch
 from tests.e2e.scraping import scrape
 from tests.wire import connect, exchange, read_to_end, status_of
@@ -192,6 +192,25 @@ def test_an_answer_before_the_body_ends_the_connection(patient: Service) -> None
     for answer in answers:
         assert b"\r\nconnection: close\r\n" in answer.lower()
         assert b"100 Continue" not in answer
+
+
+LENGTH = b"Content-Length: 70000\r\n\r\n"
+CHUNK = b"Transfer-Encoding: chunked\r\n\r\n11170\r\n"  # of 70,000 bytes
+
+
+@pytest.mark.parametrize("begin", [LENGTH, CHUNK], ids=["length", "chunk"])
+@pytest.mark.parametrize("line", [b"DELETE /check?id=a", b"GET /export?id=a"], ids=bytes.decode)
+def test_body_too_large_for_anything_but_a_list_is_not_waited_for(
+    patient: Service, line: bytes, begin: bytes
+) -> None:
+    """Not a byte of it arrives."""
+    answer = exchange(patient, line + b" HTTP/1.1\r\nHost: a\r\n" + begin, 20)
+    assert status_of(answer) == 413
+    error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert (error["code"], error["message"]) == (
+        "too_large",
+        f"The body may have at most {MAX_SINGLE_BYTES:,} bytes.",
+    )
 
 
 def test_an_early_answer_reaches_a_client_that_sends_slowly(service: Service) -> None:
