@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from devtools.waiting import wait_for
+from service.batch_submission import LEFTOVER_TIME, BatchSubmission
 from tasks.batch import PARKED, Lane, Tally
 from tasks.failure import Failure, FailureCode
 from tasks.outcome import Failed, GivenBack, Outcome, RetryLater, Succeeded
 from tasks.step import Status
 from tasks.stores.contract import TaskStore
 from tasks.task import Task
-from tests.batches import StoredBatch, store_batch
+from tests.batches import StoredBatch, read_lines, store_batch
 from tests.examples import DIGEST, LEASE, RETENTION
 from tests.integration.stores import HOLD, Open, get
 
@@ -51,13 +52,14 @@ def test_members_are_invisible_until_they_are_activated(store: TaskStore) -> Non
     stored = store_batch(store, LINES, is_active=False)
     assert claim(store, stored, "a.example") == []
     assert store.take_due(store.now() + timedelta(hours=1), HOLD, 100) == [stored.task]
-    assert all(get(store, member).expires_at for member in stored.members)
+    assert all(get(store, each).expires_at for each in (*stored.members, *stored.lanes))
 
     store.members.activate(stored.group)
 
     assert store.members.is_unfinished(stored.group)
     assert get(store, stored.members[0]).wake_at == PARKED
-    assert get(store, stored.members[0]).expires_at is None
+    activated = [get(store, each) for each in (*stored.members, *stored.lanes)]
+    assert not any(each.expires_at for each in activated)
 
 
 def test_what_ended_before_a_moment_is_removed(store: TaskStore) -> None:
@@ -364,17 +366,28 @@ def test_members_expire_at_a_given_moment(store: TaskStore) -> None:
     assert get(store, stored.members[0]).expires_at == expires_at
 
 
+def store_leftovers(store: TaskStore) -> list[Task]:
+    """Do as a service that was killed before it stored the batch itself, long ago."""
+    submission = BatchSubmission(
+        entries=read_lines("\n".join(LINES)), email=None, task_id=None, networks=("client",)
+    )
+    parts = submission.parts(store.now() - LEFTOVER_TIME - MINUTE, per_host=4)
+    stored = [*parts.members(), *parts.lanes]
+    assert store.insert_all(stored) == set()
+    return stored
+
+
 def test_leftovers_of_a_list_vanish(store: TaskStore) -> None:
-    """The service was killed before it stored the batch itself."""
-    leftovers, kept = store_batch(store, LINES, is_active=False), store_batch(store, LINES)
-    store.members.expire(leftovers.group, store.now() - MINUTE)
+    leftovers = store_leftovers(store)
+    young, kept = store_batch(store, LINES, is_active=False), store_batch(store, LINES)
 
-    def is_gone() -> bool:
+    def are_gone() -> bool:
         store.take_due(store.now(), HOLD, 1)  # a sweep
-        return store.members.count(leftovers.group) == 0
+        return not any(store.get(each.id) for each in leftovers)
 
-    wait_for(is_gone)
-    assert store.members.count(kept.group) == len(LINES)
+    wait_for(are_gone)
+    for stored in (young, kept):
+        assert all(store.get(each.id) for each in (*stored.members, *stored.lanes))
 
 
 def test_lanes_are_not_in_the_backlog(store: TaskStore) -> None:
