@@ -20,9 +20,19 @@ from devtools.servers.system import Service
 from devtools.waiting import wait_for_a_fresh_minute
 from service import docs
 from tasks.digests import Algorithm, Expected
+from tasks.outcome import Succeeded
 from tasks.step import StepKind
 from tasks.task import Task
-from tests.examples import DIGEST, STATES, insert, with_attempt
+from tests.examples import (
+    BATCH,
+    DIGEST,
+    LEASE,
+    NOW,
+    RETENTION,
+    STATES,
+    insert,
+    with_attempt,
+)
 
 URL = "http://127.0.0.1:1025/never-fetched"
 TOKEN = "a-token-of-the-tests"
@@ -93,15 +103,53 @@ TASKS = {
 }
 
 
+def check_new(system: System, service: Service, task: Task) -> requests.Response:
+    """Return the answer about a task with a new id, whose schema is validated."""
+    task = replace(task, id=str(uuid.uuid4()))
+    insert(system.store, task)
+    response = service.check(task.id)
+    CHECK.validate_response(response)
+    return response
+
+
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_a_task_in_each_state_is_as_documented(
     system: System, service: Service, task: Task
 ) -> None:
-    task = replace(task, id=str(uuid.uuid4()))
-    insert(system.store, task)
-    response = service.check(task.id)
-    assert response.status_code in {200, 202, 424}
-    CHECK.validate_response(response)
+    assert check_new(system, service, task).status_code in {200, 202, 424}
+
+
+def done(batch: Task) -> Task:
+    assert batch.batch is not None
+    outcome = Succeeded(tally=batch.batch.tally)
+    return batch.claimed(NOW, LEASE).ended(outcome, NOW, retention=RETENTION)
+
+
+assert BATCH.batch is not None
+EXPECTING = Task.new("", NOW, batch=BATCH.batch)
+PLAIN = Task.new("", NOW, batch=replace(BATCH.batch, is_expecting=False))
+RUNNING_KEYS = {"status", "tasks", "bytes_done"}
+DONE_KEYS = RUNNING_KEYS | {"submitted_at", "finished_at"}
+# The batches, with the keys and the status codes of the answers about them.
+BATCHES: dict[str, tuple[Task, set[str], int]] = {
+    "queued": (BATCH, RUNNING_KEYS, 202),
+    "running": (BATCH.claimed(NOW, LEASE), RUNNING_KEYS, 202),
+    "done": (done(PLAIN), DONE_KEYS, 200),
+    "done, with expectations": (done(EXPECTING), DONE_KEYS | {"mismatched"}, 200),
+    "done, with a mail": (done(BATCH), DONE_KEYS | {"mismatched", "mail_status"}, 200),
+}
+
+
+@pytest.mark.parametrize(("batch", "keys", "status"), BATCHES.values(), ids=BATCHES)
+def test_a_batch_in_each_state_is_as_documented(
+    system: System, service: Service, batch: Task, keys: set[str], status: int
+) -> None:
+    response = check_new(system, service, batch)
+    assert response.status_code == status
+    body = response.json()
+    assert body.keys() == keys
+    assert body["status"] == ("done" if status == requests.codes.ok else "running")
+    assert body["tasks"] == {"total": 1200, "running": 96, "done": 1100, "failed": 4}
 
 
 def examples_of_orders() -> list[tuple[str, dict[str, Any]]]:
