@@ -82,7 +82,9 @@ class SQLiteStore:
             except sqlite3.Error as error:
                 raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
             opened.pop_all()
-        self.members = SQLiteMembers(self._durable, self._hints, self._transaction, self._read)
+        self.members = SQLiteMembers(
+            self._durable, self._hints, self._transaction, self._read, self._count
+        )
 
     def now(self) -> datetime:
         return self._clock.now()
@@ -198,7 +200,7 @@ class SQLiteStore:
             }
 
     def count_unfinished(self, most: int) -> int:
-        with self._translated_errors(self._counts, self._counting) as connection:
+        with self._count() as connection:
             self._set_clock(connection)  # for a service, which takes no due tasks
             (count,) = connection.execute(
                 "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE wake_at IS NOT NULL LIMIT ?)",
@@ -207,7 +209,7 @@ class SQLiteStore:
         return int(count)
 
     def backlog(self, now: datetime) -> BacklogStats:
-        with self._translated_errors(self._counts, self._counting) as connection:
+        with self._count() as connection:
             rows = connection.execute(
                 "SELECT json_extract(document, '$.status'), count(*),"
                 " sum(coalesce(due_since, wake_at) < ?),"
@@ -223,7 +225,7 @@ class SQLiteStore:
 
     def count_stored(self) -> int:
         """As in TaskStore; looks at two small indexes instead of the documents."""
-        with self._translated_errors(self._counts, self._counting) as connection:
+        with self._count() as connection:
             (count,) = connection.execute(
                 "SELECT (SELECT count(*) FROM tasks WHERE wake_at IS NOT NULL)"
                 " + (SELECT count(*) FROM tasks WHERE expires_at IS NOT NULL)"
@@ -257,6 +259,10 @@ class SQLiteStore:
             self._reads.close()
             self._hints.close()
             self._durable.close()
+
+    def _count(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Yield the connection for what takes time in proportion to the tasks."""
+        return self._translated_errors(self._counts, self._counting)
 
     def _read(self) -> AbstractContextManager[sqlite3.Connection]:
         return self._translated_errors(self._reads, self._reading)

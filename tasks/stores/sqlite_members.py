@@ -47,15 +47,18 @@ class SQLiteMembers:
         hints: sqlite3.Connection,
         transaction: Transaction,
         read: Read,
+        count: Read,
     ) -> None:
         """`transaction` begins one on a connection; `read` yields the connection for reads.
 
-        Both translate errors.
+        `count` yields that for reads which take time in proportion to the members. All translate
+        errors.
         """
         self._durable = durable
         self._hints = hints
         self._transaction = transaction
         self._read = read
+        self._count = count
 
     def activate(self, group: str) -> None:
         change = "wake_at = ?, expires_at = NULL"
@@ -160,14 +163,14 @@ class SQLiteMembers:
         return found is not None
 
     def count(self, group: str) -> int:
-        with self._read() as connection:
+        with self._count() as connection:
             (count,) = connection.execute(
                 f"SELECT count(*) FROM tasks WHERE group_id = ? AND {_POSITION} >= 0", (group,)
             ).fetchone()
         return int(count)
 
     def tally(self, group: str) -> Tally:
-        with self._read() as connection:
+        with self._count() as connection:
             done, failed, mismatched, size = connection.execute(
                 f"SELECT sum({_STATUS} = 'done'), sum({_STATUS} = 'failed'),"
                 " count(json_extract(document, '$.is_mismatch')),"

@@ -156,6 +156,25 @@ def test_a_read_of_sqlite_waits_for_no_write(
         threads.submit(read, store).result(timeout=10)
 
 
+COUNTS = {"count_unfinished", "backlog", "count_stored", "count", "tally"}
+
+
+@pytest.mark.parametrize("name", sorted(COUNTS))
+def test_a_read_of_sqlite_waits_for_no_count(tmp_path: Path, name: str) -> None:
+    """A count takes time in proportion to the tasks, or to the members of a batch."""
+    others = [read for each, read in READS.items() if each not in COUNTS]
+    with (
+        closing(SQLiteStore(tmp_path / "tasks.sqlite3")) as store,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        with store._count():
+            counting = threads.submit(READS[name], store)
+            for read in others:
+                read(store)
+            assert not counting.done()
+        counting.result(timeout=10)
+
+
 def test_sqlite_removes_what_has_expired(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "tasks.sqlite3")
     expired = replace(STATES["done"], id="a", expires_at=NOW)
