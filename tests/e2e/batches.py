@@ -63,17 +63,21 @@ def names_of_host(origin: HttpOrigin) -> tuple[str, str]:
     return origin.base, origin.base.replace("127.0.0.1", "localhost")
 
 
-def refusal(seconds: int) -> bytes:
+TOO_MANY_REQUESTS = "429 Too Many Requests"
+UNAVAILABLE = "503 Service Unavailable"
+
+
+def refusal(seconds: int, status: str = TOO_MANY_REQUESTS) -> bytes:
     """Return an answer that asks for a rest."""
     headers = f"Retry-After: {seconds}\r\nContent-Length: 0\r\n\r\n"
-    return f"HTTP/1.1 429 Too Many Requests\r\n{headers}".encode()
+    return f"HTTP/1.1 {status}\r\n{headers}".encode()
 
 
 class RestingOrigin(HttpOrigin):
-    """Answers 429 to its tenth request, and notes when requests come."""
+    """Refuses its tenth request, and notes when requests come."""
 
-    def __init__(self, seconds: int) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: int, status: str) -> None:
+        self._refusal = refusal(seconds, status)
         self.moments: list[float] = []
         self.refused_at = 0.0
         self._counting = threading.Lock()
@@ -85,7 +89,7 @@ class RestingOrigin(HttpOrigin):
             number = len(self.moments)
         if number == 10:
             self.refused_at = time.monotonic()
-            connection.sendall(refusal(self._seconds))
+            connection.sendall(self._refusal)
         else:
             connection.sendall(head("200 OK", len(path)) + path.encode())
 
