@@ -9,11 +9,14 @@ from devtools.servers.listener import Listener
 
 
 class HttpOrigin(Listener):
-    """Reads the requests of kept connections, and records their paths."""
+    """Reads the requests of kept connections, and records their paths.
 
-    def __init__(self) -> None:
+    With `0.0.0.0` as its host it answers at every address of 127.0.0.0/8.
+    """
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.requests: list[str] = []
-        super().__init__()
+        super().__init__(host)
         self.base = f"http://127.0.0.1:{self.port}"
 
     def serve(self, connection: socket.socket, _number: int) -> None:
@@ -37,11 +40,11 @@ def head(status: str, length: int) -> bytes:
 class Origin(HttpOrigin):
     """Files at any path; a test holds back the end of all bodies by clearing `may_finish`."""
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
+    def __init__(self, files: Mapping[str, bytes], host: str = "127.0.0.1") -> None:
         self._files = files
         self.may_finish = threading.Event()
         self.may_finish.set()
-        super().__init__()
+        super().__init__(host)
 
     def answer(self, connection: socket.socket, path: str) -> None:
         body = self._files.get(path.partition("?")[0])

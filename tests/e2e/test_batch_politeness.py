@@ -144,7 +144,21 @@ def test_without_a_limit_a_batch_has_as_many_downloads_as_it_can(
 def test_few_messages_are_sent_for_a_list_of_many_hosts(
     distributed: System, rabbitmq: RabbitMQ
 ) -> None:
-    """Messages of single tasks wait behind those of lanes in the dispatcher."""
-    service = distributed.start_service()
-    submit_list(service, [f"http://host-{number}.example/" for number in range(MESSAGES + 100)])
-    wait_for(lambda: rabbitmq.waiting().get(StepKind.RUN_LANE) == MESSAGES)
+    """Messages of single tasks wait behind those of lanes in the dispatcher.
+
+    A sweeper sends the rest, so that every host gets its turn.
+    """
+    files = dict.fromkeys(names("", MESSAGES + 100), b"file")
+    with Origin(files, host="0.0.0.0") as origin:
+        service = distributed.start_service()
+        addresses = (f"127.1.{number // 200}.{number % 200 + 1}" for number in range(len(files)))
+        lines = [
+            f"http://{address}:{origin.port}{path}"
+            for address, path in zip(addresses, files, strict=True)
+        ]
+        batch_id = submit_list(service, lines)
+        wait_for(lambda: rabbitmq.waiting().get(StepKind.RUN_LANE) == MESSAGES)
+        distributed.start_workers()
+        body = wait_for_batch(service, batch_id)
+    assert body["tasks"]["done"] == len(files)
+    assert sorted(origin.requests) == sorted(files)
