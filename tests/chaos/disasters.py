@@ -2,15 +2,14 @@
 
 import os
 import signal
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from devtools.servers.system import Workers
 from tests.chaos.scene import Scene
-from tests.faults import mongodb, rabbitmq, smtp
+from tests.faults import mongodb, rabbitmq, smtp, sqlite
 
 LONGEST_SECONDS = 6.0  # twice the lease of the tests
 
@@ -56,10 +55,7 @@ def freeze_the_service(scene: Scene) -> None:
 
 
 def lock_the_file(scene: Scene) -> None:
-    """Hold the write lock of the SQLite file, as another program might."""
-    path = Path(scene.system.environ["DATA_DIR"]) / "tasks.sqlite3"
-    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
+    with sqlite.locked(Path(scene.system.environ["DATA_DIR"])):
         _last(scene)
 
 

@@ -2,15 +2,12 @@
 
 import os
 import resource
-import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 import requests
@@ -22,6 +19,7 @@ from devtools.servers.process import Process, free_port
 from devtools.servers.system import Service
 from devtools.waiting import wait_for
 from tests.e2e.ledger import assert_done_and_mailed, make_due, wait_for_first_mailing
+from tests.faults.disk import full
 
 Serve = Callable[[Mapping[str, bytes]], Origin]
 
@@ -172,34 +170,6 @@ def test_no_file_descriptor_is_left(system: System, serve: Serve, inbox: Inbox) 
     assert_done_and_mailed(system.store, bodies, inbox)
     assert all(process.is_running for process in system.processes)
     system.kill()  # a polite stop takes seconds
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a file system of 8 MiB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
-        pytest.skip("a file system can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def fill(file: BinaryIO) -> None:
-    while True:
-        file.write(bytes(4096))
-
-
-@contextmanager
-def full(disk: Path) -> Iterator[None]:
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        fill(file)
-    try:
-        yield
-    finally:
-        filler.unlink()
 
 
 def test_no_space_is_left_for_the_tasks(small_disk: Path, serve: Serve, inbox: Inbox) -> None:
