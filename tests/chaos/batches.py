@@ -9,23 +9,58 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 import requests
 
 from tests.chaos.origin import KINDS, FickleOrigin, body_of
 from tests.chaos.scene import Scene
-from tests.e2e.batches import Counts
+from tests.e2e.batches import Counts, names_of_host
 
 PAUSE_SECONDS = 5.0  # at most, between two lists
 MOST_LINES = 40
+LONG_SHARE = 0.1  # of the lists
+LONG_LINES = 1200  # three writes of the service
+# Of the lines of a long list, by the order of `KINDS`: with more trouble it would take minutes.
+LONG_WEIGHTS = (90, 1, 2, 3, 1, 3)
+EXPECTING_SHARE = 0.2  # of the lines
+WRONG_MD5 = "0" * 32
 REPLY_SECONDS = 30.0
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a list. No two lines of a run have the same path."""
+
+    base: str
+    path: str
+    expected_md5: str | None
+
+    @property
+    def url(self) -> str:
+        return f"{self.base}{self.path}"
+
+    @property
+    def text(self) -> str:
+        return f"{self.expected_md5}  {self.url}" if self.expected_md5 else self.url
+
+    def is_right(self, row: Row) -> bool:
+        """Return whether a row of an export has the outcome of this line."""
+        if self.path.startswith("/missing/"):
+            return bool(row["status"] == "failed" and row["error"] == "http_status 404")
+        md5 = hashlib.md5(body_of(self.path)).hexdigest()
+        verified = self.expected_md5 == md5 if self.expected_md5 else None
+        outcome = row["status"], row["md5"], row["verified"]
+        return outcome == ("done", md5, verified)
 
 
 @dataclass
 class BatchLedger:
     """The accepted batches, and the problems found with them."""
 
-    urls: dict[str, list[str]] = field(default_factory=dict)  # of each accepted batch by its id
+    accepted: dict[str, Sequence[Line]] = field(default_factory=dict)  # by the id of the batch
     repeats: int = 0  # submissions that were repeated with the same key
     problems: list[str] = field(default_factory=list)
     _counts: dict[str, Counts] = field(default_factory=dict)
@@ -43,16 +78,9 @@ class BatchLedger:
 
     def close(self, scene: Scene) -> None:
         """Compare the export of each batch with its list."""
-        for batch_id, urls in self.urls.items():
+        for batch_id, lines in self.accepted.items():
             self.look(scene, batch_id)
-            answer = _get(scene, "/export", id=batch_id)
-            if answer.status_code != HTTPStatus.OK:
-                self.problems.append(f"batch {batch_id} is stuck: {answer.text}")
-                continue
-            rows = list(csv.DictReader(io.StringIO(answer.text)))
-            if [row["url"] for row in rows] != urls:
-                self.problems.append(f"the export of batch {batch_id} is not in order")
-            self.problems += _problems_of(batch_id, rows)
+            self.problems += _problems_of(scene, batch_id, lines)
 
 
 def submit_lists(
@@ -66,18 +94,28 @@ def submit_lists(
     number = 0
     while not stopped.wait(chance.uniform(0, PAUSE_SECONDS)):
         number += 1
-        urls = [
-            f"{origin.base}/{chance.choice(KINDS)}/{number}-{line}"
-            for line in range(chance.randint(1, MOST_LINES))
-        ]
-        body = {"urls": urls, "email": f"batch{number}@example.com"}
+        lines = list(_lines(origin, number, chance))
+        body = {"urls": [line.text for line in lines], "email": f"batch{number}@example.com"}
         key = {"Idempotency-Key": f'"{uuid.UUID(int=chance.getrandbits(128))}"'}
         while (batch_id := _try_to_submit(scene, body, key, ledger)) is None:
             ledger.repeats += 1
             if stopped.wait(chance.uniform(0, 1)):
                 return
-        ledger.urls[batch_id] = urls
-        ledger.look(scene, chance.choice(list(ledger.urls)))
+        ledger.accepted[batch_id] = lines
+        ledger.look(scene, chance.choice(list(ledger.accepted)))
+
+
+def _lines(origin: FickleOrigin, number: int, chance: random.Random) -> Iterator[Line]:
+    """Yield the lines of a list, which is short and of one host, or long and of two."""
+    is_long = chance.random() < LONG_SHARE
+    count = LONG_LINES if is_long else chance.randint(1, MOST_LINES)
+    bases = names_of_host(origin) if is_long else [origin.base]
+    kinds = chance.choices(KINDS, LONG_WEIGHTS if is_long else None, k=count)
+    for position, kind in enumerate(kinds):
+        path, expected = f"/{kind}/{number}-{position}", None
+        if chance.random() < EXPECTING_SHARE:
+            expected = chance.choice([WRONG_MD5, hashlib.md5(body_of(path)).hexdigest()])
+        yield Line(chance.choice(bases), path, expected)
 
 
 def _try_to_submit(
@@ -100,11 +138,25 @@ def _get(scene: Scene, path: str, **parameters: str) -> requests.Response:
     return requests.get(f"{scene.service.base}{path}", parameters, timeout=REPLY_SECONDS)
 
 
-def _problems_of(batch_id: str, rows: Sequence[dict[str, str]]) -> Iterator[str]:
-    for row in rows:
-        path = "/" + row["url"].split("/", 3)[3]
-        if path.startswith("/missing/"):
-            if row["error"] != "http_status 404":
-                yield f"{batch_id} ({path}) is {row['status']}: {row['error']}"
-        elif row["md5"] != hashlib.md5(body_of(path)).hexdigest():
-            yield f"{batch_id} ({path}) is {row['status']}: {row['error']} {row['md5']}"
+def _export(scene: Scene, batch_id: str) -> list[Row]:
+    """Return the rows of a batch; none while it is unfinished."""
+    answer = _get(scene, "/export", id=batch_id)
+    if answer.status_code != HTTPStatus.OK:
+        return []
+    rows: list[Row] = list(csv.DictReader(io.StringIO(answer.text)))
+    flags = {"true": True, "false": False, "": None}
+    return [{**row, "verified": flags[row["verified"]]} for row in rows]
+
+
+def _problems_of(scene: Scene, batch_id: str, lines: Sequence[Line]) -> Iterator[str]:
+    """Compare the rows of a batch with its list."""
+    rows = _export(scene, batch_id)
+    if not rows:
+        yield f"batch {batch_id} is stuck"
+        return
+    if [row["url"] for row in rows] != [line.url for line in lines]:
+        yield f"the export of batch {batch_id} is not its list in order"
+        return
+    for row, line in zip(rows, lines, strict=True):
+        if not line.is_right(row):
+            yield f"{batch_id} ({line.text}) is {row}"

@@ -45,7 +45,7 @@ class Ledger:
             self.problems += _problems_of(task)
         self.batches.close(scene)
         self.problems += self.batches.problems
-        self.problems += self._problems_of_mails(scene, [*tasks, *self.batches.urls])
+        self.problems += self._problems_of_mails(scene, [*tasks, *self.batches.accepted])
         if scene.system.rabbitmq and (waiting := scene.system.rabbitmq.waiting()):
             self.problems.append(f"messages are left: {waiting}")
 
@@ -71,8 +71,8 @@ class Ledger:
             "unanswered": self.unanswered,
             "done": self.done,
             "failed": self.failed,
-            "batches": len(self.batches.urls),
-            "  their files": sum(map(len, self.batches.urls.values())),
+            "batches": len(self.batches.accepted),
+            "  their files": sum(map(len, self.batches.accepted.values())),
             "  submitted again": self.batches.repeats,
             "mails sent twice": self.doubled,
             "disasters": self.disasters.total(),

@@ -1,4 +1,7 @@
-"""An origin whose files are served well, slowly, in two parts, at the second try, or not at all."""
+"""An origin whose files are served well, slowly, in two parts, at the second try, or not at all.
+
+Some first tries are answered with a request for a rest.
+"""
 
 import hashlib
 import socket
@@ -6,8 +9,9 @@ import threading
 from collections import Counter
 
 from devtools.servers.origin import HttpOrigin, head
+from tests.e2e.batches import UNAVAILABLE, refusal
 
-KINDS = ("good", "slow", "cut", "busy", "missing")
+KINDS = ("good", "slow", "cut", "busy", "resting", "missing")
 SLOW_SECONDS = 1.0  # for each of the four parts of a slow body
 
 
@@ -32,7 +36,9 @@ class FickleOrigin(HttpOrigin):
         if kind == "missing":
             connection.sendall(head("404 Not Found", 0))
         elif kind == "busy" and is_first:
-            connection.sendall(head("503 Service Unavailable", 0))
+            connection.sendall(head(UNAVAILABLE, 0))
+        elif kind == "resting" and is_first:
+            connection.sendall(refusal(1, UNAVAILABLE))
         elif kind == "cut" and is_first:
             connection.sendall(head("200 OK", len(body)) + body[:-1])
             raise EOFError

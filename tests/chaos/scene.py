@@ -38,6 +38,7 @@ class Scene:
             "SMTP_URL": self.inbox.url,
             "RETRY_BASE": "500ms",
             "MAX_ATTEMPTS": "100",  # each of them may meet a fault
+            "URLS_PER_HOUR": "0",
         }
         if is_distributed:
             # So that it takes the processes less time to notice.
