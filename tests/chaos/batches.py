@@ -3,10 +3,11 @@
 import csv
 import hashlib
 import io
+import json
 import random
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -25,6 +26,7 @@ LONG_LINES = 1200  # three writes of the service
 LONG_WEIGHTS = (90, 1, 2, 3, 1, 3)
 EXPECTING_SHARE = 0.2  # of the lines
 WRONG_MD5 = "0" * 32
+GIVING_UP_SHARE = 0.3  # of the refusals
 REPLY_SECONDS = 30.0
 
 Row = dict[str, Any]
@@ -58,9 +60,11 @@ class Line:
 
 @dataclass
 class BatchLedger:
-    """The accepted batches, and the problems found with them."""
+    """The lists that clients have submitted, and the problems found with them."""
 
     accepted: dict[str, Sequence[Line]] = field(default_factory=dict)  # by the id of the batch
+    given_up: list[Sequence[Line]] = field(default_factory=list)  # without an id
+    taken_in: int = 0  # lists of which the client has no id, and which are batches nevertheless
     repeats: int = 0  # submissions that were repeated with the same key
     problems: list[str] = field(default_factory=list)
     _counts: dict[str, Counts] = field(default_factory=dict)
@@ -76,11 +80,24 @@ class BatchLedger:
         except AssertionError as error:
             self.problems.append(f"batch {batch_id}: {error}")
 
-    def close(self, scene: Scene) -> None:
-        """Compare the export of each batch with its list."""
+    def close(self, scene: Scene, origin: FickleOrigin, batch_ids: Iterable[str]) -> None:
+        """Compare each batch with its list, and each list without an id with the requests.
+
+        `batch_ids` are those of all batches that are stored.
+        """
         for batch_id, lines in self.accepted.items():
             self.look(scene, batch_id)
             self.problems += _problems_of(scene, batch_id, lines)
+        by_path = {lines[0].path: lines for lines in self.given_up}
+        for batch_id in sorted(set(batch_ids) - self.accepted.keys()):
+            rows = _export(scene, batch_id)
+            lines = by_path.pop(_path_of(rows[0]["url"]), []) if rows else []
+            self.taken_in += bool(lines)
+            self.problems += _problems_of(scene, batch_id, lines)
+        requested = set(origin.requests)
+        for lines in by_path.values():
+            if count := len(requested.intersection(line.path for line in lines)):
+                self.problems.append(f"{count} of {len(lines)} URLs of no batch were requested")
 
 
 def submit_lists(
@@ -90,17 +107,22 @@ def submit_lists(
     chance: random.Random,
     stopped: threading.Event,
 ) -> None:
-    """Submit lists, each again and again with its key until it is accepted."""
+    """Submit lists, each again and again with its key until it is accepted or given up."""
     number = 0
     while not stopped.wait(chance.uniform(0, PAUSE_SECONDS)):
         number += 1
         lines = list(_lines(origin, number, chance))
         body = {"urls": [line.text for line in lines], "email": f"batch{number}@example.com"}
         key = {"Idempotency-Key": f'"{uuid.UUID(int=chance.getrandbits(128))}"'}
-        while (batch_id := _try_to_submit(scene, body, key, ledger)) is None:
-            ledger.repeats += 1
+        batch_id = _try_to_submit(scene, body, key, ledger)
+        while batch_id is None and chance.random() > GIVING_UP_SHARE:
             if stopped.wait(chance.uniform(0, 1)):
-                return
+                break
+            ledger.repeats += 1
+            batch_id = _try_to_submit(scene, body, key, ledger)
+        if batch_id is None:
+            ledger.given_up.append(lines)
+            continue
         ledger.accepted[batch_id] = lines
         ledger.look(scene, chance.choice(list(ledger.accepted)))
 
@@ -139,20 +161,35 @@ def _get(scene: Scene, path: str, **parameters: str) -> requests.Response:
 
 
 def _export(scene: Scene, batch_id: str) -> list[Row]:
-    """Return the rows of a batch; none while it is unfinished."""
-    answer = _get(scene, "/export", id=batch_id)
+    """Return the rows of a batch, from one format or the other; none while it is unfinished."""
+    is_csv = int(batch_id[0], 16) % 2 == 0
+    answer = _get(scene, "/export", id=batch_id, format="csv" if is_csv else "ndjson")
     if answer.status_code != HTTPStatus.OK:
         return []
-    rows: list[Row] = list(csv.DictReader(io.StringIO(answer.text)))
-    flags = {"true": True, "false": False, "": None}
-    return [{**row, "verified": flags[row["verified"]]} for row in rows]
+    if is_csv:
+        rows: list[Row] = list(csv.DictReader(io.StringIO(answer.text)))
+        flags = {"true": True, "false": False, "": None}
+        return [{**row, "verified": flags[row["verified"]]} for row in rows]
+    return [_row_of(json.loads(line)) for line in answer.text.splitlines()]
+
+
+def _row_of(body: Row) -> Row:
+    """Return an object of the ndjson in the form of a row of the csv."""
+    error = body.get("error")
+    return {
+        "url": body["url"],
+        "status": body["status"],
+        "md5": body.get("md5", ""),
+        "verified": body.get("verified"),
+        "error": f"{error['code']} {error.get('http_status', '')}".strip() if error else "",
+    }
 
 
 def _problems_of(scene: Scene, batch_id: str, lines: Sequence[Line]) -> Iterator[str]:
-    """Compare the rows of a batch with its list."""
-    rows = _export(scene, batch_id)
+    """Compare the rows of a batch with its list, and its counts with the rows."""
+    rows, checked = _export(scene, batch_id), _get(scene, "/check", id=batch_id)
     if not rows:
-        yield f"batch {batch_id} is stuck"
+        yield f"batch {batch_id} is stuck: {checked.text}"
         return
     if [row["url"] for row in rows] != [line.url for line in lines]:
         yield f"the export of batch {batch_id} is not its list in order"
@@ -160,3 +197,23 @@ def _problems_of(scene: Scene, batch_id: str, lines: Sequence[Line]) -> Iterator
     for row, line in zip(rows, lines, strict=True):
         if not line.is_right(row):
             yield f"{batch_id} ({line.text}) is {row}"
+    body = checked.json()
+    counts = {**body["tasks"], "mismatched": body.get("mismatched")}
+    if counts != (counted := _count(rows, lines)):
+        yield f"the counts of batch {batch_id} are {counts}, but its rows have {counted}"
+
+
+def _count(rows: Sequence[Row], lines: Sequence[Line]) -> dict[str, int | None]:
+    """Return what `/check` is to report about these rows."""
+    is_expecting = any(line.expected_md5 for line in lines)
+    return {
+        "total": len(rows),
+        "running": 0,
+        "done": sum(row["status"] == "done" for row in rows),
+        "failed": sum(row["status"] == "failed" for row in rows),
+        "mismatched": sum(row["verified"] is False for row in rows) if is_expecting else None,
+    }
+
+
+def _path_of(url: str) -> str:
+    return "/" + url.split("/", 3)[3]

@@ -10,7 +10,7 @@ from itertools import pairwise
 from tasks.step import Status
 from tasks.task import Task
 from tests.chaos.batches import BatchLedger
-from tests.chaos.origin import body_of
+from tests.chaos.origin import FickleOrigin, body_of
 from tests.chaos.scene import Scene
 from tests.e2e.ledger import all_tasks, message_id
 
@@ -31,7 +31,7 @@ class Ledger:
     batches: BatchLedger = field(default_factory=BatchLedger)
     problems: list[str] = field(default_factory=list)
 
-    def close(self, scene: Scene) -> None:
+    def close(self, scene: Scene, origin: FickleOrigin) -> None:
         """Compare all that is to be with all that is."""
         stored = all_tasks(scene.system.store)
         tasks = {task.id: task for task in stored if not (task.batch or task.lane or task.member)}
@@ -43,7 +43,7 @@ class Ledger:
             self.problems.append("there are tasks that nobody has submitted")
         for task in tasks.values():
             self.problems += _problems_of(task)
-        self.batches.close(scene)
+        self.batches.close(scene, origin, (task.id for task in stored if task.batch))
         self.problems += self.batches.problems
         self.problems += self._problems_of_mails(scene, [*tasks, *self.batches.accepted])
         if scene.system.rabbitmq and (waiting := scene.system.rabbitmq.waiting()):
@@ -74,6 +74,8 @@ class Ledger:
             "batches": len(self.batches.accepted),
             "  their files": sum(map(len, self.batches.accepted.values())),
             "  submitted again": self.batches.repeats,
+            "lists given up": len(self.batches.given_up),
+            "  taken in": self.batches.taken_in,
             "mails sent twice": self.doubled,
             "disasters": self.disasters.total(),
             **{f"  {name}": count for name, count in sorted(self.disasters.items())},

@@ -62,7 +62,7 @@ def run(
             for client in clients:
                 client.join()
             _wait_for_peace(scene)
-            ledger.close(scene)
+            ledger.close(scene, origin)
         finally:
             stopped.set()
             ledger.problems += scene.stop()
