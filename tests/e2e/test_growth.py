@@ -204,10 +204,12 @@ def closed(system: System) -> Service:
 
 
 @pytest.fixture(scope="module")
-def without_workers(system: System) -> Service:
+def without_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with unreachable workers: it uses CPU time for requests alone."""
+    system = System(tmp_path_factory.mktemp("lists"), {"ALLOW_NETWORKS": ""})
     rabbitmq_url = f"amqp://127.0.0.1:{free_port()}"
-    return system.start_service(RABBITMQ_URL=rabbitmq_url, URLS_PER_HOUR="0")
+    yield system.start_service(RABBITMQ_URL=rabbitmq_url, URLS_PER_HOUR="0")
+    system.stop()
 
 
 def assert_linear_at(service: Service, make: Entry, alphabet: str, largest: int) -> None:
