@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from datetime import timedelta
@@ -199,8 +200,13 @@ def test_long_download_holds_up_no_other_member(
 def test_results_are_written_although_no_thread_can_be_started(
     lanes: Lanes, stored: StoredBatch, store: ScriptedStore
 ) -> None:
+    queued: list[Callable[[], object]] = []
+
     class Exhausted(Executor):
-        def submit(self, *_: object, **__: object) -> Future[Any]:
+        """Keeps what it cannot run, as ThreadPoolExecutor does."""
+
+        def submit(self, write: Callable[..., Any], /, *_: object, **__: object) -> Future[Any]:
+            queued.append(write)
             raise RuntimeError("can't start new thread")
 
     lanes.claim_all_at_once()
@@ -219,6 +225,11 @@ def test_results_are_written_although_no_thread_can_be_started(
     lanes.during_download = download
     lanes.run(stored.lanes[0])
     assert store.members.tally(stored.group).done == len(stored.members)
+    writes = len(store.calls("save_all"))
+    for write in queued:
+        write()
+    assert queued
+    assert len(store.calls("save_all")) == writes, "nothing is written twice"
 
 
 def test_outage_does_not_stop_the_download_under_way(

@@ -123,8 +123,8 @@ class RunLane:
             return False
 
         def leave_alone(rest: timedelta) -> None:
-            claimed.give_back_waiting()
             self._write_elsewhere(claimed, partial(self._leave_alone, lane, rest))
+            claimed.give_back_waiting()
 
         if is_cancelled():
             return GivenBack()
@@ -136,10 +136,16 @@ class RunLane:
 
     def _write_elsewhere(self, claimed: "_ClaimedMembers", write: Callable[[], None]) -> None:
         """Write in another thread, if one can be started."""
+        is_begun = threading.Lock()
+
+        def write_once() -> None:
+            if is_begun.acquire(blocking=False):
+                write()
+
         try:
-            claimed.writes.append(self.writers.submit(write))
-        except RuntimeError:
-            write()
+            claimed.writes.append(self.writers.submit(write_once))
+        except RuntimeError:  # no thread has started, but a later one may find this in the queue
+            write_once()
 
     def _leave_alone(self, lane: Lane, rest: timedelta) -> None:
         """Let no lane claim a member of a host that has asked for a rest."""
