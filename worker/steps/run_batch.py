@@ -13,7 +13,6 @@ from tasks.lanes import new_lanes
 from tasks.outcome import Outcome, Succeeded, Unfinished
 from tasks.stores.contract import TaskStore
 from tasks.stores.paging import in_pages
-from tasks.task import Task
 from worker.leases import Claim
 from worker.resources import Resources
 from worker.retrying import until_available
@@ -61,22 +60,28 @@ class RunBatch:
             pause = pause_after(tally, batch.total, now - claim.task.submitted_at)
             is_active = until_available(lambda: members.is_running(batch.group), self.stopping)
             if not is_active and tally == batch.tally:
-                until_available(lambda: self._replace_lanes(claim.task, batch), self.stopping)
+                self._replace_lanes(claim, batch)
             return Unfinished(pause, tally, is_active)
-        kept = self.retention + (MAIL_TIME if claim.task.email else timedelta(0))
+        # Otherwise mails to strangers could be triggered without any server to download from.
+        allow_deliveries = tally.done > 0 or not until_available(
+            lambda: self._are_all_refused(batch), self.stopping
+        )
+        has_mail = claim.task.email is not None and allow_deliveries
+        kept = self.retention + (MAIL_TIME if has_mail else timedelta(0))
         until_available(lambda: members.expire(batch.group, now + kept), self.stopping)
         _log.info("batch done, %d of %d failed", tally.failed, batch.total)
-        # Otherwise mails to strangers could be triggered without any server to download from.
-        allow_deliveries = tally.done > 0 or until_available(
-            lambda: self._has_asked_a_server(batch), self.stopping
-        )
         return Succeeded(tally=tally, allow_deliveries=allow_deliveries)
 
-    def _has_asked_a_server(self, batch: Batch) -> bool:
-        """Return whether a member has failed otherwise than at an address that is refused."""
+    def _are_all_refused(self, batch: Batch) -> bool:
+        """Return whether each member has failed at a blocked address in its first attempt.
+
+        If no member is left, the client had no answer.
+        """
         read = partial(self.store.members.pages, batch.group, "position", PAGE)
-        return any(
-            each.failure is None or each.failure.code is not FailureCode.BLOCKED_ADDRESS
+        return all(
+            each.failure is not None
+            and each.failure.code is FailureCode.BLOCKED_ADDRESS
+            and each.attempt <= 1
             for page in in_pages(read, "position")
             for each in page
         )
@@ -98,31 +103,36 @@ class RunBatch:
             return False
         return tally == until_available(lambda: members.tally(batch.group), self.stopping)
 
-    def _replace_lanes(self, task: Task, batch: Batch) -> None:
+    def _replace_lanes(self, claim: Claim, batch: Batch) -> None:
         """Insert new lanes if no lane is left for the members that wait.
 
         Lanes can expire like members, before they were activated. Those that end or expire later
         leave no member behind.
         """
-        members = self.store.members
-        if members.has_lane(batch.group):
+        has_lane = partial(self.store.members.has_lane, batch.group)
+        if until_available(has_lane, self.stopping):
             return
-        read = partial(members.pages, batch.group, "position", PAGE)
-        waiting = Counter(
+        waiting = until_available(lambda: self._count_waiting(batch), self.stopping)
+        if not waiting:
+            return
+        task, now = claim.task, until_available(self.store.now, self.stopping)
+        lanes = new_lanes(
+            task, waiting, self.per_host, now, generation=f" {task.version}", wake_at=now
+        )
+        for first in range(0, len(lanes), PAGE):
+            insert = partial(self.store.insert_all, lanes[first : first + PAGE])
+            until_available(insert, self.stopping)
+        _log.warning("%d lanes of a batch were missing, and are replaced", len(lanes))
+
+    def _count_waiting(self, batch: Batch) -> Counter[str]:
+        """Return how many members of each host have not ended."""
+        read = partial(self.store.members.pages, batch.group, "position", PAGE)
+        return Counter(
             each.member.host
             for page in in_pages(read, "position")
             for each in page
             if each.member and each.finished_at is None
         )
-        if not waiting:
-            return
-        now = self.store.now()
-        lanes = new_lanes(
-            task, waiting, self.per_host, now, generation=f" {task.version}", wake_at=now
-        )
-        for first in range(0, len(lanes), PAGE):
-            self.store.insert_all(lanes[first : first + PAGE])
-        _log.warning("%d lanes of a batch were missing, and are replaced", len(lanes))
 
 
 def pause_after(tally: Tally, total: int, age: timedelta) -> timedelta:
