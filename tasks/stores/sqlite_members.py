@@ -154,7 +154,7 @@ class SQLiteMembers:
         return found is not None
 
     def has_lane(self, group: str) -> bool:
-        with self._read() as connection:
+        with self._count() as connection:
             found = connection.execute(
                 f"SELECT 1 FROM tasks WHERE group_id = ? AND {_POSITION} IS NULL"
                 f" AND {_LANE_STATUS} IN ('queued', 'running') LIMIT 1",

@@ -136,6 +136,7 @@ READS: dict[str, Callable[[TaskStore], object]] = {
     "count_stored": OPERATIONS["count_stored"],
     "due_at": lambda store: store.members.due_at(Lane(group="x", host="y", batch_id="z")),
     "is_unfinished": lambda store: store.members.is_unfinished("x"),
+    "has_lane": lambda store: store.members.has_lane("x"),
     "is_running": lambda store: store.members.is_running("x"),
     "count": lambda store: store.members.count("x"),
     "tally": lambda store: store.members.tally("x"),
@@ -156,7 +157,7 @@ def test_a_read_of_sqlite_waits_for_no_write(
         threads.submit(read, store).result(timeout=10)
 
 
-COUNTS = {"count_unfinished", "backlog", "count_stored", "count", "tally"}
+COUNTS = {"count_unfinished", "backlog", "count_stored", "has_lane", "count", "tally"}
 
 
 @pytest.mark.parametrize("name", sorted(COUNTS))
