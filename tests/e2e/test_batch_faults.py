@@ -200,14 +200,14 @@ def test_a_batch_of_the_embedded_service_outlives(
         wait_for(lambda: time.monotonic() > end)
 
     assert_complete(embedded, batch_id, urls, inbox)
-    assert max(Counter(origin.requests).values()) <= 2
+    assert len(origin.requests) <= 2 * len(FILES)
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
 def test_a_list_is_submitted_while_the_file_is_locked(
     embedded: System, serve: Serve, *, has_begun: bool
 ) -> None:
-    submission = Submission(embedded, serve, 4000)
+    submission = Submission(embedded, serve, 6000)
     with ThreadPoolExecutor() as pool:
         early = submission.begin(pool) if has_begun else None
         with sqlite.locked(data_of(embedded)):

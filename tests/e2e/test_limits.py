@@ -58,7 +58,7 @@ def test_refused_submissions_count(lone: System) -> None:
 
 
 def test_bodies_that_are_too_large_count(lone: System) -> None:
-    """Also one whose length is not known before it has arrived."""
+    """Their length is not known before they have arrived."""
     service = lone.start_service(SUBMITS_PER_MINUTE="2")
     wait_for_a_fresh_minute()
     form = {"Content-Type": "application/x-www-form-urlencoded"}

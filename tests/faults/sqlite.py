@@ -13,7 +13,7 @@ FILE_NAME = "tasks.sqlite3"
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Take the lock in the first gap between two writes, and hold it."""
-    with closing(sqlite3.connect(folder / FILE_NAME, timeout=0)) as connection:
+    with closing(sqlite3.connect(folder / FILE_NAME, timeout=0.02)) as connection:
         wait_for(lambda: _takes_lock(connection), longest_pause=0.001)
         yield
 
