@@ -44,8 +44,9 @@ def download(  # noqa: PLR0913  most have defaults
     """Fetch the URL and hash the bytes of its body as they are sent.
 
     Redirects are followed, and only a 200 counts. After a break the download resumes if the origin
-    can prove that the rest belongs to the same version of the file. `on_break` is called with the
-    error before that. Raises FetchError, and FetchCancelledError once `is_cancelled()` is true.
+    can prove that the rest belongs to the same version of the file. Before each resume, `on_break`
+    is called with the error that interrupted the download. Raises FetchError, and
+    FetchCancelledError once `is_cancelled()` is true.
     """
     transport.bounds = Bounds(limits, is_cancelled)
     with closing(_Download(url, transport, limits, progress, on_break, algorithms)) as under_way:

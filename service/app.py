@@ -120,7 +120,7 @@ async def _limit_body(request: Request, route: Route, **_: object) -> None:
 
 def start_app(settings: Settings) -> App:
     """The service in a process of its own, which each web worker is: with its log set up."""
-    sys.setswitchinterval(SWITCH_SECONDS)  # what threads compute would delay requests
+    sys.setswitchinterval(SWITCH_SECONDS)  # threads that compute would delay requests
     logs.set_up(settings.log_format)
     exported = exporter.set_up(*metrics.METRICS)
     app = create_app(settings)

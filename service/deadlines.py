@@ -10,7 +10,7 @@ from tasks.errors import StoreUnavailableError
 
 # How long a request waits for the store, whose driver tries twice, for longer.
 STORE_SECONDS = 5.0
-BATCH_SECONDS = 30.0  # for what takes time in proportion to a batch
+BATCH_SECONDS = 30.0  # for operations whose time grows with the batch
 CHECK_SECONDS = 1.5  # how long a question about the health waits for store and broker
 
 Result = TypeVar("Result")

@@ -44,7 +44,7 @@ class ComputeMD5:
     ) -> Outcome:
         """Download the file once. It is given back once `is_stopping()` is true.
 
-        `leave_alone` is called with the rest that the host asks for while the download goes on.
+        `leave_alone` is called with the rest that the host asks for before the download resumes.
         """
         task = claim.task
         seconds_left = self._seconds_left(task)
