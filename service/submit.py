@@ -8,7 +8,7 @@ from functools import partial
 from http import HTTPStatus
 
 from sanic import HTTPResponse, Request, json, redirect
-from sanic.exceptions import InvalidUsage, PayloadTooLarge
+from sanic.exceptions import BadRequest, PayloadTooLarge
 from sanic.http import Http
 
 from service import html, metrics
@@ -42,7 +42,7 @@ async def submit(request: Request) -> HTTPResponse:
     writer: SubmissionWriter = request.app.ctx.submission_writer
     try:
         submission = await _read(request)
-    except (BadRequestError, TooLargeError, InvalidUsage, PayloadTooLarge):
+    except (BadRequestError, TooLargeError, BadRequest, PayloadTooLarge):
         invalid = CountedOnly(networks_of(request.client_ip))
         with suppress(StoreUnavailableError):  # the client still learns which rule it broke
             await in_time(writer.count(invalid))
@@ -90,9 +90,14 @@ async def _read(request: Request) -> Submission | BatchSubmission:
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """Yield the body in pieces of about PIECE_BYTES, as what arrives may be far smaller."""
+    """Yield the body in pieces of about PIECE_BYTES, as what arrives may be far smaller.
+
+    Raises TooLargeError before the body arrives, if its length is stated.
+    """
     stream = request.stream
     assert isinstance(stream, Http)
+    if (stream.request_bytes_left or 0) > MAX_LIST_BYTES:
+        raise TooLargeError.of_body(MAX_LIST_BYTES)
     stream.request_max_size = MAX_LIST_BYTES  # Sanic has just lifted it
     piece = bytearray()
     while data := await stream.read():

@@ -58,8 +58,8 @@ def test_refused_submissions_count(lone: System) -> None:
 
 
 def test_bodies_that_are_too_large_count(lone: System) -> None:
-    """Their length is not known before they have arrived."""
-    service = lone.start_service(SUBMITS_PER_MINUTE="2")
+    """Whether their length is stated or not."""
+    service = lone.start_service(SUBMITS_PER_MINUTE="3")
     wait_for_a_fresh_minute()
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     body = (b"urls=" + b"%23" * 2**20 for _ in range(2))  # in chunks
@@ -67,6 +67,8 @@ def test_bodies_that_are_too_large_count(lone: System) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
     bad = b"POST /submit HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnope\r\n"
     assert status_of(exchange(service, bad, seconds=20)) == 400
+    stated = b"POST /submit HTTP/1.1\r\nHost: a\r\nContent-Length: 4194305\r\n\r\n"
+    assert status_of(exchange(service, stated, seconds=20)) == 413
     assert submit(service).status_code == 429
 
 
