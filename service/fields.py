@@ -10,7 +10,6 @@ MAX_FIELDS = 100
 # All texts together are kept up to this length. A request with more is refused.
 MAX_TEXT_LENGTH = 128 * 1024
 MAX_NAME_LENGTH = 1000  # Longer names are truncated. No parameter has one.
-SHOWN = 100  # characters of a name in a message
 
 # Bytes that are not UTF-8 become lone surrogates, which every rule for a parameter refuses.
 UNDECODABLE = "surrogateescape"
@@ -60,7 +59,7 @@ class Fields:
     def _new_list(self) -> Text | LineReader:
         if self._most_lines is None:
             return Text(self)
-        # A second list is refused once the body has arrived, so its entries are not kept.
+        # A repeated list is refused once the body has arrived, so its entries are not kept.
         is_repeated = any(name == LIST for name, _ in self.all)
         return LineReader(0 if is_repeated else self._most_lines)
 
@@ -105,4 +104,4 @@ def refuse_body(message: str) -> NoReturn:
 
 def not_a_string(name: str) -> BadRequestError:
     """Return the error for a value of another type."""
-    return BadRequestError.of_field("invalid_parameter", name[:SHOWN], "must be a string")
+    return BadRequestError.of_field("invalid_parameter", name, "must be a string")

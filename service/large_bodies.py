@@ -1,4 +1,4 @@
-"""Limits how many bodies of more than a few URLs are in memory at once."""
+"""Limits how many large bodies are in memory at once."""
 
 import asyncio
 from collections import Counter

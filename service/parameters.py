@@ -12,7 +12,7 @@ from sanic import Request
 
 from service.broken_rules import BrokenRules
 from service.errors import BadRequestError
-from service.fields import SHOWN, UNDECODABLE, Fields, Parser, Text, is_of_list, refuse_list
+from service.fields import UNDECODABLE, Fields, Parser, Text, is_of_list, refuse_list
 from service.forms import FormParser, MultipartParser
 from service.json_bodies import JSONParser
 from service.lines import LineReader
@@ -138,7 +138,7 @@ def _read_one(
 def _refuse_unknown(name: str, names: Collection[str]) -> NoReturn:
     if is_of_list(name):
         refuse_list()
-    shown = name.encode(errors="replace").decode()[:SHOWN]
+    shown = name.encode(errors="replace").decode()[:100]
     raise BadRequestError(
         "unknown_parameter",
         f"{shown} is not a parameter; expected {', '.join(names)}. If your URL contains &, encode"
