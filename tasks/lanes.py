@@ -16,21 +16,23 @@ def new_lanes(
     members: Mapping[str, int],
     per_host: int,
     now: datetime,
-    generation: str = "",
+    generation: int | None = None,
     **fields: Any,
 ) -> list[Task]:
     """Return lanes for the hosts of a batch, whose numbers of members are given.
 
-    A host has at most `per_host` lanes, 0 for no limit, and not more than members. The lanes of one
-    generation have the same ids again. `fields` are those of a Task.
+    A host has at most `per_host` lanes, 0 for no limit, and not more than members. The same lanes
+    have the same ids again. A `generation` keeps them from having those of earlier lanes. `fields`
+    are those of a Task.
     """
     assert batch.batch is not None
     group = batch.batch.group
+    suffix = "" if generation is None else f" {generation}"
     return [
         Task.new(
             "",
             now,
-            task_id=str(uuid.uuid5(NAMESPACE, f"{group} {host} {number}{generation}")),
+            task_id=str(uuid.uuid5(NAMESPACE, f"{group} {host} {number}{suffix}")),
             lane=Lane(group=group, host=host, batch_id=batch.id),
             **fields,
         )

@@ -63,19 +63,19 @@ class RunBatch:
                 self._replace_lanes(claim, batch)
             return Unfinished(pause, tally, is_active)
         # Otherwise mails to strangers could be triggered without any server to download from.
-        allow_deliveries = tally.done > 0 or not until_available(
-            lambda: self._are_all_refused(batch), self.stopping
+        has_mail = claim.task.email is not None and (
+            tally.done > 0
+            or not until_available(lambda: self._are_all_refused(batch), self.stopping)
         )
-        has_mail = claim.task.email is not None and allow_deliveries
         kept = self.retention + (MAIL_TIME if has_mail else timedelta(0))
         until_available(lambda: members.expire(batch.group, now + kept), self.stopping)
         _log.info("batch done, %d of %d failed", tally.failed, batch.total)
-        return Succeeded(tally=tally, allow_deliveries=allow_deliveries)
+        return Succeeded(tally=tally, allow_deliveries=has_mail)
 
     def _are_all_refused(self, batch: Batch) -> bool:
         """Return whether each member has failed at a blocked address in its first attempt.
 
-        If no member is left, the client had no answer.
+        That also holds if no member is left. The client of such a batch had no answer.
         """
         read = partial(self.store.members.pages, batch.group, "position", PAGE)
         return all(
@@ -104,10 +104,9 @@ class RunBatch:
         return tally == until_available(lambda: members.tally(batch.group), self.stopping)
 
     def _replace_lanes(self, claim: Claim, batch: Batch) -> None:
-        """Insert new lanes if no lane is left for the members that wait.
+        """Insert new lanes if members wait and no lane is left.
 
-        Lanes can expire like members, before they were activated. Those that end or expire later
-        leave no member behind.
+        Lanes expire like members if they are not activated for a day.
         """
         has_lane = partial(self.store.members.has_lane, batch.group)
         if until_available(has_lane, self.stopping):
@@ -116,9 +115,7 @@ class RunBatch:
         if not waiting:
             return
         task, now = claim.task, until_available(self.store.now, self.stopping)
-        lanes = new_lanes(
-            task, waiting, self.per_host, now, generation=f" {task.version}", wake_at=now
-        )
+        lanes = new_lanes(task, waiting, self.per_host, now, generation=task.version, wake_at=now)
         for first in range(0, len(lanes), PAGE):
             insert = partial(self.store.insert_all, lanes[first : first + PAGE])
             until_available(insert, self.stopping)

@@ -36,7 +36,6 @@ SHORTEST_PAUSE = timedelta(seconds=0.2)
 LONGEST_PAUSE = timedelta(minutes=1)
 BUSY_PAUSE = timedelta(seconds=5)  # while other lanes have the last members of the host
 
-
 # Takes a claim, whether to stop, and what to call when the host asks for a rest.
 Download = Callable[[Claim, Callable[[], bool], Callable[[timedelta], None]], Outcome]
 
