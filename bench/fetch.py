@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _ignore(*_: object) -> None:
-    """Take no note of how a download goes on."""
+    """Do nothing."""
 
 
 def _downloader(algorithms: Sequence[Algorithm]) -> Callable[[str], tuple[int, str]]:

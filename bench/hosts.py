@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 
 import requests
 
@@ -43,31 +44,19 @@ def _measure_many(lab: Lab) -> Iterator[Row]:
         many=partial(_submit_and_wait, lab, [host + path for host in lab.nginx.hosts[:FILES]]),
         one=partial(_submit_and_wait, lab, [lab.nginx.http + path] * FILES),
     )
-    many, one = runs["many"], runs["one"]
-    name = f"list of {FILES:,} files of 1 KiB on {FILES:,} hosts"
-    rival = f"{FILES:,} files on one host"
-    yield Row(
-        name=f"{name}, 1 worker process",
-        unit="files/s",
-        ours=[run.files_per_second for run in many],
-        rival_name=rival,
-        rival=[run.files_per_second for run in one],
-        is_more_better=True,
-    )
-    yield Row(
-        name=f"{name}, messages",
-        unit="messages/file",
-        ours=[run.messages_per_file for run in many],
-        rival_name=rival,
-        rival=[run.messages_per_file for run in one],
-    )
-    yield Row(
-        name=f"{name}, submit to 202",
-        unit="s",
-        ours=[run.submit_seconds for run in many],
-        rival_name=rival,
-        rival=[run.submit_seconds for run in one],
-    )
+    for what, unit, of in (
+        ("1 worker process", "files/s", attrgetter("files_per_second")),
+        ("messages", "messages/file", attrgetter("messages_per_file")),
+        ("submit to 202", "s", attrgetter("submit_seconds")),
+    ):
+        yield Row(
+            name=f"list of {FILES:,} files of 1 KiB on {FILES:,} hosts, {what}",
+            unit=unit,
+            ours=list(map(of, runs["many"])),
+            rival_name=f"{FILES:,} files on one host",
+            rival=list(map(of, runs["one"])),
+            is_more_better=unit == "files/s",
+        )
 
 
 def _submit_and_wait(lab: Lab, urls: Sequence[str]) -> _Listed:

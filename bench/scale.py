@@ -1,8 +1,4 @@
-"""The throughput with more batches, hosts and members, and with a million waiting members.
-
-If the work for batches grows linearly, the last 90 of 100 take ten times as long as the first 9
-further ones. If it grew with their square, they would take a hundred times as long.
-"""
+"""The throughput with more batches, hosts and members, and with a million waiting members."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from xml.etree import ElementTree as ET
 
@@ -11,6 +12,7 @@ from bench import load
 from bench.chart import as_svg
 from bench.report import as_json, as_table
 from bench.rows import Row, alternate, percentile
+from devtools.waiting import wait_for
 
 FASTER = Row(
     name="speed <1>",
@@ -103,21 +105,25 @@ def test_a_chart_of_nothing() -> None:
     assert "<rect" not in as_svg([ALONE])
 
 
+def stall(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    wait_for(lambda: time.monotonic() > end)
+
+
 def test_a_stall_counts_for_each_request_that_it_holds_up() -> None:
     stall_seconds = 0.3
 
     async def generate() -> load.Load:
-        begin = asyncio.get_running_loop().time()
+        begin = time.monotonic()
         has_stalled = False
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal has_stalled
             with suppress(asyncio.IncompleteReadError):
                 while await reader.readuntil(b"\r\n\r\n"):
-                    elapsed = asyncio.get_running_loop().time() - begin
-                    if not has_stalled and elapsed > 2 * load.WARM_UP_SECONDS:
+                    if not has_stalled and time.monotonic() - begin > 2 * load.WARM_UP_SECONDS:
                         has_stalled = True
-                        await asyncio.sleep(stall_seconds)
+                        stall(stall_seconds)
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             writer.close()
 
