@@ -200,7 +200,7 @@ def test_a_batch_of_the_embedded_service_outlives(
         wait_for(lambda: time.monotonic() > end)
 
     assert_complete(embedded, batch_id, urls, inbox)
-    assert len(origin.requests) <= 2 * len(FILES)
+    assert max(Counter(origin.requests).values()) <= 2
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
